@@ -1,0 +1,1 @@
+//! An async, session-aware ZooKeeper client.

@@ -1,0 +1,1 @@
+//! Locks and live configuration on ZooKeeper, with fencing and honest loss.

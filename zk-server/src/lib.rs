@@ -1,0 +1,1 @@
+//! A ZooKeeper server that speaks the client, quorum and disk formats of Apache ZooKeeper.
