@@ -27,6 +27,7 @@ pub mod ids;
 pub mod jute;
 pub mod op;
 pub mod op_code;
+pub mod persist;
 pub mod stat;
 pub mod txn;
 pub mod watch;

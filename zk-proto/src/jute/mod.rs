@@ -15,6 +15,7 @@ mod reader;
 mod record;
 mod utf8_bytes;
 
+pub use primitives::{put_buffer, put_length, put_string};
 pub use reader::Reader;
 pub use utf8_bytes::Utf8Bytes;
 

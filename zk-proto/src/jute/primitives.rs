@@ -5,9 +5,20 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Decode, Encode, Reader};
 use crate::error::DecodeError;
 
-/// Writes a length or count; callers bound it by the frame limit long before it could exceed an `int`.
-pub(super) fn put_length(out: &mut BytesMut, len: usize) {
+/// Appends a length or count; callers bound it by the frame limit long before it could exceed an `int`.
+pub fn put_length(out: &mut BytesMut, len: usize) {
     out.put_i32(i32::try_from(len).unwrap_or(i32::MAX));
+}
+
+/// Appends a `buffer` from borrowed bytes.
+pub fn put_buffer(out: &mut BytesMut, bytes: &[u8]) {
+    put_length(out, bytes.len());
+    out.put_slice(bytes);
+}
+
+/// Appends a `ustring` from borrowed text.
+pub fn put_string(out: &mut BytesMut, text: &str) {
+    put_buffer(out, text.as_bytes());
 }
 
 impl Encode for bool {
@@ -72,10 +83,7 @@ impl Encode for Option<Bytes> {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             None => out.put_i32(-1),
-            Some(bytes) => {
-                put_length(out, bytes.len());
-                out.put_slice(bytes);
-            }
+            Some(bytes) => put_buffer(out, bytes),
         }
     }
 

@@ -4,7 +4,11 @@
 //! versions, final names, the nodes a closing session takes with it. A refused write is a transaction too
 //! ([`Txn::Error`]): it takes a zxid, is logged and acknowledged.
 
+mod log_entry;
+
 use bytes::{Bytes, BytesMut};
+
+pub use log_entry::TxnLogEntry;
 
 use crate::{
     acl::Acl,
