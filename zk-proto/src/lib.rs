@@ -17,6 +17,8 @@
 //! Deliberately not here: sockets, clocks, sessions, and every decision.
 
 pub mod acl;
+#[cfg(feature = "codec")]
+pub mod codec;
 pub mod connect;
 pub mod create_mode;
 pub mod error;
@@ -25,6 +27,7 @@ pub mod frame;
 pub mod header;
 pub mod ids;
 pub mod jute;
+pub mod message;
 pub mod op;
 pub mod op_code;
 pub mod persist;

@@ -3,8 +3,9 @@
 use std::{borrow::Borrow, fmt, ops::Deref};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
 
-use super::{Decode, Encode, Reader, primitives::put_length};
+use super::{Decode, Encode, Reader, put_buffer};
 use crate::error::DecodeError;
 
 /// Immutable UTF-8 text, cheap to clone; Jute's `ustring`.
@@ -12,27 +13,25 @@ use crate::error::DecodeError;
 /// Paths keep this raw form on the wire: ZooKeeper validates the paths of writes only after other checks
 /// and those of reads not at all, and clients can see the difference.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Utf8Bytes(Bytes);
+pub struct Utf8Bytes(ByteString);
 
 impl Utf8Bytes {
-    /// The text; checked when the value was made.
+    /// The text; checked when the value was made, never again.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // The constructors let nothing but UTF-8 in, so the fallback is never taken; checking again is
-        // what a crate without `unsafe` pays, and short paths make it a few nanoseconds.
-        str::from_utf8(&self.0).unwrap_or_default()
+        &self.0
     }
 
     /// The bytes of the text.
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
-        &self.0
+        self.0.as_bytes()
     }
 
     /// Text that lives as long as the program, without an allocation.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Bytes::from_static(text.as_bytes()))
+        Self(ByteString::from_static(text))
     }
 }
 
@@ -40,8 +39,8 @@ impl TryFrom<Bytes> for Utf8Bytes {
     type Error = DecodeError;
 
     fn try_from(bytes: Bytes) -> Result<Self, DecodeError> {
-        match str::from_utf8(&bytes) {
-            Ok(_) => Ok(Self(bytes)),
+        match ByteString::try_from(bytes) {
+            Ok(text) => Ok(Self(text)),
             Err(_) => Err(DecodeError::NotUtf8),
         }
     }
@@ -49,13 +48,13 @@ impl TryFrom<Bytes> for Utf8Bytes {
 
 impl From<&str> for Utf8Bytes {
     fn from(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        Self(ByteString::from(text))
     }
 }
 
 impl From<String> for Utf8Bytes {
     fn from(text: String) -> Self {
-        Self(Bytes::from(text))
+        Self(ByteString::from(text))
     }
 }
 
@@ -87,13 +86,13 @@ impl Borrow<str> for Utf8Bytes {
 
 impl PartialEq<str> for Utf8Bytes {
     fn eq(&self, other: &str) -> bool {
-        self.0 == other.as_bytes()
+        self.as_str() == other
     }
 }
 
 impl PartialEq<&str> for Utf8Bytes {
     fn eq(&self, other: &&str) -> bool {
-        self.0 == other.as_bytes()
+        self.as_str() == *other
     }
 }
 
@@ -111,8 +110,7 @@ impl fmt::Display for Utf8Bytes {
 
 impl Encode for Utf8Bytes {
     fn encode(&self, out: &mut BytesMut) {
-        put_length(out, self.0.len());
-        out.put_slice(&self.0);
+        put_buffer(out, self.as_bytes());
     }
 
     fn encoded_len(&self) -> usize {
@@ -137,7 +135,7 @@ impl Encode for Option<Utf8Bytes> {
     }
 
     fn encoded_len(&self) -> usize {
-        4 + self.as_ref().map_or(0, |text| text.0.len())
+        4 + self.as_ref().map_or(0, |text| text.len())
     }
 }
 
@@ -149,5 +147,28 @@ impl Decode for Option<Utf8Bytes> {
             None => Ok(None),
             Some(len) => Utf8Bytes::try_from(input.take(len)?).map(Some),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_map_keyed_by_it_is_asked_with_plain_text() {
+        let map = HashMap::from([(Utf8Bytes::from("/a"), 1)]);
+        assert_eq!(map.get("/a"), Some(&1));
+        assert_eq!(map.get("/b"), None);
+    }
+
+    #[test]
+    fn only_utf8_gets_in() {
+        let utf8 = |bytes: &'static [u8]| Utf8Bytes::try_from(Bytes::from_static(bytes));
+        assert_eq!(utf8("/grüße".as_bytes()).unwrap(), "/grüße");
+        assert_eq!(utf8(b"/\xff"), Err(DecodeError::NotUtf8));
+        // Half a surrogate pair, as Java's own server writes emoji: not UTF-8.
+        assert_eq!(utf8(b"\xed\xa0\xbd\xed\xb8\x80"), Err(DecodeError::NotUtf8));
     }
 }
