@@ -1,0 +1,98 @@
+//! What a member keeps on disk: transaction log, snapshots, epochs, and how it comes back from them.
+//!
+//! The layout and every byte are Apache ZooKeeper's: `version-2/log.<zxid>` (ZKLG version 2) under the log
+//! directory, `version-2/snapshot.<zxid>` (ZKSN version 2), `currentEpoch` and `acceptedEpoch` under the data
+//! directory.
+//!
+//! Invariants: nothing is reported [`Synced`](DiskDone::Synced) before the fsync that covers it has returned; a
+//! failed write or fsync ends the member ([`Fatal`]) and is never retried; a log file is named after its first
+//! record, and its records have ascending zxids.
+//!
+//! Deliberately not here: when to roll, to snapshot or to purge (the peer decides), and threads (the driver
+//! owns them; everything here blocks on the thread that calls it).
+
+pub mod disk;
+mod durable;
+
+pub use disk::{Access, DirectoryLock, Disk, DiskFile, FileInfo};
+pub use durable::Durable;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use zk_proto::{Epoch, Zxid};
+
+pub use crate::error::Fatal;
+
+/// What a core may ask of the log thread; carried out strictly in order.
+#[derive(Debug, Clone)]
+pub enum DiskOp {
+    /// Append one record; answered by the [`DiskDone::Synced`] that covers it.
+    Append {
+        /// The transaction's id, larger than every one before it.
+        zxid: Zxid,
+        /// Header, body and digest, encoded once (`zk_proto::persist`): what the record's checksum covers.
+        record: Bytes,
+    },
+    /// The next record begins a new file; not answered.
+    RollLog,
+    /// Forget every record after `to`; answered by [`DiskDone::Truncated`], and a new generation begins.
+    Truncate {
+        /// The last record to keep.
+        to: Zxid,
+    },
+    /// Replace one of the epoch files; answered by [`DiskDone::EpochSaved`].
+    SaveEpoch {
+        /// Which file.
+        kind: EpochKind,
+        /// Its new content.
+        epoch: Epoch,
+    },
+    /// Begin a new generation: what was asked for before cannot be acknowledged after; not answered.
+    NewGeneration(u64),
+    /// Answered by [`DiskDone::Barrier`] with the same number when everything before it is done and durable.
+    Barrier(u64),
+}
+
+/// What became of the [`DiskOp`]s, in their order.
+#[derive(Debug, Clone)]
+pub enum DiskDone {
+    /// Every record up to `zxid` survives a power cut.
+    Synced {
+        /// The generation the records were appended in.
+        generation: u64,
+        /// The last of them.
+        zxid: Durable<Zxid>,
+        /// Bytes appended since the last [`DiskOp::RollLog`]: what `snapSizeLimitInKb` is measured by.
+        log_bytes: u64,
+        /// How long the fsync took.
+        sync_time: Duration,
+    },
+    /// The log ends with `to`.
+    Truncated {
+        /// The generation that begins with it.
+        generation: u64,
+        /// The last record kept.
+        to: Durable<Zxid>,
+    },
+    /// An epoch file was replaced.
+    EpochSaved {
+        /// Which file.
+        kind: EpochKind,
+        /// Its content.
+        epoch: Durable<Epoch>,
+    },
+    /// Everything before this barrier is durable.
+    Barrier(u64),
+    /// The disk failed; nothing after this is carried out.
+    Failed(Fatal),
+}
+
+/// The two numbers a member must not forget about epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EpochKind {
+    /// The last epoch promised to a prospective leader (`acceptedEpoch`).
+    Accepted,
+    /// The epoch of the last leader followed (`currentEpoch`).
+    Current,
+}
