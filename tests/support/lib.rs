@@ -1,1 +1,8 @@
-//! What the tests share.
+//! What the tests share: real server processes, and what stands between them and a test.
+//!
+//! Invariants: whatever is started here ends with the value that owns it, also when a test panics; nothing
+//! talks to an address that is not loopback.
+
+pub mod apache;
+pub mod ports;
+pub mod process;

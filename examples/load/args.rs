@@ -1,0 +1,111 @@
+//! The command line.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use super::{
+    Result,
+    work::{Shape, Work},
+};
+
+/// Puts load on ZooKeeper servers and measures them.
+#[derive(Debug, Parser)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load on servers that run already.
+    Run(RunArgs),
+    /// Start our server and Apache's in turn and print both figures and their ratio.
+    ///
+    /// Builds nothing: run `cargo build --release -p zk-server` first. Apache 3.9.5 is looked for in
+    /// ZK_APACHE_HOME and where `.ci/apache` installs it.
+    Compare(CompareArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    /// Servers, host:port[,host:port...]; connections are spread evenly over them.
+    #[arg(long, default_value = "127.0.0.1:2181", value_delimiter = ',')]
+    connect: Vec<String>,
+    /// What to ask for.
+    #[arg(long, value_enum, default_value_t = Work::Mixed)]
+    work: Work,
+    /// Sessions, each on a connection of its own.
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    /// Requests in flight on each connection.
+    #[arg(long, default_value_t = 16)]
+    depth: usize,
+    /// Bytes of data in a node.
+    #[arg(long, default_value_t = 128)]
+    size: usize,
+    /// Nodes that get and set choose from.
+    #[arg(long, default_value_t = 1000)]
+    keys: u32,
+    /// Seconds of load before the measurement.
+    #[arg(long, default_value_t = 2.0)]
+    warmup: f64,
+    /// Seconds measured.
+    #[arg(long, default_value_t = 5.0)]
+    duration: f64,
+    /// Server processes whose CPU time and memory to sample.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) pids: Vec<u32>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct CompareArgs {
+    /// Our side: a command to which the zoo.cfg's path is appended, or the word `apache`.
+    /// Without it: the release build of zk-server in this target directory, with `run`.
+    #[arg(long)]
+    pub(crate) ours: Option<String>,
+    /// How often each side runs every row; the medians are printed.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Only these rows, by name; without it, every row for one server.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) rows: Vec<String>,
+    /// Short windows: for a look, not for the record.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Where the servers' directories are made; must be on a real disk.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    pub(crate) dir: PathBuf,
+}
+
+impl RunArgs {
+    pub(crate) fn targets(&self) -> Result<Vec<SocketAddr>> {
+        let resolve = |host: &String| {
+            let addr = host.to_socket_addrs().ok().and_then(|mut all| all.next());
+            addr.ok_or_else(|| format!("{host} is no host:port that resolves").into())
+        };
+        self.connect.iter().map(resolve).collect()
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            work: self.work,
+            connections: self.connections.max(1),
+            depth: self.depth.max(1),
+            size: self.size,
+            keys: self.keys.max(1),
+        }
+    }
+
+    pub(crate) fn warmup(&self) -> Duration {
+        Duration::from_secs_f64(self.warmup.max(0.0))
+    }
+
+    pub(crate) fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.duration.max(0.1))
+    }
+}

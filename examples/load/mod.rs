@@ -1,0 +1,48 @@
+//! The load tool's parts, from one frame up to a comparison of two servers.
+
+mod answer;
+mod args;
+mod cluster;
+mod compare;
+mod connection;
+mod engine;
+mod report;
+mod rows;
+mod session;
+mod template;
+mod usage;
+mod work;
+
+use std::{error::Error, process::ExitCode};
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+
+/// What ends the tool: a sentence for the person who runs it.
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+pub(crate) fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Compare(args) => compare::compare(&args),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &args::RunArgs) -> Result<ExitCode> {
+    let targets = args.targets()?;
+    let shape = args.shape();
+    session::prepare_nodes(&targets, &shape)?;
+    let mut engine = engine::Engine::connect(&targets, &shape)?;
+    let measured = engine.measure(args.warmup(), args.duration(), &args.pids)?;
+    engine.finish()?;
+    println!("{}", report::paragraph(&measured));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,312 @@
+//! A server as a process of its own: started from a `zoo.cfg`, killed, stopped and started again.
+//!
+//! Invariants: dropping a [`ServerProcess`] kills its process, reaps it and, where the directory was made
+//! for it, removes the directory. A restart keeps address, configuration and data.
+//!
+//! Deliberately not here: servers embedded in the test's own process.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the outside world is its subject"
+)]
+
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::ports;
+
+/// How long a server may take to answer for the first time. A JVM on a busy machine needs seconds.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a server may take to stop after SIGTERM.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How often a starting or stopping process is looked at; it sends no event to wait for.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// The command that starts a server, complete but for the path of its `zoo.cfg`.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    program: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl Launcher {
+    /// A command of one's own; the configuration's path is appended to `args`.
+    pub fn new<A: Into<OsString>>(
+        program: impl Into<PathBuf>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self {
+            program: program.into(),
+            args: args.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// Our server: `program` is the `zk-server` binary.
+    pub fn zk_server(program: impl Into<PathBuf>) -> Self {
+        Self::new(program, ["run"])
+    }
+
+    /// The program that is started.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn spawn(&self, config: &Path, log: &Path) -> io::Result<Child> {
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        Command::new(&self.program)
+            .args(&self.args)
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", self.program.display()))
+            })
+    }
+}
+
+/// One server with a directory and an address that are its own.
+#[derive(Debug)]
+pub struct ServerProcess {
+    launcher: Launcher,
+    child: Option<Child>,
+    addr: SocketAddr,
+    dir: TempDir,
+}
+
+impl ServerProcess {
+    /// Writes the configuration of a server in `dir`, on a free loopback port; nothing runs yet.
+    ///
+    /// `settings` are `zoo.cfg` keys; they override the ones every server gets (`tickTime`, `dataDir`,
+    /// `clientPort`, `clientPortAddress`, `admin.enableServer=false`, every four-letter word allowed, no
+    /// limit on connections).
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn prepare(
+        launcher: Launcher,
+        dir: TempDir,
+        settings: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let server = Self {
+            launcher,
+            child: None,
+            addr: ports::free()?,
+            dir,
+        };
+        fs::create_dir(server.data_dir())?;
+        server.configure(settings)?;
+        Ok(server)
+    }
+
+    /// A running server in a temporary directory.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare) and [`start`](Self::start).
+    pub fn launch(launcher: Launcher, settings: &[(&str, &str)]) -> io::Result<Self> {
+        let mut server = Self::prepare(launcher, TempDir::with_prefix("zk-")?, settings)?;
+        server.start()?;
+        Ok(server)
+    }
+
+    /// Writes the configuration again; it holds from the next start.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configure(&self, settings: &[(&str, &str)]) -> io::Result<()> {
+        let port = self.addr.port().to_string();
+        let data_dir = self.data_dir();
+        let host = self.addr.ip().to_string();
+        let basic = [
+            ("tickTime", "2000"),
+            ("dataDir", data_dir.to_str().unwrap_or_default()),
+            ("clientPort", &port),
+            ("clientPortAddress", &host),
+            ("maxClientCnxns", "0"),
+            ("admin.enableServer", "false"),
+            ("4lw.commands.whitelist", "*"),
+        ];
+        let mut text = String::new();
+        let overridden = |key: &str| settings.iter().any(|(name, _)| *name == key);
+        let kept = basic.iter().filter(|(key, _)| !overridden(key));
+        for (key, value) in kept.chain(settings) {
+            let _ = writeln!(text, "{key}={value}");
+        }
+        fs::write(self.config_file(), text)
+    }
+
+    /// Starts the process and waits until it serves. Blocks the calling thread for as long.
+    ///
+    /// # Errors
+    /// When the process cannot be spawned, ends, or does not serve within a minute; the text holds the end of its
+    /// log.
+    pub fn start(&mut self) -> io::Result<()> {
+        self.spawn()?;
+        self.wait_until_serving()
+    }
+
+    /// Starts the process without waiting: an ensemble's member serves only once others run too.
+    ///
+    /// # Errors
+    /// When it runs already or cannot be spawned.
+    pub fn spawn(&mut self) -> io::Result<()> {
+        if self.child.is_some() {
+            return Err(io::Error::other("the server runs already"));
+        }
+        self.child = Some(self.launcher.spawn(&self.config_file(), &self.log_file())?);
+        Ok(())
+    }
+
+    /// Waits until the server answers `srvr` with its mode. Blocks the calling thread for as long.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn wait_until_serving(&mut self) -> io::Result<()> {
+        let limit = Instant::now() + START_LIMIT;
+        loop {
+            match four_letter_word(self.addr, "srvr") {
+                Ok(answer) if answer.contains("Mode: ") => return Ok(()),
+                _ => {}
+            }
+            if let Some(status) = self.exited()? {
+                return Err(self.failure(&format!("ended with {status} instead of serving")));
+            }
+            if Instant::now() > limit {
+                return Err(self.failure("does not serve"));
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// Ends the process with SIGKILL and reaps it; without a running process, nothing.
+    ///
+    /// # Errors
+    /// When the process cannot be signalled.
+    pub fn kill(&mut self) -> io::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Asks the process to stop (SIGTERM) and waits until it has. Blocks the calling thread for as long.
+    ///
+    /// # Errors
+    /// When nothing runs, or it has not stopped within half a minute; it is killed then.
+    pub fn terminate(&mut self) -> io::Result<ExitStatus> {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let Some(pid) = pid else {
+            return Err(io::Error::other("no server runs"));
+        };
+        kill_process(pid, Signal::TERM)?;
+        let limit = Instant::now() + STOP_LIMIT;
+        loop {
+            if let Some(status) = self.exited()? {
+                return Ok(status);
+            }
+            if Instant::now() > limit {
+                self.kill()?;
+                return Err(self.failure("does not stop"));
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// The exit status of a process that has ended by itself since it was started.
+    ///
+    /// # Errors
+    /// When the process cannot be asked.
+    pub fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
+        let status = match &mut self.child {
+            Some(child) => child.try_wait()?,
+            None => None,
+        };
+        if status.is_some() {
+            self.child = None;
+        }
+        Ok(status)
+    }
+
+    /// Where clients connect; the same after a restart.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The process id while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// `dataDir`.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Everything the process has written to its standard output and error, over all its starts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(self.log_file())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.dir.path().join("zoo.cfg")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.dir.path().join("server.log")
+    }
+
+    fn failure(&self, what: &str) -> io::Error {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+        let program = self.launcher.program.display();
+        io::Error::other(format!(
+            "{program} at {} {what}; its log ends with:\n{tail}",
+            self.addr
+        ))
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// Sends a four-letter word on a connection of its own and returns the answer.
+///
+/// # Errors
+/// When nobody listens there, or the answer does not come within two seconds.
+pub fn four_letter_word(addr: SocketAddr, word: &str) -> io::Result<String> {
+    let limit = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&addr, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
