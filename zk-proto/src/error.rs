@@ -27,7 +27,7 @@ pub enum DecodeError {
     /// A string was null (-1) where `zookeeper.jute` has no meaning for null.
     #[error("null string")]
     NullString,
-    /// A string is not UTF-8.
+    /// Bytes that were to become text are not UTF-8; text that is *received* is mended instead.
     #[error("string is not UTF-8")]
     NotUtf8,
     /// A boolean was neither 0 nor 1.

@@ -1,6 +1,9 @@
 //! Whole messages on the client port: what a frame's body holds, by who sent it.
 //!
-//! Invariant: a message fills its frame; bytes left over are an error.
+//! Invariant: only a header that is not there makes a message undecodable. A request that cannot be decoded or
+//! whose operation is unknown is *answered* with an error, so its body stays raw here until it is asked for.
+//!
+//! Bytes behind a record are ignored, as Apache's server and clients do.
 
 use bytes::{Bytes, BytesMut};
 
@@ -22,37 +25,49 @@ pub enum ClientMessage {
     Connect(ConnectRequest),
     /// Every later one.
     Request {
-        /// The client's number for the request, or a reserved one (see [`Xid`]).
-        xid: Xid,
-        /// What it asks for.
-        request: Request,
+        /// The client's number for the request, and its operation.
+        header: RequestHeader,
+        /// The request, still encoded; [`ClientMessage::request_body`] reads it.
+        body: Bytes,
     },
 }
 
 impl ClientMessage {
+    /// The message that carries a request.
+    #[must_use]
+    pub fn request(xid: Xid, request: &Request) -> Self {
+        let op = request.op_code().code();
+        Self::Request {
+            header: RequestHeader { xid, op },
+            body: request.to_bytes(),
+        }
+    }
+
     /// Reads a connection's first message.
     ///
     /// # Errors
-    /// What the record finds wrong, and [`DecodeError::TrailingBytes`].
+    /// What the record finds wrong.
     pub fn decode_first(body: Bytes) -> Result<Self, DecodeError> {
-        ConnectRequest::from_bytes(body).map(Self::Connect)
+        ConnectRequest::decode(&mut Reader::new(body)).map(Self::Connect)
     }
 
     /// Reads any later message.
     ///
     /// # Errors
-    /// [`DecodeError::UnknownValue`] for an operation that no client may send, what the record finds wrong, and
-    /// [`DecodeError::TrailingBytes`].
+    /// [`DecodeError::Truncated`] when not even the header is there.
     pub fn decode_later(body: Bytes) -> Result<Self, DecodeError> {
         let mut input = Reader::new(body);
-        let RequestHeader { xid, op } = Decode::decode(&mut input)?;
-        let op = OpCode::from_i32(op).ok_or_else(|| DecodeError::UnknownValue {
-            what: "operation",
-            value: op.into(),
-        })?;
-        let request = Request::decode(op, &mut input)?;
-        input.finish()?;
-        Ok(Self::Request { xid, request })
+        let header = RequestHeader::decode(&mut input)?;
+        let body = input.rest().clone();
+        Ok(Self::Request { header, body })
+    }
+
+    /// Reads the body of a request of this operation.
+    ///
+    /// # Errors
+    /// [`DecodeError::UnknownValue`] for an operation that no client may send, and what the record finds wrong.
+    pub fn request_body(op: OpCode, body: Bytes) -> Result<Request, DecodeError> {
+        Request::decode(op, &mut Reader::new(body))
     }
 }
 
@@ -60,10 +75,9 @@ impl Encode for ClientMessage {
     fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::Connect(connect) => connect.encode(out),
-            Self::Request { xid, request } => {
-                let op = request.op_code().code();
-                RequestHeader { xid: *xid, op }.encode(out);
-                request.encode(out);
+            Self::Request { header, body } => {
+                header.encode(out);
+                out.extend_from_slice(body);
             }
         }
     }
@@ -71,7 +85,7 @@ impl Encode for ClientMessage {
     fn encoded_len(&self) -> usize {
         match self {
             Self::Connect(connect) => connect.encoded_len(),
-            Self::Request { request, .. } => RequestHeader::MIN_LEN + request.encoded_len(),
+            Self::Request { body, .. } => RequestHeader::MIN_LEN + body.len(),
         }
     }
 }
@@ -98,12 +112,21 @@ pub enum ServerMessage {
 }
 
 impl ServerMessage {
+    /// The message that carries a reply.
+    #[must_use]
+    pub fn reply(header: ReplyHeader, response: &Response) -> Self {
+        Self::Reply {
+            header,
+            body: response.to_bytes(),
+        }
+    }
+
     /// Reads a connection's first message.
     ///
     /// # Errors
-    /// What the record finds wrong, and [`DecodeError::TrailingBytes`].
+    /// What the record finds wrong.
     pub fn decode_first(body: Bytes) -> Result<Self, DecodeError> {
-        ConnectResponse::from_bytes(body).map(Self::Connect)
+        ConnectResponse::decode(&mut Reader::new(body)).map(Self::Connect)
     }
 
     /// Reads any later message; the body of a reply is left to [`reply_body`](Self::reply_body).
@@ -113,24 +136,20 @@ impl ServerMessage {
     pub fn decode_later(body: Bytes) -> Result<Self, DecodeError> {
         let mut input = Reader::new(body);
         let header = ReplyHeader::decode(&mut input)?;
-        if header.xid != Xid::NOTIFICATION {
-            let body = input.rest().clone();
-            return Ok(Self::Reply { header, body });
+        if header.xid == Xid::NOTIFICATION {
+            let event = WatcherEvent::decode(&mut input)?;
+            return Ok(Self::Event { header, event });
         }
-        let event = WatcherEvent::decode(&mut input)?;
-        input.finish()?;
-        Ok(Self::Event { header, event })
+        let body = input.rest().clone();
+        Ok(Self::Reply { header, body })
     }
 
     /// Reads the body of a reply without error to a request of this operation.
     ///
     /// # Errors
-    /// What the record finds wrong, and [`DecodeError::TrailingBytes`].
+    /// What the record finds wrong.
     pub fn reply_body(op: OpCode, body: Bytes) -> Result<Response, DecodeError> {
-        let mut input = Reader::new(body);
-        let response = Response::decode(op, &mut input)?;
-        input.finish()?;
-        Ok(response)
+        Response::decode(op, &mut Reader::new(body))
     }
 }
 

@@ -12,6 +12,10 @@ use crate::error::DecodeError;
 ///
 /// Paths keep this raw form on the wire: ZooKeeper validates the paths of writes only after other checks
 /// and those of reads not at all, and clients can see the difference.
+///
+/// What is not UTF-8 is decoded as Java does it, with U+FFFD for every malformed piece, and re-encoded so: servers
+/// see a path they refuse later, not a broken message. Apache's own server writes characters beyond the BMP (legal
+/// in ACL ids) as two halves of three bytes each, which is not UTF-8 either.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Utf8Bytes(ByteString);
 
@@ -26,6 +30,15 @@ impl Utf8Bytes {
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
         self.0.as_bytes()
+    }
+
+    /// Text as it was received; copied only where it has to be mended.
+    fn from_jute(bytes: Bytes) -> Self {
+        if str::from_utf8(&bytes).is_err() {
+            return Self::from(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        // Checked a line above; a second look costs less than a second reference to the frame.
+        Self(ByteString::try_from(bytes).unwrap_or_default())
     }
 
     /// Text that lives as long as the program, without an allocation.
@@ -145,7 +158,7 @@ impl Decode for Option<Utf8Bytes> {
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
         match input.length()? {
             None => Ok(None),
-            Some(len) => Utf8Bytes::try_from(input.take(len)?).map(Some),
+            Some(len) => input.take(len).map(Utf8Bytes::from_jute).map(Some),
         }
     }
 }
@@ -164,11 +177,18 @@ mod tests {
     }
 
     #[test]
-    fn only_utf8_gets_in() {
+    fn only_utf8_gets_in_and_what_is_received_otherwise_is_mended() {
         let utf8 = |bytes: &'static [u8]| Utf8Bytes::try_from(Bytes::from_static(bytes));
-        assert_eq!(utf8("/grüße".as_bytes()).unwrap(), "/grüße");
+        let received = |bytes: &'static [u8]| Utf8Bytes::from_jute(Bytes::from_static(bytes));
+        let fine = "/grüße".as_bytes();
+        assert_eq!(utf8(fine).unwrap(), "/grüße");
+        assert_eq!(received(fine), "/grüße");
         assert_eq!(utf8(b"/\xff"), Err(DecodeError::NotUtf8));
-        // Half a surrogate pair, as Java's own server writes emoji: not UTF-8.
-        assert_eq!(utf8(b"\xed\xa0\xbd\xed\xb8\x80"), Err(DecodeError::NotUtf8));
+        assert_eq!(received(b"/\xff"), "/\u{fffd}");
+        // An emoji as Java's own server writes it: every byte of either half is malformed.
+        assert_eq!(
+            received(b"\xed\xa0\xbd\xed\xb8\x80"),
+            "\u{fffd}".repeat(6).as_str()
+        );
     }
 }
