@@ -103,7 +103,7 @@ pub trait DiskFile: fmt::Debug + Send {
     ///
     /// # Errors
     /// What the system says.
-    fn len(&self) -> io::Result<u64>;
+    fn file_len(&self) -> io::Result<u64>;
 }
 
 /// A file's name and size, as a directory lists it.
