@@ -31,6 +31,7 @@ pub mod message;
 pub mod op;
 pub mod op_code;
 pub mod persist;
+pub mod quorum;
 pub mod stat;
 pub mod txn;
 pub mod watch;

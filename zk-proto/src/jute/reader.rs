@@ -13,7 +13,7 @@ pub struct Reader {
 impl Reader {
     /// A reader at the first byte of `bytes`.
     #[must_use]
-    pub fn new(bytes: Bytes) -> Self {
+    pub const fn new(bytes: Bytes) -> Self {
         Self { rest: bytes }
     }
 
@@ -76,6 +76,12 @@ impl Reader {
     #[must_use]
     pub fn rest(&self) -> &Bytes {
         &self.rest
+    }
+
+    /// Takes all bytes that are left, without copying them.
+    #[must_use]
+    pub fn take_rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.rest)
     }
 
     /// Ends the reading of a frame.

@@ -33,7 +33,7 @@ impl Utf8Bytes {
     }
 
     /// Text as it was received; copied only where it has to be mended.
-    fn from_jute(bytes: Bytes) -> Self {
+    pub(crate) fn from_jute(bytes: Bytes) -> Self {
         if str::from_utf8(&bytes).is_err() {
             return Self::from(String::from_utf8_lossy(&bytes).into_owned());
         }

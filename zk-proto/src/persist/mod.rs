@@ -20,6 +20,7 @@ mod digest;
 mod file_header;
 mod log;
 mod snapshot;
+mod snapshot_cursor;
 
 pub use adler32::{Adler32, adler32};
 pub use digest::{DIGEST_VERSION, TreeDigest, node_digest};
@@ -32,3 +33,4 @@ pub use snapshot::{
     AclEntry, DigestSection, NodeRecord, OPEN_ACL_ID, Seal, SessionEntry, SnapshotTrailer,
     TREE_END, put_node,
 };
+pub use snapshot_cursor::{SnapshotCursor, SnapshotStep};
