@@ -39,7 +39,7 @@ impl Cluster {
         };
         for myid in 1..=members {
             let home = TempDir::with_prefix_in("zk-load-", dir)?;
-            let mut server = ServerProcess::prepare(launcher.clone(), home, &settings)?;
+            let mut server = ServerProcess::prepare_in(home, launcher.clone(), &settings)?;
             if members > 1 {
                 fs::write(server.data_dir().join("myid"), myid.to_string())?;
             }

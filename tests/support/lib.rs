@@ -4,5 +4,7 @@
 //! talks to an address that is not loopback.
 
 pub mod apache;
+pub mod history;
 pub mod ports;
 pub mod process;
+pub mod raw;

@@ -92,6 +92,14 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
+    /// Writes the configuration of a server in a temporary directory, on a free loopback port; nothing runs yet.
+    ///
+    /// # Errors
+    /// As [`prepare_in`](Self::prepare_in).
+    pub fn prepare(launcher: Launcher, settings: &[(&str, &str)]) -> io::Result<Self> {
+        Self::prepare_in(TempDir::with_prefix("zk-")?, launcher, settings)
+    }
+
     /// Writes the configuration of a server in `dir`, on a free loopback port; nothing runs yet.
     ///
     /// `settings` are `zoo.cfg` keys; they override the ones every server gets (`tickTime`, `dataDir`,
@@ -100,9 +108,9 @@ impl ServerProcess {
     ///
     /// # Errors
     /// When the directory cannot be written.
-    pub fn prepare(
-        launcher: Launcher,
+    pub fn prepare_in(
         dir: TempDir,
+        launcher: Launcher,
         settings: &[(&str, &str)],
     ) -> io::Result<Self> {
         let server = Self {
@@ -121,7 +129,7 @@ impl ServerProcess {
     /// # Errors
     /// As [`prepare`](Self::prepare) and [`start`](Self::start).
     pub fn launch(launcher: Launcher, settings: &[(&str, &str)]) -> io::Result<Self> {
-        let mut server = Self::prepare(launcher, TempDir::with_prefix("zk-")?, settings)?;
+        let mut server = Self::prepare(launcher, settings)?;
         server.start()?;
         Ok(server)
     }

@@ -1,0 +1,10 @@
+//! Servers as real processes, on real sockets and a real disk: few tests, and slow ones.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests say so when something is off"
+)]
+
+mod kill9;
+mod writer;
