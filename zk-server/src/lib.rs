@@ -4,6 +4,8 @@
 //! socket, file, clock or thread of their own. The feature `driver` (on by default) adds what moves the bytes.
 
 pub mod config;
+pub mod auth;
 pub mod error;
 pub mod storage;
 pub mod time;
+pub mod tree;

@@ -17,14 +17,28 @@ pub const DIGEST_VERSION: i32 = 2;
 /// `/zookeeper` (quota, config) contribute 0, since members change them on their own; `/zookeeper` itself counts.
 #[must_use]
 pub fn node_digest(path: &str, data: &[u8], stat: &StatPersisted) -> u64 {
-    let path = match path {
-        "/" => "",
-        path if path.starts_with("/zookeeper/") => return 0,
-        path => path,
-    };
+    match path {
+        path if path.starts_with("/zookeeper/") => 0,
+        path => digest_with_stat(body_crc(path.as_bytes(), data), stat),
+    }
+}
+
+/// The part of a node's digest that its path and data make: constant while only its metadata changes.
+///
+/// What [`digest_with_stat`] continues; the root's path is `""` or `"/"`.
+#[must_use]
+pub fn body_crc(path: &[u8], data: &[u8]) -> u32 {
+    let path = if path == b"/" { b"" } else { path };
     let mut crc = crc32fast::Hasher::new();
-    crc.update(path.as_bytes());
+    crc.update(path);
     crc.update(data);
+    crc.finalize()
+}
+
+/// [`node_digest`] of a node that counts, from the [`body_crc`] of its path and data.
+#[must_use]
+pub fn digest_with_stat(body_crc: u32, stat: &StatPersisted) -> u64 {
+    let mut crc = crc32fast::Hasher::new_with_initial(body_crc);
     crc.update(&stat_bytes(stat));
     u64::from(crc.finalize())
 }

@@ -23,7 +23,7 @@ mod snapshot;
 mod snapshot_cursor;
 
 pub use adler32::{Adler32, adler32};
-pub use digest::{DIGEST_VERSION, TreeDigest, node_digest};
+pub use digest::{DIGEST_VERSION, TreeDigest, body_crc, digest_with_stat, node_digest};
 pub use file_header::FileHeader;
 pub use log::{
     LogCursor, LogDamage, LogDamageKind, LogRecord, LogStep, RECORD_OVERHEAD, find_record,

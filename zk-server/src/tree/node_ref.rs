@@ -1,0 +1,113 @@
+//! A node as others may look at it.
+
+use std::sync::Arc;
+
+use zk_proto::{Stat, create_mode::EphemeralOwner, stat::StatPersisted};
+
+use super::{AclList, DataTree, slab::NONE};
+
+/// A node of a tree that does not change meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeRef<'a> {
+    tree: &'a DataTree,
+    id: u32,
+}
+
+impl<'a> NodeRef<'a> {
+    pub(super) const fn new(tree: &'a DataTree, id: u32) -> Self {
+        Self { tree, id }
+    }
+
+    /// Its full path; the root's is `/`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.tree.path_of(self.id)
+    }
+
+    /// The last part of its path; of the root, nothing.
+    #[must_use]
+    pub fn name(&self) -> &'a [u8] {
+        self.tree.nodes.get(self.id).name()
+    }
+
+    /// Its metadata as clients see it.
+    #[must_use]
+    pub fn stat(&self) -> Stat {
+        self.tree.stat(self.id)
+    }
+
+    /// Its metadata as snapshots keep it.
+    #[must_use]
+    pub fn stat_persisted(&self) -> StatPersisted {
+        self.tree.stat_persisted(self.id)
+    }
+
+    /// Its data; null where it was created with null.
+    #[must_use]
+    pub fn data(&self) -> Option<&'a [u8]> {
+        self.tree.nodes.get(self.id).data()
+    }
+
+    /// Its ACL.
+    #[must_use]
+    pub fn acl(&self) -> &'a Arc<AclList> {
+        self.tree.acl(self.id)
+    }
+
+    /// Its children, in the order in which they were created.
+    #[must_use]
+    pub fn children(&self) -> Children<'a> {
+        let extra = self.tree.extra(self.id);
+        Children {
+            tree: self.tree,
+            next: extra.first_child,
+            left: extra.num_children,
+        }
+    }
+
+    /// How many children it has.
+    #[must_use]
+    pub fn child_count(&self) -> usize {
+        self.tree.extra(self.id).num_children as usize
+    }
+
+    /// Whose it is: a session's, nobody's, or the server's to remove.
+    #[must_use]
+    pub fn ephemeral_owner(&self) -> EphemeralOwner {
+        self.tree.owner_kind(self.tree.extra(self.id).owner)
+    }
+
+    /// CRC-32 of its path and data, as [`zk_proto::persist::body_crc`]; 0 where digests are switched off.
+    #[must_use]
+    pub fn body_crc(&self) -> u32 {
+        self.tree.nodes.get(self.id).body_crc
+    }
+}
+
+/// The children of a node.
+#[derive(Debug, Clone)]
+pub struct Children<'a> {
+    tree: &'a DataTree,
+    next: u32,
+    left: u32,
+}
+
+impl<'a> Iterator for Children<'a> {
+    type Item = NodeRef<'a>;
+
+    fn next(&mut self) -> Option<NodeRef<'a>> {
+        if self.next == NONE {
+            return None;
+        }
+        let id = self.next;
+        self.next = self.tree.nodes.get(id).next;
+        self.left -= 1;
+        Some(NodeRef::new(self.tree, id))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for Children<'_> {}
