@@ -1,7 +1,7 @@
 //! The outside world's disk, as little of it as a transaction log needs.
 //!
 //! One [`Disk`] is one directory of named files. Nothing here decides anything: ordering, retries and formats
-//! are the callers'. Two implementations exist: [`FsDisk`](super::FsDisk), a directory of the file system, and
+//! are the callers'. Two implementations exist: `FsDisk`, a directory of the file system, and
 //! [`MemDisk`](super::MemDisk), which keeps everything in memory and forgets at a power cut what was not synced.
 //!
 //! Durability is what POSIX gives and no more: the bytes of a file survive a power cut once

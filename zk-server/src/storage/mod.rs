@@ -11,11 +11,17 @@
 //! Deliberately not here: when to roll, to snapshot or to purge (the peer decides), and threads (the driver
 //! owns them; everything here blocks on the thread that calls it).
 
-pub mod disk;
+mod disk;
 mod durable;
+#[cfg(feature = "driver")]
+mod fs_disk;
+pub mod mem_disk;
 
 pub use disk::{Access, DirectoryLock, Disk, DiskFile, FileInfo};
 pub use durable::Durable;
+#[cfg(feature = "driver")]
+pub use fs_disk::FsDisk;
+pub use mem_disk::MemDisk;
 
 use std::time::Duration;
 
