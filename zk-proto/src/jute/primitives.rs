@@ -141,7 +141,8 @@ impl<T: Decode> Decode for Option<Vec<T>> {
     const MIN_LEN: usize = 4;
 
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
-        let Some(count) = input.length()? else {
+        // Apache takes any negative count for null, unlike the length of a buffer.
+        let Ok(count) = usize::try_from(input.i32()?) else {
             return Ok(None);
         };
         // The count is a claim; the bytes that follow are evidence. Reserve for the smaller of the two.
