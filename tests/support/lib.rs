@@ -7,4 +7,5 @@ pub mod apache;
 pub mod history;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod raw;

@@ -318,3 +318,63 @@ pub fn four_letter_word(addr: SocketAddr, word: &str) -> io::Result<String> {
     stream.read_to_string(&mut answer)?;
     Ok(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Launcher {
+        Launcher::new("sh", ["-c", script, "sh"])
+    }
+
+    fn is_alive(pid: u32) -> bool {
+        Path::new(&format!("/proc/{pid}")).exists()
+    }
+
+    #[test]
+    fn a_server_that_ends_instead_of_serving_says_why() {
+        let mut server = ServerProcess::prepare(shell("echo boom; exit 3"), &[]).unwrap();
+        let error = server.start().unwrap_err().to_string();
+        assert!(
+            error.contains("exit status: 3") && error.contains("boom"),
+            "{error}"
+        );
+        assert_eq!(server.pid(), None);
+    }
+
+    #[test]
+    fn a_dropped_server_takes_its_process_and_its_directory_along() {
+        let mut server = ServerProcess::prepare(shell("exec sleep 600"), &[]).unwrap();
+        server.spawn().unwrap();
+        let (pid, dir) = (server.pid().unwrap(), server.data_dir());
+        assert!(is_alive(pid) && dir.is_dir());
+        drop(server);
+        assert!(!is_alive(pid) && !dir.exists());
+    }
+
+    #[test]
+    fn sigterm_is_sent_and_its_status_returned() {
+        let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut server = ServerProcess::prepare(shell(script), &[]).unwrap();
+        server.spawn().unwrap();
+        while !server.log().contains("ready") {
+            thread::yield_now();
+        }
+        assert_eq!(server.terminate().unwrap().code(), Some(7));
+        assert!(server.terminate().is_err(), "nothing runs any more");
+    }
+
+    #[test]
+    fn settings_override_what_every_server_gets() {
+        let settings = [("tickTime", "100"), ("snapCount", "9")];
+        let server = ServerProcess::prepare(shell(""), &settings).unwrap();
+        let config = fs::read_to_string(server.config_file()).unwrap();
+        let ticks: Vec<&str> = config
+            .lines()
+            .filter(|line| line.starts_with("tickTime"))
+            .collect();
+        assert_eq!(ticks, ["tickTime=100"]);
+        assert!(config.contains("snapCount=9\n"), "{config}");
+        assert!(config.contains(&format!("clientPort={}\n", server.addr().port())));
+    }
+}
