@@ -3,8 +3,8 @@
 //! The parts that decide are *cores*: they take inputs and a [`time::Now`], and hand out outputs, without a
 //! socket, file, clock or thread of their own. The feature `driver` (on by default) adds what moves the bytes.
 
-pub mod config;
 pub mod auth;
+pub mod config;
 pub mod error;
 pub mod storage;
 pub mod time;

@@ -4,11 +4,11 @@
 //! about the place. A number that a snapshot uses without defining (Apache writes the cache before the nodes, so a
 //! fuzzy snapshot may) gets an ACL that grants nothing: the log that follows puts the right one in its stead.
 
-use std::sync::Arc;
+use std::{hash::BuildHasher, sync::Arc};
 
+use bytes::BytesMut;
 use hashbrown::HashTable;
-use std::hash::BuildHasher;
-use zk_proto::{Acl, Perms, persist::OPEN_ACL_ID};
+use zk_proto::{Acl, Encode, Perms, persist::OPEN_ACL_ID};
 
 use super::slab::Slab;
 use crate::auth::{self, Credentials};
@@ -39,6 +39,11 @@ impl AclList {
     #[must_use]
     pub fn entries(&self) -> &[Acl] {
         &self.entries
+    }
+
+    /// Appends the entries as a vector.
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        self.entries.encode(out);
     }
 
     /// Whether some permission of `perm` is granted, as [`auth::check`] has it.

@@ -1,7 +1,7 @@
-//! From paths to nodes, without keeping a path.
+//! From a key to the number of what has it, without keeping the key.
 //!
-//! Hash tables of node numbers. The path behind a number is compared by walking up from the node. The tables are
-//! many small ones, so that none takes noticeably long to grow while the tree is locked.
+//! Hash tables of numbers; the caller compares the key behind a number (of a node, its path, by walking up). The
+//! tables are many small ones, so that none takes noticeably long to grow while the tree is locked.
 
 use std::hash::BuildHasher;
 
@@ -10,14 +10,14 @@ use hashbrown::HashTable;
 /// Enough that a table of a tree of a million nodes grows in a fraction of a millisecond.
 const SHARDS: usize = 256;
 
-/// Node numbers by the hash of their paths.
+/// Numbers by the hash of their keys.
 #[derive(Debug)]
-pub(super) struct PathIndex {
+pub(super) struct Index {
     shards: Box<[HashTable<u32>]>,
     hasher: foldhash::fast::FixedState,
 }
 
-impl PathIndex {
+impl Index {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
@@ -25,9 +25,9 @@ impl PathIndex {
         }
     }
 
-    /// The hash of a path, for the other functions.
-    pub(super) fn hash(&self, path: &[u8]) -> u64 {
-        self.hasher.hash_one(path)
+    /// The hash of a key, for the other functions.
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     /// The number that `is_it` recognises among those with this hash.

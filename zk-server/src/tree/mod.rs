@@ -4,7 +4,7 @@
 //! so that all members that apply the same transactions have the same tree. [`read`](mod@read) answers reads.
 //!
 //! ```text
-//! path --PathIndex--> number --Slab--> Node { name and data, zxids, parent, siblings } --> Extra { children, owner }
+//! path --Index--> number --Slab--> Node { name and data, zxids, parent, siblings } --> Extra { children, owner }
 //!                                        \--> AclCache
 //! ```
 //! A node's path is not stored: it is its name and those of its parents. Children are a chain through their
@@ -26,8 +26,10 @@ mod node;
 mod node_ref;
 mod owners;
 pub(crate) mod path;
+pub mod read;
 mod reply;
 mod slab;
+pub mod watches;
 
 pub use acl_cache::AclList;
 pub use effects::{Applied, Effects, Event};
@@ -44,7 +46,7 @@ use zk_proto::{
 
 use self::{
     acl_cache::AclCache,
-    index::PathIndex,
+    index::Index,
     node::{Extra, Node, stat_of},
     owners::Owners,
     slab::{NONE, Slab},
@@ -80,7 +82,7 @@ pub struct DataTree {
     options: TreeOptions,
     nodes: Slab<Node>,
     extras: Slab<Extra>,
-    index: PathIndex,
+    index: Index,
     acls: AclCache,
     owners: Owners,
     digest: TreeDigest,
@@ -113,7 +115,7 @@ impl DataTree {
             options: *options,
             nodes: Slab::default(),
             extras: Slab::default(),
-            index: PathIndex::new(options.hash_seed),
+            index: Index::new(options.hash_seed),
             acls: AclCache::new(options.hash_seed),
             owners: Owners::default(),
             digest: TreeDigest::default(),

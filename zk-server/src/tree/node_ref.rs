@@ -71,6 +71,30 @@ impl<'a> NodeRef<'a> {
         self.tree.extra(self.id).num_children as usize
     }
 
+    /// How many nodes there are below it, at any depth; visits them all.
+    #[must_use]
+    pub fn count_below(&self) -> usize {
+        let mut count = 0;
+        let mut id = self.id;
+        loop {
+            let child = self.tree.extra(id).first_child;
+            if child != NONE {
+                id = child;
+                count += 1;
+                continue;
+            }
+            // The next sibling, of it or of the nearest ancestor that has one.
+            while id != self.id && self.tree.nodes.get(id).next == NONE {
+                id = self.tree.nodes.get(id).parent;
+            }
+            if id == self.id {
+                return count;
+            }
+            id = self.tree.nodes.get(id).next;
+            count += 1;
+        }
+    }
+
     /// Whose it is: a session's, nobody's, or the server's to remove.
     #[must_use]
     pub fn ephemeral_owner(&self) -> EphemeralOwner {

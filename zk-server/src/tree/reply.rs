@@ -1,12 +1,12 @@
 //! The answers to writes (`FinalRequestProcessor`).
 
 use bytes::BytesMut;
-use zk_proto::{
-    Encode, ErrorCode, OpCode,
-    op::{ErrorResponse, MultiHeader},
-};
+use zk_proto::{Encode, ErrorCode, OpCode, op::ErrorResponse};
 
-use super::Applied;
+use super::{
+    Applied,
+    read::{put_header, put_stat},
+};
 
 impl Applied {
     /// The error in the reply's header. A multi that failed has none: its parts tell.
@@ -24,7 +24,7 @@ impl Applied {
             Self::Created { path, stat } => {
                 path.encode(out);
                 if let Some(stat) = stat {
-                    stat.encode(out);
+                    put_stat(out, stat);
                 }
             }
             Self::Set { stat } => stat.encode(out),
@@ -60,8 +60,4 @@ impl Applied {
         put_header(out, op.code(), false, 0);
         self.encode_reply(out);
     }
-}
-
-fn put_header(out: &mut BytesMut, op: i32, done: bool, err: i32) {
-    MultiHeader { op, done, err }.encode(out);
 }

@@ -1,0 +1,328 @@
+//! Every read, answered straight into the reply buffer (the read half of `FinalRequestProcessor`).
+//!
+//! The caller holds the tree's read lock from here until the reply is in the connection's outbox. A watch is left
+//! in the same moment as the data is read; the table's lock is taken after the tree's, and only for that.
+//!
+//! Paths of reads are not validated: a malformed one names no node.
+
+use bytes::{BufMut, BytesMut};
+use parking_lot::Mutex;
+use zk_proto::{
+    Encode, ErrorCode, OpCode, Perms, SessionId, Stat, Zxid,
+    jute::{put_buffer, put_length, put_string},
+    op::{
+        ErrorResponse, ExistsRequest, GetChildrenRequest, GetDataRequest, MultiHeader, MultiOp,
+        MultiRequest, Request, WhoAmIResponse,
+    },
+    watch::{AddWatchMode, EventType},
+};
+
+use super::{
+    DataTree, NodeRef,
+    watches::{ConnId, WatchKinds, WatchTable},
+};
+use crate::auth::{self, Credentials};
+
+/// Who reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// Where watches are left.
+    pub conn: ConnId,
+    /// Whose ephemeral nodes getEphemerals lists.
+    pub session: SessionId,
+    /// What it may read.
+    pub credentials: &'a Credentials,
+}
+
+/// Answers a read: appends the record that follows the reply's header, if there is one, and leaves the watch that
+/// was asked for.
+///
+/// # Errors
+/// What goes into the header instead; then nothing was appended. [`ErrorCode::Unimplemented`] for a request that is
+/// no read.
+pub fn read(
+    tree: &DataTree,
+    watches: &Mutex<WatchTable>,
+    caller: &Caller<'_>,
+    request: &Request,
+    out: &mut BytesMut,
+) -> Result<(), ErrorCode> {
+    let reading = Reading {
+        tree,
+        watches,
+        caller,
+    };
+    match request {
+        Request::GetData(request) => reading.data(request, out),
+        Request::Exists(request) => reading.exists(request, out),
+        Request::GetChildren(request) => reading.children(request, out).map(drop),
+        Request::GetChildren2(request) => reading
+            .children(request, out)
+            .map(|node| put_stat(out, &node.stat())),
+        Request::GetAcl(request) => reading.acl(&request.path, out),
+        Request::GetAllChildrenNumber(request) => reading.count_below(&request.path, out),
+        Request::GetEphemerals(request) => {
+            reading.ephemerals(&request.prefix, out);
+            Ok(())
+        }
+        Request::MultiRead(request) => reading.several(request, out),
+        Request::CheckWatches(request) => {
+            let table = watches.lock();
+            found(table.contains(caller.conn, &request.path, request.kind))
+        }
+        Request::RemoveWatches(request) => {
+            let mut table = watches.lock();
+            found(table.remove(caller.conn, &request.path, request.kind))
+        }
+        Request::AddWatch(request) => {
+            let kinds = match request.mode {
+                AddWatchMode::Persistent => WatchKinds::PERSISTENT,
+                AddWatchMode::PersistentRecursive => WatchKinds::RECURSIVE,
+            };
+            reading.watch(&request.path, kinds);
+            ErrorResponse { err: 0 }.encode(out);
+            Ok(())
+        }
+        Request::WhoAmI => {
+            let client_info = caller.credentials.client_info();
+            WhoAmIResponse { client_info }.encode(out);
+            Ok(())
+        }
+        Request::Ping => Ok(()),
+        _ => Err(ErrorCode::Unimplemented),
+    }
+}
+
+const fn found(is_there: bool) -> Result<(), ErrorCode> {
+    match is_there {
+        true => Ok(()),
+        false => Err(ErrorCode::NoWatcher),
+    }
+}
+
+/// Leaves a client's watches again after it reconnected (setWatches, setWatches2), and tells `fire` what happened
+/// to them since the last zxid it saw, in the order in which it lists them; a watch that fires is not left.
+///
+/// These events are told whatever the node's ACL says, and their header has the zxid -1. Persistent watches catch
+/// up on nothing. A request of another kind does nothing.
+pub fn set_watches(
+    tree: &DataTree,
+    watches: &Mutex<WatchTable>,
+    conn: ConnId,
+    request: &Request,
+    mut fire: impl FnMut(EventType, &str),
+) {
+    let (since, data, exist, child, persistent, recursive) = match request {
+        Request::SetWatches(r) => (r.relative_zxid, &r.data, &r.exist, &r.child, None, None),
+        Request::SetWatches2(r) => (
+            r.relative_zxid,
+            &r.data,
+            &r.exist,
+            &r.child,
+            Some(&r.persistent),
+            Some(&r.persistent_recursive),
+        ),
+        _ => return,
+    };
+    let mut table = watches.lock();
+    let mut leave = |path: &str, missed: Option<EventType>, kinds| match missed {
+        Some(event) => fire(event, path),
+        None => table.register(conn, path, kinds),
+    };
+    for path in data {
+        let missed = changed(tree.node(path), since, EventType::NodeDataChanged, |s| {
+            s.mzxid
+        });
+        leave(path, missed, WatchKinds::DATA);
+    }
+    for path in exist {
+        let missed = tree.node(path).map(|_| EventType::NodeCreated);
+        leave(path, missed, WatchKinds::DATA);
+    }
+    for path in child {
+        let changes = EventType::NodeChildrenChanged;
+        let missed = changed(tree.node(path), since, changes, |s| s.pzxid);
+        leave(path, missed, WatchKinds::CHILD);
+    }
+    for path in persistent.into_iter().flatten() {
+        leave(path, None, WatchKinds::PERSISTENT);
+    }
+    for path in recursive.into_iter().flatten() {
+        leave(path, None, WatchKinds::RECURSIVE);
+    }
+}
+
+fn changed(
+    node: Option<NodeRef<'_>>,
+    since: Zxid,
+    event: EventType,
+    last_change: fn(Stat) -> Zxid,
+) -> Option<EventType> {
+    match node {
+        None => Some(EventType::NodeDeleted),
+        Some(node) => (last_change(node.stat()) > since).then_some(event),
+    }
+}
+
+/// A read under way.
+struct Reading<'a> {
+    tree: &'a DataTree,
+    watches: &'a Mutex<WatchTable>,
+    caller: &'a Caller<'a>,
+}
+
+impl<'a> Reading<'a> {
+    fn data(&self, request: &GetDataRequest, out: &mut BytesMut) -> Result<(), ErrorCode> {
+        let node = self.readable(&request.path, Perms::READ)?;
+        if request.watch {
+            self.watch(&request.path, WatchKinds::DATA);
+        }
+        put_data(out, node);
+        Ok(())
+    }
+
+    /// The watch is left even where there is no node, but not where it may not be read.
+    fn exists(&self, request: &ExistsRequest, out: &mut BytesMut) -> Result<(), ErrorCode> {
+        if request.path.contains('\0') {
+            return Err(ErrorCode::BadArguments);
+        }
+        let node = self.readable(&request.path, Perms::READ);
+        if request.watch && !matches!(node, Err(ErrorCode::NoAuth)) {
+            self.watch(&request.path, WatchKinds::DATA);
+        }
+        put_stat(out, &node?.stat());
+        Ok(())
+    }
+
+    fn children(
+        &self,
+        request: &GetChildrenRequest,
+        out: &mut BytesMut,
+    ) -> Result<NodeRef<'a>, ErrorCode> {
+        let node = self.readable(&request.path, Perms::READ)?;
+        if request.watch {
+            self.watch(&request.path, WatchKinds::CHILD);
+        }
+        put_children(out, node);
+        Ok(node)
+    }
+
+    fn acl(&self, path: &str, out: &mut BytesMut) -> Result<(), ErrorCode> {
+        let node = self.readable(path, Perms::READ | Perms::ADMIN)?;
+        let acl = node.acl();
+        match acl.allows(Perms::ADMIN, self.caller.credentials) {
+            true => acl.put(out),
+            false => auth::mask_digests(acl.entries()).encode(out),
+        }
+        put_stat(out, &node.stat());
+        Ok(())
+    }
+
+    fn count_below(&self, path: &str, out: &mut BytesMut) -> Result<(), ErrorCode> {
+        let node = self.readable(path, Perms::READ)?;
+        let below = match path {
+            "/" => self.tree.node_count() - 2,
+            // Apache finds the root under "", then counts whatever begins with "/": the root too.
+            "" => self.tree.node_count() - 1,
+            _ => node.count_below(),
+        };
+        i32::try_from(below).unwrap_or(i32::MAX).encode(out);
+        Ok(())
+    }
+
+    fn ephemerals(&self, prefix: &str, out: &mut BytesMut) {
+        let all = matches!(prefix.trim(), "" | "/");
+        let paths: Vec<String> = self
+            .tree
+            .ephemerals(self.caller.session)
+            .filter(|path| all || path.starts_with(prefix))
+            .collect();
+        put_length(out, paths.len());
+        paths.iter().for_each(|path| put_string(out, path));
+    }
+
+    /// multiRead: each part has its own answer, and leaves no watch.
+    fn several(&self, request: &MultiRequest, out: &mut BytesMut) -> Result<(), ErrorCode> {
+        if !request.ops.iter().all(MultiOp::is_read) {
+            return Err(ErrorCode::MarshallingError);
+        }
+        for part in &request.ops {
+            let (path, op): (_, OpCode) = match part {
+                MultiOp::GetChildren(part) => (&part.path, OpCode::GetChildren),
+                MultiOp::GetData(part) => (&part.path, OpCode::GetData),
+                _ => continue,
+            };
+            match self.readable(path, Perms::READ) {
+                Err(error) => {
+                    let err = error.code();
+                    put_header(out, OpCode::Error.code(), false, err);
+                    ErrorResponse { err }.encode(out);
+                }
+                Ok(node) => {
+                    put_header(out, op.code(), false, 0);
+                    match op {
+                        OpCode::GetData => put_data(out, node),
+                        _ => put_children(out, node),
+                    }
+                }
+            }
+        }
+        put_header(out, OpCode::Error.code(), true, -1);
+        Ok(())
+    }
+
+    fn readable(&self, path: &str, perm: Perms) -> Result<NodeRef<'a>, ErrorCode> {
+        let node = self.tree.node(path).ok_or(ErrorCode::NoNode)?;
+        match node.acl().allows(perm, self.caller.credentials) {
+            true => Ok(node),
+            false => Err(ErrorCode::NoAuth),
+        }
+    }
+
+    fn watch(&self, path: &str, kinds: WatchKinds) {
+        self.watches.lock().register(self.caller.conn, path, kinds);
+    }
+}
+
+fn put_data(out: &mut BytesMut, node: NodeRef<'_>) {
+    match node.data() {
+        Some(data) => {
+            out.reserve(data.len() + 72);
+            put_buffer(out, data);
+        }
+        None => out.put_i32(-1),
+    }
+    put_stat(out, &node.stat());
+}
+
+fn put_children(out: &mut BytesMut, node: NodeRef<'_>) {
+    let children = node.children();
+    put_length(out, children.len());
+    for child in children {
+        // A string has the form of a buffer.
+        put_buffer(out, child.name());
+    }
+}
+
+/// [`Stat::encode`] with one check of the buffer's capacity instead of eleven.
+pub(super) fn put_stat(out: &mut BytesMut, stat: &Stat) {
+    let mut bytes = [0; 68];
+    let mut rest = &mut bytes[..];
+    rest.put_i64(stat.czxid.0);
+    rest.put_i64(stat.mzxid.0);
+    rest.put_i64(stat.ctime);
+    rest.put_i64(stat.mtime);
+    rest.put_i32(stat.version);
+    rest.put_i32(stat.cversion);
+    rest.put_i32(stat.aversion);
+    rest.put_i64(stat.ephemeral_owner.0);
+    rest.put_i32(stat.data_length);
+    rest.put_i32(stat.num_children);
+    rest.put_i64(stat.pzxid.0);
+    out.put_slice(&bytes);
+}
+
+/// Before a part of a multi's answer, and at its end.
+pub(super) fn put_header(out: &mut BytesMut, op: i32, done: bool, err: i32) {
+    MultiHeader { op, done, err }.encode(out);
+}
