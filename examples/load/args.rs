@@ -29,6 +29,13 @@ pub(crate) enum Command {
     /// Builds nothing: run `cargo build --release -p zk-server` first. Apache 3.9.5 is looked for in
     /// ZK_APACHE_HOME and where `.ci/apache` installs it.
     Compare(CompareArgs),
+    /// Be the bare server that shows what the machine allows: canned answers, durable writes, nothing else.
+    ///
+    /// Measured like any server: `compare --ours "target/release/examples/load floor"`.
+    Floor {
+        /// A zoo.cfg; only dataDir, clientPort and clientPortAddress count.
+        config: PathBuf,
+    },
 }
 
 #[derive(Debug, ClapArgs)]

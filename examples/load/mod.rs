@@ -6,6 +6,7 @@ mod cluster;
 mod compare;
 mod connection;
 mod engine;
+mod floor;
 mod report;
 mod rows;
 mod session;
@@ -26,6 +27,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(args) => run(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::Floor { config } => floor::serve(&config).map(|()| ExitCode::SUCCESS),
     };
     match outcome {
         Ok(code) => code,
