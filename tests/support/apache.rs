@@ -2,7 +2,7 @@
 //!
 //! `.ci/apache` installs it. Tests that need it run where it is and say so loudly where it is not.
 
-use std::{env, io::Write as _, path::PathBuf};
+use std::{env, ffi::OsString, io::Write as _, path::PathBuf};
 
 use crate::process::Launcher;
 
@@ -25,11 +25,23 @@ impl Heap {
 /// It is looked for in `ZK_APACHE_HOME`, then where `.ci/apache` puts it.
 #[must_use]
 pub fn launcher(heap: Heap) -> Option<Launcher> {
+    launcher_with(heap, &[])
+}
+
+/// As [`launcher`], with system properties (`name=value`), for what a `zoo.cfg` cannot say.
+#[must_use]
+pub fn launcher_with(heap: Heap, properties: &[&str]) -> Option<Launcher> {
     let lib = home()?.join("lib");
     let mut class_path = lib.into_os_string();
     class_path.push("/*");
     let heap = format!("-Xmx{}m", heap.max_mib);
-    let mut args = vec![heap.into(), "-cp".into(), class_path];
+    let mut args: Vec<OsString> = vec![heap.into()];
+    args.extend(
+        properties
+            .iter()
+            .map(|property| format!("-D{property}").into()),
+    );
+    args.extend(["-cp".into(), class_path]);
     args.push("org.apache.zookeeper.server.quorum.QuorumPeerMain".into());
     Some(Launcher::new(java(), args))
 }

@@ -4,8 +4,11 @@
 //! talks to an address that is not loopback.
 
 pub mod apache;
+pub mod frames;
 pub mod history;
 pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod requests;
+pub mod shared;
