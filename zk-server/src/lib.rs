@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod config;
 pub mod error;
+pub mod prep;
 pub mod storage;
 pub mod time;
 pub mod tree;

@@ -54,6 +54,7 @@ impl DataTree {
             return Err(ErrorCode::NodeExists);
         }
         let id = self.insert(parent, name, &new, acl, at);
+        self.quota_created(new.path, new.data.map_or(0, <[u8]>::len));
         effects.push(EventType::NodeCreated, new.path, self.acl(id).clone());
         effects.push_parent(new.path, self.acl(parent).clone());
         Ok(id)
@@ -95,7 +96,9 @@ impl DataTree {
         let id = self.find(path).filter(|id| *id != ROOT);
         let id = id.ok_or(ErrorCode::NoNode)?;
         let acl = self.acl(id).clone();
+        let data_len = self.nodes.get(id).data_len();
         self.remove_subtree(id);
+        self.quota_deleted(path, data_len);
         effects.push(EventType::NodeDeleted, path, acl);
         effects.push_parent(path, self.acl(parent).clone());
         Ok(())
@@ -115,11 +118,13 @@ impl DataTree {
     ) -> Result<Stat, ErrorCode> {
         let id = self.find(path).ok_or(ErrorCode::NoNode)?;
         let counts = path::counts(path.as_bytes());
+        let old_len = self.nodes.get(id).data_len();
         self.digest.remove(self.digest_of(id, counts));
         self.replace_data(id, path.as_bytes(), data);
         let node = self.nodes.get_mut(id);
         (node.mzxid, node.mtime, node.version) = (at.zxid.0, at.time, version);
         self.digest.add(self.digest_of(id, counts));
+        self.quota_changed(path, old_len, self.nodes.get(id).data_len());
         effects.push(EventType::NodeDataChanged, path, self.acl(id).clone());
         Ok(self.stat(id))
     }

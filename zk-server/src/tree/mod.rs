@@ -26,6 +26,7 @@ mod node;
 mod node_ref;
 mod owners;
 pub(crate) mod path;
+mod quota;
 pub mod read;
 mod reply;
 mod slab;
@@ -49,6 +50,7 @@ use self::{
     index::Index,
     node::{Extra, Node, stat_of},
     owners::Owners,
+    quota::Quotas,
     slab::{NONE, Slab},
 };
 
@@ -85,6 +87,7 @@ pub struct DataTree {
     index: Index,
     acls: AclCache,
     owners: Owners,
+    quotas: Quotas,
     digest: TreeDigest,
     last_zxid: Zxid,
     /// Bytes of paths and data, as Apache counts them.
@@ -118,6 +121,7 @@ impl DataTree {
             index: Index::new(options.hash_seed),
             acls: AclCache::new(options.hash_seed),
             owners: Owners::default(),
+            quotas: Quotas::default(),
             digest: TreeDigest::default(),
             last_zxid: Zxid::ZERO,
             data_size: 0,
