@@ -13,15 +13,23 @@
 
 mod disk;
 mod durable;
+mod epochs;
+mod executor;
 #[cfg(feature = "driver")]
 mod fs_disk;
+mod layout;
 pub mod mem_disk;
+mod replace;
+mod txn_log;
 
 pub use disk::{Access, DirectoryLock, Disk, DiskFile, FileInfo};
 pub use durable::Durable;
+pub use executor::LogExecutor;
 #[cfg(feature = "driver")]
 pub use fs_disk::FsDisk;
+pub use layout::Directories;
 pub use mem_disk::MemDisk;
+pub use txn_log::{BackgroundJob, LogOptions};
 
 use std::time::Duration;
 

@@ -1,0 +1,168 @@
+//! Space ahead of need: the next log file, its zeros already on the disk.
+//!
+//! The zeros are written by a job on another thread, into a file of their own, so that the fdatasync of the log
+//! never has to wait for them. How much is prepared grows with what is logged, up to `preAllocSize`: a server
+//! that hardly writes does not fill a disk with zeros.
+
+use std::{io, sync::Arc};
+
+use parking_lot::Mutex;
+use zk_proto::{Encode, persist::FileHeader};
+
+use crate::storage::{
+    disk::{Access, Disk, DiskFile},
+    layout::PREPARED_LOG,
+};
+
+/// The least worth preparing.
+const PREPARED_BYTES_MIN: u64 = 1 << 20;
+
+/// Zeros are written in pieces of this size, and synced piece by piece: one large sync would hold the disk's
+/// queue for as long as it takes.
+const PIECE: usize = 1 << 20;
+
+/// A log file that only needs its name.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) file: Box<dyn DiskFile>,
+    pub(super) len: u64,
+}
+
+#[derive(Debug, Default)]
+enum Slot {
+    #[default]
+    Empty,
+    /// A job is under way, or has failed; in both cases there is nothing to wait for.
+    Asked,
+    Ready(Prepared),
+}
+
+/// What is prepared, and what should be.
+#[derive(Debug)]
+pub(super) struct LogSpace {
+    disk: Arc<dyn Disk>,
+    limit: u64,
+    slot: Arc<Mutex<Slot>>,
+    jobs: Vec<BackgroundJob>,
+}
+
+impl LogSpace {
+    pub(super) fn new(disk: Arc<dyn Disk>, limit: u64) -> Self {
+        Self {
+            disk,
+            limit,
+            slot: Arc::default(),
+            jobs: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(*self.slot.lock(), Slot::Ready(_))
+    }
+
+    pub(super) fn take(&mut self) -> Option<Prepared> {
+        let mut slot = self.slot.lock();
+        match std::mem::take(&mut *slot) {
+            Slot::Ready(prepared) => Some(prepared),
+            // A job under way keeps its claim; one that failed gets another chance in the next file.
+            asked @ Slot::Asked if Arc::strong_count(&self.slot) > 1 => {
+                *slot = asked;
+                None
+            }
+            Slot::Asked | Slot::Empty => None,
+        }
+    }
+
+    /// Notes how much of the current file is used, and asks for the next one in time.
+    pub(super) fn used(&mut self, position: u64, allocated: u64) {
+        let soon = position >= PREPARED_BYTES_MIN.min(allocated / 4);
+        let mut slot = self.slot.lock();
+        if soon && self.limit > 0 && matches!(*slot, Slot::Empty) {
+            *slot = Slot::Asked;
+            let len = allocated.saturating_mul(4).max(PREPARED_BYTES_MIN);
+            self.jobs.push(BackgroundJob(Job::Prepare {
+                disk: self.disk.clone(),
+                slot: self.slot.clone(),
+                len: len.min(self.limit),
+            }));
+        }
+    }
+
+    /// Notes that a file is left with unused space at its end.
+    pub(super) fn closed(&mut self, name: String, position: u64, allocated: u64) {
+        if position < allocated {
+            self.jobs.push(BackgroundJob(Job::Trim {
+                disk: self.disk.clone(),
+                name,
+                len: position,
+            }));
+        }
+    }
+
+    pub(super) fn job(&mut self) -> Option<BackgroundJob> {
+        self.jobs.pop()
+    }
+}
+
+/// Work for any thread but the log's; [`run`](Self::run) it soon, or drop it: only speed is lost.
+#[derive(Debug)]
+pub struct BackgroundJob(Job);
+
+#[derive(Debug)]
+enum Job {
+    Prepare {
+        disk: Arc<dyn Disk>,
+        slot: Arc<Mutex<Slot>>,
+        len: u64,
+    },
+    Trim {
+        disk: Arc<dyn Disk>,
+        name: String,
+        len: u64,
+    },
+}
+
+impl BackgroundJob {
+    /// Does the work; blocks for as long as the disk takes.
+    ///
+    /// A failure is only told in the log: the log writer makes do without, and meets the disk's trouble itself.
+    pub fn run(self) {
+        match self.0 {
+            Job::Prepare { disk, slot, len } => match prepare(&*disk, len) {
+                Ok(prepared) => *slot.lock() = Slot::Ready(prepared),
+                Err(error) => {
+                    tracing::warn!(%error, "no space could be prepared for the next log file")
+                }
+            },
+            Job::Trim { disk, name, len } => {
+                if let Err(error) = trim(&*disk, &name, len) {
+                    tracing::debug!(%error, name, "the zeros at the end of a log file stay");
+                }
+            }
+        }
+    }
+}
+
+fn prepare(disk: &dyn Disk, len: u64) -> io::Result<Prepared> {
+    let mut file = disk.create(PREPARED_LOG, Access::Default)?;
+    let zeros = vec![0; PIECE];
+    let mut at = 0;
+    while at < len {
+        let piece = usize::try_from(len - at).map_or(PIECE, |left| left.min(PIECE));
+        file.write_at(at, &zeros[..piece])?;
+        file.sync_data()?;
+        at += piece as u64;
+    }
+    // With its header, the file is a valid log without records from the moment it gets its name.
+    file.write_at(0, &FileHeader::LOG.to_bytes())?;
+    file.sync_data()?;
+    Ok(Prepared { file, len })
+}
+
+fn trim(disk: &dyn Disk, name: &str, len: u64) -> io::Result<()> {
+    let mut file = disk.open(name)?;
+    match file.file_len()? > len {
+        true => file.set_len(len),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,228 @@
+//! What lies behind the intact part of a log: nothing, a torn write, or corruption.
+//!
+//! A batch that was being written when the power went out leaves a *torn* tail, which nobody was promised and
+//! which may be cut. *Corruption* is damage to something that was durable once: cutting there would lose what
+//! follows. The two are told apart by what follows the damage:
+//!
+//! * no intact record of this log: a torn write (or damage to the very last record, which cannot be told from
+//!   one; it is reported with its offset);
+//! * an intact record: corruption, with one exception. Disks write sectors in any order, so the later part of a
+//!   torn batch may be there while an earlier one is not. Space in a log is zeros before it is written; what a
+//!   disk did not write is therefore whole sectors of zeros. If every damaged record misses such a piece, and all
+//!   of it is within what is ever written without an fdatasync, the batch was torn.
+//!
+//! See `docs/decisions/0003-torn-batches.md`.
+
+use std::io;
+
+use bytes::Bytes;
+use zk_proto::{
+    Decode, Zxid,
+    jute::Reader,
+    persist::{RECORD_OVERHEAD, adler32, find_record},
+    txn::TxnHeader,
+};
+
+use super::UNSYNCED_BYTES_MAX;
+use crate::storage::disk::DiskFile;
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+
+/// Checksum and length, before a record's payload.
+const PREFIX: usize = RECORD_OVERHEAD - 1;
+
+/// The first bytes of a record are the upper half of a 64-bit checksum of 32 bits: always zero.
+const ZERO_PREFIX: usize = 4;
+
+/// How much behind damage is looked at: more than a torn batch with the longest record can leave.
+const LOOK_BYTES_MAX: usize = 64 << 20;
+
+/// What lies behind the intact part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::storage) enum Tail {
+    /// Zeros, or nothing.
+    Clean,
+    /// What a torn write left, in this many bytes.
+    Torn { bytes: u64 },
+    /// Damage before this offset, at which an intact record begins.
+    Corrupt { intact_at: u64 },
+}
+
+/// Looks at a log behind its intact part, which ends at `offset` with the record `last`.
+pub(in crate::storage) fn examine_tail(
+    file: &mut dyn DiskFile,
+    offset: u64,
+    len: u64,
+    last: Zxid,
+) -> io::Result<Tail> {
+    let Some(end) = data_end(file, offset, len)? else {
+        return Ok(Tail::Clean);
+    };
+    let bytes = end - offset;
+    let look = usize::try_from(bytes).map_or(LOOK_BYTES_MAX, |n| n.min(LOOK_BYTES_MAX));
+    let mut region = vec![0; look];
+    let got = file.read_at(offset, &mut region)?;
+    region.truncate(got);
+    let region = Region {
+        bytes: &region,
+        sector_offset: usize::try_from(offset % SECTOR as u64).unwrap_or_default(),
+        last,
+    };
+    Ok(match region.next_intact(0) {
+        None => Tail::Torn { bytes },
+        Some(_) if bytes == got as u64 && region.is_torn_batch() => Tail::Torn { bytes },
+        Some(at) => Tail::Corrupt {
+            intact_at: offset + at as u64,
+        },
+    })
+}
+
+/// Where the last byte that is not zero ends; `None` when all are zeros.
+fn data_end(file: &mut dyn DiskFile, offset: u64, len: u64) -> io::Result<Option<u64>> {
+    let mut piece = vec![0; 256 << 10];
+    let (mut at, mut end) = (offset, None);
+    while at < len {
+        let got = file.read_at(at, &mut piece)?;
+        if got == 0 {
+            break;
+        }
+        let last = piece[..got].iter().rposition(|byte| *byte != 0);
+        end = last.map(|last| at + last as u64 + 1).or(end);
+        at += got as u64;
+    }
+    Ok(end)
+}
+
+/// The bytes behind the intact part; positions count from there.
+struct Region<'a> {
+    bytes: &'a [u8],
+    /// Where in its sector the region begins.
+    sector_offset: usize,
+    last: Zxid,
+}
+
+impl Region<'_> {
+    /// The next place at or after `from` where an intact record of this log begins.
+    fn next_intact(&self, from: usize) -> Option<usize> {
+        let mut from = from;
+        loop {
+            let at = from + find_record(self.bytes.get(from..)?)?;
+            if self.belongs(at) {
+                return Some(at);
+            }
+            from = at + 1;
+        }
+    }
+
+    /// Whether the record there can be one of this log: a value that a client stored may hold the image of one.
+    ///
+    /// Records between the intact part and this one have taken zxids and space.
+    fn belongs(&self, at: usize) -> bool {
+        let payload = self.bytes.get(at + PREFIX..).unwrap_or_default();
+        let header = payload.get(..TxnHeader::MIN_LEN).unwrap_or_default();
+        let mut input = Reader::new(Bytes::copy_from_slice(header));
+        let Ok(TxnHeader { zxid, .. }) = TxnHeader::decode(&mut input) else {
+            return false;
+        };
+        let between = (at / (RECORD_OVERHEAD + TxnHeader::MIN_LEN)) as i64 + 1;
+        match zxid.epoch().cmp(&self.last.epoch()) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => zxid > self.last && zxid.0 - self.last.0 <= between,
+            std::cmp::Ordering::Greater => i64::from(zxid.counter()) <= between,
+        }
+    }
+
+    /// Whether lost sectors of one batch explain all of the damage.
+    fn is_torn_batch(&self) -> bool {
+        let (mut at, mut last_start) = (0, 0);
+        while at < self.bytes.len() {
+            if let Some(len) = self.intact_len(at) {
+                last_start = at;
+                at += len;
+                continue;
+            }
+            match (self.lost_from(at), self.next_intact(at + 1)) {
+                (_, None) => break,
+                (None, Some(_)) => return false,
+                (Some(Lost::UpTo(end)), Some(next)) => at = end.min(next).max(at + 1),
+                (Some(Lost::Unknown), Some(next)) => at = next,
+            }
+        }
+        last_start <= UNSYNCED_BYTES_MAX
+    }
+
+    fn intact_len(&self, at: usize) -> Option<usize> {
+        let rest = &self.bytes[at..];
+        let len = self.len_at(at)?;
+        let record = rest.get(..len)?;
+        (find_record(record) == Some(0) && self.belongs(at)).then_some(len)
+    }
+
+    /// The length of the record that begins at `at`, if it has one.
+    fn len_at(&self, at: usize) -> Option<usize> {
+        let field = self.bytes.get(at + 8..at + PREFIX)?;
+        let len = i32::from_be_bytes(field.try_into().ok()?);
+        let payload = usize::try_from(len).ok().filter(|len| *len > 0)?;
+        payload.checked_add(RECORD_OVERHEAD)
+    }
+
+    /// Which part of the damaged record at `at` was never written, if any.
+    fn lost_from(&self, at: usize) -> Option<Lost> {
+        let sector_end = self.sector_end(at);
+        let head = self.zeros_until(at, sector_end);
+        let in_head = sector_end - at;
+        if head && in_head >= PREFIX {
+            return Some(Lost::Unknown);
+        }
+        if head && in_head > ZERO_PREFIX {
+            return self.lost_head(at, in_head);
+        }
+        if in_head < PREFIX && self.is_lost_sector(sector_end) {
+            return Some(Lost::Unknown);
+        }
+        let end = at + self.len_at(at)?;
+        let mut sector = sector_end;
+        while sector < end {
+            if self.is_lost_sector(sector) {
+                return Some(Lost::UpTo(end));
+            }
+            sector += SECTOR;
+        }
+        None
+    }
+
+    /// The first few bytes of a record are zeros, up to the end of their sector: if what is left of its prefix
+    /// fits the rest, they were lost; a checksum can also begin with a zero of its own.
+    fn lost_head(&self, at: usize, lost: usize) -> Option<Lost> {
+        if lost > 8 {
+            return Some(Lost::Unknown);
+        }
+        let len = self.len_at(at)?;
+        let record = self.bytes.get(at..at + len)?;
+        let sum = u64::from(adler32(&record[PREFIX..len - 1])).to_be_bytes();
+        (sum[lost..] == record[lost..8]).then_some(Lost::UpTo(at + len))
+    }
+
+    fn sector_end(&self, at: usize) -> usize {
+        at + SECTOR - (self.sector_offset + at) % SECTOR
+    }
+
+    /// Behind the last byte that is not zero, everything is.
+    fn zeros_until(&self, from: usize, to: usize) -> bool {
+        let part = self.bytes.get(from..to.min(self.bytes.len()));
+        part.unwrap_or_default().iter().all(|byte| *byte == 0)
+    }
+
+    fn is_lost_sector(&self, start: usize) -> bool {
+        start < self.bytes.len() && self.zeros_until(start, start + SECTOR)
+    }
+}
+
+/// The extent of a damaged record of which a piece was never written.
+enum Lost {
+    /// It ends here.
+    UpTo(usize),
+    /// Its length was lost, too.
+    Unknown,
+}

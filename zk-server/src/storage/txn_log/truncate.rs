@@ -1,0 +1,86 @@
+//! Forgetting the end of the log: what a leader asks of a member that logged more than the ensemble agreed on.
+
+use std::io;
+
+use zk_proto::{Decode, Reader, Zxid, txn::TxnHeader};
+
+use super::{LogReader, ReadError};
+use crate::{
+    error::Fatal,
+    storage::{
+        disk::Disk,
+        layout::{logs, snapshots},
+    },
+};
+
+/// Cuts every record after `to` off the log, durably, and removes the snapshots that hold any of them.
+///
+/// Returns the last transaction that is left, in the log or in a snapshot; [`Zxid::ZERO`] if none is.
+pub(in crate::storage) fn truncate(
+    log_disk: &dyn Disk,
+    snapshot_disk: &dyn Disk,
+    to: Zxid,
+) -> Result<Zxid, Fatal> {
+    let mut kept = Zxid::ZERO;
+    // Newest first: a crash in between leaves a log without holes.
+    for snapshot in snapshots(snapshot_disk)? {
+        match snapshot.zxid > to {
+            true => remove(snapshot_disk, &snapshot.name)?,
+            false => kept = kept.max(snapshot.zxid),
+        }
+    }
+    sync_dir(snapshot_disk)?;
+    for (first, name) in logs(log_disk)?.into_iter().rev() {
+        if first > to {
+            remove(log_disk, &name)?;
+            continue;
+        }
+        let (end, last) = end_of(log_disk, &name, to)?;
+        cut(log_disk, &name, end)?;
+        kept = kept.max(last);
+        break;
+    }
+    sync_dir(log_disk)?;
+    Ok(kept)
+}
+
+/// Where the records up to `to` end in a file, and the last of them.
+fn end_of(disk: &dyn Disk, name: &str, to: Zxid) -> Result<(u64, Zxid), Fatal> {
+    let path = disk.path_of(name);
+    let unreadable = |why: String| Fatal::new(format!("{path} cannot be truncated: {why}"));
+    let read = |error| match error {
+        ReadError::Io(fatal) => fatal,
+        ReadError::Header(error) => unreadable(error.to_string()),
+        ReadError::Damage(damage) => unreadable(damage.to_string()),
+    };
+    let mut log = LogReader::open(disk, name).map_err(read)?;
+    let mut last = Zxid::ZERO;
+    while let Some(record) = log.next_record().map_err(read)? {
+        let header = TxnHeader::decode(&mut Reader::new(record.payload))
+            .map_err(|error| unreadable(error.to_string()))?;
+        if header.zxid > to {
+            return Ok((record.offset, last));
+        }
+        last = header.zxid;
+    }
+    Ok((log.offset(), last))
+}
+
+fn cut(disk: &dyn Disk, name: &str, len: u64) -> Result<(), Fatal> {
+    let cut = || {
+        let mut file = disk.open(name)?;
+        file.set_len(len)?;
+        file.sync_data()
+    };
+    cut().map_err(|error: io::Error| Fatal::io(format!("cutting {}", disk.path_of(name)), &error))
+}
+
+fn remove(disk: &dyn Disk, name: &str) -> Result<(), Fatal> {
+    disk.remove(name)
+        .map_err(|error| Fatal::io(format!("removing {}", disk.path_of(name)), &error))
+}
+
+fn sync_dir(disk: &dyn Disk) -> Result<(), Fatal> {
+    disk.sync_dir()
+        .map_err(|error| Fatal::io(format!("syncing {}", disk.path_of("")), &error))
+}
