@@ -24,6 +24,8 @@ pub mod create_mode;
 pub mod error;
 pub mod error_code;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod header;
 pub mod ids;
 pub mod jute;

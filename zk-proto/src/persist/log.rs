@@ -207,7 +207,7 @@ pub fn find_record(bytes: &[u8]) -> Option<usize> {
         let Some((crc, len)) = prefix(rest) else {
             return false;
         };
-        let plausible = len > 0 && crc > 0 && u32::try_from(crc).is_ok();
+        let plausible = len > 0 && u32::try_from(crc).is_ok();
         let whole =
             usize::try_from(len).map_or(usize::MAX, |len| len.saturating_add(RECORD_OVERHEAD));
         plausible

@@ -52,7 +52,7 @@ impl SnapshotCursor {
     /// A walk from the count of sessions on.
     ///
     /// `before` has taken in the bytes before it: the [`FileHeader`](super::FileHeader) of a file, nothing on a link.
-    /// A session, an ACL or a node of more than `limit` bytes is an error.
+    /// A session, an ACL or a node that takes more than `limit` bytes is refused instead of waited for.
     #[must_use]
     pub const fn new(before: Adler32, limit: usize) -> Self {
         Self {
