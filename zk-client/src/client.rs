@@ -1,0 +1,357 @@
+//! The client: a cheap handle to one session, shared by many tasks.
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use zk_proto::{Acl, Password, SessionId};
+
+use crate::{
+    control::{AddAuth, Close},
+    core::{Command, Kind, SessionInfo, auth::Credential},
+    create::{Create, CreateSpec},
+    driver::Shared,
+    error::Result,
+    evidence::ProveLife,
+    multi::Multi,
+    operation::{ClientParts, Operation},
+    options::ClientBuilder,
+    payload::Payload,
+    read::{
+        CountDescendants, Exists, Get, GetAcl, GetOpt, ListChildren, ListChildrenWithStat,
+        ListEphemerals, SyncPath, WhoAmI,
+    },
+    state::{SessionState, States},
+    write::{ANY_VERSION, Delete, Set, SetAcl},
+};
+
+/// A client of a ZooKeeper ensemble, and its session.
+///
+/// Cheap to clone; all clones share one session and one connection. When the last one is dropped the session is
+/// closed in the background; [`close`](Self::close) waits for it.
+///
+/// # Order
+/// Operations are sent in the order in which they are submitted (at their first poll, or by
+/// [`submit`](Operation::submit)), and answered in that order.
+///
+/// # Errors
+/// Every operation can fail with the server's answers and with
+/// [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss), [`OperationTimeout`](crate::ErrorKind::OperationTimeout),
+/// [`SessionExpired`](crate::ErrorKind::SessionExpired) and [`Closed`](crate::ErrorKind::Closed);
+/// [`Error::outcome`](crate::Error::outcome) tells whether it may have been carried out.
+///
+/// # Cancel safety
+/// Dropping any future never harms the session; what was submitted may still be carried out.
+#[derive(Debug, Clone)]
+pub struct Client {
+    parts: ClientParts,
+    /// Closes the session when the last handle is gone.
+    _handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    /// Only leaves a word for the driver, so it works everywhere, also outside a runtime.
+    fn drop(&mut self) {
+        // Closed already is as good.
+        let _ = self.shared.inbox.push(Command::new(Kind::Close));
+    }
+}
+
+impl Client {
+    /// Connects to an ensemble, `host[:port],...[/chroot]`, and returns once there is a session.
+    ///
+    /// # Errors
+    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none, and
+    /// [`ConnectFailed`](crate::ErrorKind::ConnectFailed) when no server grants a session in time.
+    pub async fn connect(hosts: &str) -> Result<Self> {
+        Self::builder(hosts).connect().await
+    }
+
+    /// A client with options, for the ensemble `host[:port],...[/chroot]`.
+    pub fn builder(hosts: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(hosts.into())
+    }
+
+    /// Connects as the environment says: `ZK_CONNECT` (a connect string, required), `ZK_AUTH`
+    /// (`scheme:secret`, so `digest:user:password`) and `ZK_SESSION_TIMEOUT_MS`.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and [`BadArguments`](crate::ErrorKind::BadArguments) for a variable that
+    /// is missing or malformed.
+    pub async fn from_env() -> Result<Self> {
+        ClientBuilder::from_env()?.connect().await
+    }
+
+    /// Creates a node.
+    ///
+    /// # Errors
+    /// [`NodeExists`](crate::ErrorKind::NodeExists), [`NoNode`](crate::ErrorKind::NoNode) without the parent,
+    /// [`NoChildrenForEphemerals`](crate::ErrorKind::NoChildrenForEphemerals),
+    /// [`NoAuth`](crate::ErrorKind::NoAuth).
+    pub fn create<'p>(
+        &self,
+        path: &'p str,
+        data: impl Into<Payload<'p>>,
+    ) -> Operation<'_, Create<'p>> {
+        let (data, spec) = (data.into(), CreateSpec::default());
+        Operation::new(self, Create { path, data, spec })
+    }
+
+    /// Reads a node's data and metadata.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth).
+    pub fn get<'p>(&self, path: &'p str) -> Operation<'_, Get<'p>> {
+        Operation::new(self, Get { path })
+    }
+
+    /// Reads a node's data and metadata; `None` where there is no node.
+    pub fn get_opt<'p>(&self, path: &'p str) -> Operation<'_, GetOpt<'p>> {
+        Operation::new(self, GetOpt { path })
+    }
+
+    /// Sets a node's data; results in its new metadata.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode), [`BadVersion`](crate::ErrorKind::BadVersion),
+    /// [`NoAuth`](crate::ErrorKind::NoAuth).
+    pub fn set<'p>(&self, path: &'p str, data: impl Into<Payload<'p>>) -> Operation<'_, Set<'p>> {
+        let (data, version) = (data.into(), ANY_VERSION);
+        Operation::new(
+            self,
+            Set {
+                path,
+                data,
+                version,
+            },
+        )
+    }
+
+    /// Deletes a node that has no children.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode), [`NotEmpty`](crate::ErrorKind::NotEmpty),
+    /// [`BadVersion`](crate::ErrorKind::BadVersion), [`NoAuth`](crate::ErrorKind::NoAuth).
+    pub fn delete<'p>(&self, path: &'p str) -> Operation<'_, Delete<'p>> {
+        Operation::new(
+            self,
+            Delete {
+                path,
+                version: ANY_VERSION,
+            },
+        )
+    }
+
+    /// Asks for a node's metadata; `None` where there is no node. A watch here also sees a creation.
+    pub fn exists<'p>(&self, path: &'p str) -> Operation<'_, Exists<'p>> {
+        Operation::new(self, Exists { path })
+    }
+
+    /// Lists the names of a node's children, in no order.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth).
+    pub fn children<'p>(&self, path: &'p str) -> Operation<'_, ListChildren<'p>> {
+        Operation::new(self, ListChildren { path })
+    }
+
+    /// Lists the names of a node's children, with the node's metadata of the same moment.
+    ///
+    /// # Errors
+    /// As [`children`](Self::children).
+    pub fn children_with_stat<'p>(&self, path: &'p str) -> Operation<'_, ListChildrenWithStat<'p>> {
+        Operation::new(self, ListChildrenWithStat { path })
+    }
+
+    /// Counts all nodes below one, at any depth.
+    pub fn count_descendants<'p>(&self, path: &'p str) -> Operation<'_, CountDescendants<'p>> {
+        Operation::new(self, CountDescendants { path })
+    }
+
+    /// Lists the session's own ephemeral nodes whose path starts with `prefix` (`"/"`: all).
+    pub fn ephemerals<'p>(&self, prefix: &'p str) -> Operation<'_, ListEphemerals<'p>> {
+        Operation::new(self, ListEphemerals { path: prefix })
+    }
+
+    /// Catches up with the leader: a read after it sees everything that was done before it was called.
+    pub fn sync<'p>(&self, path: &'p str) -> Operation<'_, SyncPath<'p>> {
+        Operation::new(self, SyncPath { path })
+    }
+
+    /// Reads a node's ACL.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth) without READ and ADMIN.
+    pub fn get_acl<'p>(&self, path: &'p str) -> Operation<'_, GetAcl<'p>> {
+        Operation::new(self, GetAcl { path })
+    }
+
+    /// Sets a node's ACL; results in its new metadata.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode), [`BadVersion`](crate::ErrorKind::BadVersion),
+    /// [`InvalidAcl`](crate::ErrorKind::InvalidAcl), [`NoAuth`](crate::ErrorKind::NoAuth).
+    pub fn set_acl<'p>(
+        &self,
+        path: &'p str,
+        acl: impl Into<Vec<Acl>>,
+    ) -> Operation<'_, SetAcl<'p>> {
+        let (acl, version) = (acl.into(), ANY_VERSION);
+        Operation::new(self, SetAcl { path, acl, version })
+    }
+
+    /// Asks whom the server takes the client for. Servers from 3.7 on.
+    pub fn who_am_i(&self) -> Operation<'_, WhoAmI> {
+        Operation::new(self, WhoAmI)
+    }
+
+    /// Several writes, all or nothing.
+    pub fn multi(&self) -> Multi {
+        Multi::new(self.clone())
+    }
+
+    /// Presents credentials, now and on every later connection of the client.
+    ///
+    /// What a server refuses is forgotten; the server then closes the connection, and the session is resumed
+    /// without.
+    pub fn add_auth(&self, scheme: &str, secret: impl Into<bytes::Bytes>) -> AddAuth {
+        AddAuth::new(&self.parts, Credential::new(scheme, secret))
+    }
+
+    /// Carries out what was submitted before and closes the session.
+    ///
+    /// The session's ephemeral nodes are gone when it returns. All clones of the client are closed by it.
+    pub fn close(&self) -> Close {
+        Close::new(&self.parts)
+    }
+
+    /// Where the client stands with its session now.
+    #[must_use]
+    pub fn state(&self) -> SessionState {
+        self.parts.shared.states.current()
+    }
+
+    /// Every state from now on, beginning with the present one.
+    #[must_use]
+    pub fn states(&self) -> States {
+        self.parts.shared.states.subscribe()
+    }
+
+    /// A handle that is bound to the present session: once that has ended, every call through it fails with
+    /// [`SessionChanged`](crate::ErrorKind::SessionChanged).
+    #[must_use]
+    pub fn session(&self) -> Session {
+        let info = self.parts.shared.session();
+        let mut client = self.clone();
+        client.parts.generation.get_or_insert(info.generation);
+        Session { client, info }
+    }
+
+    /// Who this client says it is, for "who holds this lock?"; `host:pid` unless the builder was told.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.parts.shared.settings.identity
+    }
+
+    /// The ACL of nodes that are created without one of their own.
+    #[must_use]
+    pub fn default_acl(&self) -> &[Acl] {
+        &self.parts.shared.settings.default_acl
+    }
+
+    /// A new version 4 UUID, for names that must be told from everybody else's.
+    #[must_use]
+    pub fn guid(&self) -> String {
+        self.parts.shared.guid()
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let handle = Arc::new(Handle {
+            shared: Arc::clone(&shared),
+        });
+        let parts = ClientParts {
+            shared,
+            generation: None,
+        };
+        Self {
+            parts,
+            _handle: handle,
+        }
+    }
+
+    pub(crate) const fn parts(&self) -> &ClientParts {
+        &self.parts
+    }
+}
+
+/// A [`Client`] bound to one session.
+///
+/// Derefs to [`Client`]: every operation is there, and `&session` is a `&Client` for code that takes one.
+#[derive(Debug, Clone)]
+pub struct Session {
+    client: Client,
+    info: SessionInfo,
+}
+
+impl Session {
+    /// The session's id; 0 where there was no session yet.
+    #[must_use]
+    pub const fn id(&self) -> SessionId {
+        self.info.id
+    }
+
+    /// The session's password: with the id, the right to resume it
+    /// ([`ClientBuilder::session`]).
+    #[must_use]
+    pub const fn password(&self) -> &Password {
+        &self.info.password
+    }
+
+    /// The session timeout that the server granted.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        self.info.timeout
+    }
+
+    /// Whether it still is the client's session, as far as the client knows.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let current = self.client.parts.shared.session().generation == self.info.generation;
+        let state = self.client.state();
+        current
+            && !matches!(
+                state,
+                SessionState::Expired | SessionState::Closed | SessionState::AuthFailed
+            )
+    }
+
+    /// An estimate of how long the session lives if no server is heard from now on; zero when it is likely gone.
+    ///
+    /// Counts from the last byte heard, on a clock that keeps counting while the machine sleeps. No authority:
+    /// only a server knows. It is for being *more* careful, not less.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        let shared = &self.client.parts.shared;
+        let info = shared.session();
+        (info.last_heard + info.timeout).since(shared.clock.now())
+    }
+
+    /// Asks the leader for evidence that it holds the session, and keeps asking while the result lives.
+    ///
+    /// Sends a `sync` in the order of the session's requests; its *sending* is what the evidence counts from. So
+    /// submitted right before the last look at a lock's children, it covers that look.
+    pub fn evidence(&self) -> Operation<'_, ProveLife> {
+        Operation::new(&self.client, ProveLife)
+    }
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}

@@ -1,0 +1,182 @@
+//! Evidence that the *leader* still holds the session.
+//!
+//! A server answers pings itself, so a pinged session may have been expired by the leader for seconds. A
+//! `sync` travels through the leader, behind every commit proposed before it; an expired session's connection
+//! is cut by the commit of its end, so an answered `sync` means that no end was proposed when it passed. From
+//! its *send* time the session is good for two thirds of its timeout: the previous heartbeat, at most a third
+//! earlier, refreshed it.
+//!
+//! Evidence comes in *runs*: as long as every answer comes before the deadline that the one before it set, the
+//! run goes on. Once a deadline has passed, the run is lost for good, also if the session turns out to live;
+//! a later answer begins another run.
+
+use std::time::Duration;
+
+use super::Moment;
+
+/// What is known of the leader's view, told whenever it changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EvidenceState {
+    /// The run; a holder of evidence compares it with its own.
+    pub run: u64,
+    /// The session it is about.
+    pub generation: u64,
+    /// How long it is good; `None` once it is lost.
+    pub until: Option<Moment>,
+    /// Whether it is lost because the session ended.
+    pub session_ended: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Evidence {
+    holders: usize,
+    state: EvidenceState,
+    /// When the last heartbeat was sent on this connection.
+    last_sent: Option<Moment>,
+}
+
+impl Evidence {
+    /// One more holder wants heartbeats.
+    pub(crate) const fn hold(&mut self) {
+        self.holders += 1;
+    }
+
+    /// One holder less; without any, the run ends unnoticed.
+    pub(crate) fn release(&mut self) -> Option<EvidenceState> {
+        self.holders = self.holders.saturating_sub(1);
+        match self.holders {
+            0 => self.lose(false),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn is_held(&self) -> bool {
+        self.holders > 0
+    }
+
+    /// A `sync` was written.
+    pub(crate) const fn sent(&mut self, now: Moment) {
+        self.last_sent = Some(now);
+    }
+
+    /// The connection is gone, and with it what was sent.
+    pub(crate) const fn link_lost(&mut self) {
+        self.last_sent = None;
+    }
+
+    /// When the next heartbeat is due, on a connection.
+    pub(crate) fn heartbeat_due(&self, timeout: Duration) -> Option<Moment> {
+        let due = self
+            .last_sent
+            .map_or_else(Moment::default, |sent| sent + timeout / 3);
+        self.is_held().then_some(due)
+    }
+
+    /// When the run is lost.
+    pub(crate) const fn deadline(&self) -> Option<Moment> {
+        self.state.until
+    }
+
+    /// A `sync` that was sent at `sent` in this session is answered.
+    pub(crate) fn answered(
+        &mut self,
+        now: Moment,
+        sent: Moment,
+        timeout: Duration,
+        generation: u64,
+    ) -> Option<EvidenceState> {
+        let until = sent + timeout * 2 / 3;
+        if until <= now || !self.is_held() {
+            return None;
+        }
+        self.state = match self.state.until {
+            Some(known) => EvidenceState {
+                until: Some(known.max(until)),
+                ..self.state
+            },
+            None => EvidenceState {
+                run: self.state.run + 1,
+                generation,
+                until: Some(until),
+                session_ended: false,
+            },
+        };
+        Some(self.state)
+    }
+
+    /// Ends the run if its deadline has come; asked before anything else is looked at.
+    pub(crate) fn check(&mut self, now: Moment) -> Option<EvidenceState> {
+        match self.state.until {
+            Some(until) if until <= now => self.lose(false),
+            _ => None,
+        }
+    }
+
+    /// The session is over.
+    pub(crate) fn session_ended(&mut self) -> Option<EvidenceState> {
+        self.last_sent = None;
+        self.lose(true)
+    }
+
+    fn lose(&mut self, session_ended: bool) -> Option<EvidenceState> {
+        self.state.until.take()?;
+        self.state.session_ended = session_ended;
+        Some(self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Duration = Duration::from_secs(9);
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn held() -> Evidence {
+        let mut evidence = Evidence::default();
+        evidence.hold();
+        evidence
+    }
+
+    #[test]
+    fn evidence_counts_from_the_sending_and_never_shrinks() {
+        let mut evidence = held();
+        let first = evidence.answered(at(2), at(1), T, 0).unwrap();
+        assert_eq!(first.until, Some(at(7)));
+        let older = evidence.answered(at(3), at(0), T, 0).unwrap();
+        assert_eq!(older, first);
+    }
+
+    #[test]
+    fn a_run_that_is_lost_stays_lost() {
+        let mut evidence = held();
+        let run = evidence.answered(at(1), at(0), T, 0).unwrap().run;
+        assert_eq!(evidence.check(at(5)), None);
+        let lost = evidence.check(at(6)).unwrap();
+        assert_eq!((lost.run, lost.until), (run, None));
+        let next = evidence.answered(at(7), at(6), T, 0).unwrap();
+        assert_eq!(next.run, run + 1);
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_proves_nothing() {
+        assert_eq!(held().answered(at(6), at(0), T, 0), None);
+    }
+
+    #[test]
+    fn heartbeats_go_on_while_somebody_holds() {
+        let mut evidence = held();
+        assert_eq!(
+            evidence.heartbeat_due(T),
+            Some(at(0)),
+            "at once on a new connection"
+        );
+        evidence.sent(at(4));
+        assert_eq!(evidence.heartbeat_due(T), Some(at(7)));
+        evidence.release();
+        assert_eq!(evidence.heartbeat_due(T), None);
+    }
+}

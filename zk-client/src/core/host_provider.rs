@@ -1,0 +1,217 @@
+//! The servers, and whom to try next.
+//!
+//! The list is shuffled once, so that a thousand clients with the same connect string spread over the servers.
+//! One dial offers all of them in turn to the driver, which takes the first that connects; so a host that does
+//! not resolve or does not answer costs little. After a lost connection the next server comes first. Names are
+//! resolved by the driver, at every attempt.
+
+use std::{fmt, time::Duration};
+
+use fastrand::Rng;
+
+use crate::{error::Failure, retry::RetryPolicy};
+
+/// The client port of a server that the connect string does not say.
+const DEFAULT_PORT: u16 = 2181;
+
+/// A server's name or address, and its port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// A DNS name or an IP address.
+    pub name: String,
+    /// The client port.
+    pub port: u16,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.contains(':') {
+            true => write!(f, "[{}]:{}", self.name, self.port),
+            false => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+/// Splits a connect string, `host[:port],...[/chroot]`, into its hosts and its chroot.
+///
+/// # Errors
+/// [`ErrorKind::BadArguments`](crate::ErrorKind::BadArguments) for a port that is no number and where no host
+/// is named.
+pub fn parse_connect_string(text: &str) -> Result<(Vec<Host>, &str), Failure> {
+    let (hosts, chroot) = match text.find('/') {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let hosts = hosts
+        .split(',')
+        .map(str::trim)
+        .filter(|host| !host.is_empty())
+        .map(parse_host)
+        .collect::<Result<Vec<_>, _>>()?;
+    match hosts.is_empty() {
+        true => Err(Failure::bad_arguments(format!(
+            "no host in connect string {text:?}"
+        ))),
+        false => Ok((hosts, chroot.trim_end())),
+    }
+}
+
+fn parse_host(text: &str) -> Result<Host, Failure> {
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, "")) => (name, None),
+        Some((name, port)) => (name, port.strip_prefix(':').or(Some(port))),
+        None if text.matches(':').count() > 1 => (text, None),
+        None => match text.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, None),
+        },
+    };
+    let port = match port {
+        None => Ok(DEFAULT_PORT),
+        Some(port) => port
+            .parse()
+            .map_err(|_| Failure::bad_arguments(format!("bad port in {text:?}"))),
+    }?;
+    match name {
+        "" => Err(Failure::bad_arguments(format!("no host name in {text:?}"))),
+        name => Ok(Host {
+            name: name.to_owned(),
+            port,
+        }),
+    }
+}
+
+/// The servers in the order in which this client tries them.
+#[derive(Debug)]
+pub(crate) struct HostProvider {
+    hosts: Vec<Host>,
+    /// Whom to offer first.
+    first: usize,
+    /// Attempts since a connection last proved good.
+    failures: u32,
+}
+
+impl HostProvider {
+    pub(crate) fn new(mut hosts: Vec<Host>, rng: &mut Rng) -> Self {
+        rng.shuffle(&mut hosts);
+        Self {
+            hosts,
+            first: 0,
+            failures: 0,
+        }
+    }
+
+    /// All servers, the preferred one first.
+    pub(crate) fn candidates(&self) -> Vec<Host> {
+        let (later, sooner) = self.hosts.split_at(self.first.min(self.hosts.len()));
+        [sooner, later].concat()
+    }
+
+    /// The candidate at this place is connected: if it fails, the one after it is next.
+    pub(crate) fn connected(&mut self, place: usize) {
+        self.first = (self.first + place + 1) % self.hosts.len().max(1);
+    }
+
+    /// A connection lasted; what failed before does not count any more.
+    pub(crate) const fn proved_good(&mut self) {
+        self.failures = 0;
+    }
+
+    /// How long to wait after one server failed: only after a whole round.
+    pub(crate) fn delay_after_failure(&mut self, retry: &RetryPolicy, rng: &mut Rng) -> Duration {
+        let round = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1);
+        self.failures = self.failures.saturating_add(1);
+        match self.failures % round {
+            0 => retry.delay(self.failures / round - 1, rng),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// How long to wait after every server failed.
+    pub(crate) fn delay_after_round(&mut self, retry: &RetryPolicy, rng: &mut Rng) -> Duration {
+        let round = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1);
+        let rounds = self.failures / round;
+        self.failures = (rounds.saturating_add(1)).saturating_mul(round);
+        retry.delay(rounds, rng)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, port: u16) -> Host {
+        Host {
+            name: name.to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn a_connect_string_names_hosts_and_a_chroot() {
+        let cases = [
+            ("zk1", vec![host("zk1", 2181)], ""),
+            (
+                "zk1:1,zk2:2/app/x",
+                vec![host("zk1", 1), host("zk2", 2)],
+                "/app/x",
+            ),
+            (" a:1 , b ,", vec![host("a", 1), host("b", 2181)], ""),
+            (
+                "[::1]:7,[fe80::2],::3/",
+                vec![host("::1", 7), host("fe80::2", 2181), host("::3", 2181)],
+                "/",
+            ),
+        ];
+        for (text, hosts, chroot) in cases {
+            assert_eq!(
+                parse_connect_string(text).unwrap(),
+                (hosts, chroot),
+                "{text}"
+            );
+        }
+        for bad in [
+            "",
+            ",",
+            "/app",
+            "zk1:x",
+            "zk1:99999",
+            ":2181",
+            "[]:1",
+            "[::1]x",
+        ] {
+            assert!(parse_connect_string(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_server_is_offered_and_a_failed_one_comes_last() {
+        let mut rng = Rng::with_seed(3);
+        let all: Vec<_> = (1..=4).map(|n| host("h", n)).collect();
+        let mut provider = HostProvider::new(all.clone(), &mut rng);
+        for place in [0, 2, 3, 1] {
+            let offered = provider.candidates();
+            let chosen = offered[place].clone();
+            provider.connected(place);
+            assert_eq!(provider.candidates().last(), Some(&chosen));
+            assert!(all.iter().all(|host| offered.contains(host)));
+        }
+    }
+
+    #[test]
+    fn a_pause_comes_after_a_whole_round_only() {
+        let mut rng = Rng::with_seed(3);
+        let retry =
+            RetryPolicy::exponential(Duration::from_millis(10), Duration::from_secs(1)).jitter(0.0);
+        let mut provider = HostProvider::new(vec![host("a", 1), host("b", 1)], &mut rng);
+        let mut delays = |n| {
+            (0..n)
+                .map(|_| provider.delay_after_failure(&retry, &mut rng).as_millis())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(delays(6), [0, 10, 0, 20, 0, 40]);
+        assert_eq!(provider.delay_after_round(&retry, &mut rng).as_millis(), 80);
+        provider.proved_good();
+        assert_eq!(provider.delay_after_round(&retry, &mut rng).as_millis(), 10);
+    }
+}

@@ -1,0 +1,265 @@
+//! Requests in the order of their submission: first those sent and not answered, then those not sent yet.
+//!
+//! ```text
+//!   front                                        back
+//!   | sent, sent, (dead), sent | unsent, unsent, (dead), unsent |
+//!                              ^ boundary        frames: their bytes, in this order
+//! ```
+//! A server answers the requests of a connection in the order it got them, so an answer belongs to the first
+//! sent entry or the link is broken. A request that timed out stays in its place without a slot: its answer
+//! still comes and must be consumed. One that timed out before it was sent is *dead*: never sent, and skipped.
+//!
+//! Deadlines: all requests have the same timeout unless told otherwise, so their deadlines are in order, too,
+//! and the few exceptions are kept apart.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::{Buf, BytesMut};
+use zk_proto::{OpCode, Xid};
+
+use super::{Moment, Slot, WatchRequest};
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) op: OpCode,
+    pub(crate) purpose: Purpose,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) watch: Option<Box<WatchRequest>>,
+    /// When it was sent; `None` before that, and for ever if it is dead.
+    pub(crate) sent_at: Option<Moment>,
+    xid: Xid,
+    deadline: Moment,
+    exceptional: bool,
+    frame_len: usize,
+    dead: bool,
+}
+
+/// Why a request was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A caller's request.
+    Request,
+    /// A caller's `sync` for evidence of life.
+    Evidence,
+    /// The session's own `sync` for evidence of life.
+    Heartbeat,
+    /// The end of the session.
+    Close,
+}
+
+impl Entry {
+    pub(crate) const fn new(op: OpCode, purpose: Purpose, deadline: Moment) -> Self {
+        Self {
+            op,
+            purpose,
+            slot: None,
+            watch: None,
+            sent_at: None,
+            xid: Xid(0),
+            deadline,
+            exceptional: false,
+            frame_len: 0,
+            dead: false,
+        }
+    }
+
+    /// Marks a deadline that is not in the order of submission.
+    pub(crate) const fn exceptional(mut self) -> Self {
+        self.exceptional = true;
+        self
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    entries: VecDeque<Entry>,
+    /// How many entries at the front are sent.
+    sent: usize,
+    /// The frames of the entries that are not sent.
+    frames: BytesMut,
+    /// The number of the front entry, counted over the session's life.
+    front: u64,
+    /// Entries before this number have no regular deadline ahead.
+    regular: u64,
+    exceptions: BTreeSet<(Moment, u64)>,
+    next_xid: Xid,
+    /// How many sent entries will leave a watch.
+    watching: usize,
+}
+
+impl InFlight {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            sent: 0,
+            frames: BytesMut::new(),
+            front: 0,
+            regular: 0,
+            exceptions: BTreeSet::new(),
+            next_xid: Xid(1),
+            watching: 0,
+        }
+    }
+
+    /// Whether something waits to be sent.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.sent < self.entries.len()
+    }
+
+    /// Whether some request that was sent will leave a watch.
+    pub(crate) const fn is_watching(&self) -> bool {
+        self.watching > 0
+    }
+
+    /// Queues a request with its frame, xid 0.
+    pub(crate) fn queue(&mut self, mut entry: Entry, frame: &[u8]) {
+        entry.frame_len = frame.len();
+        self.frames.extend_from_slice(frame);
+        self.admit(entry);
+    }
+
+    /// Appends a request to what is written now; nothing may wait to be sent.
+    pub(crate) fn send(&mut self, now: Moment, entry: Entry, frame: &[u8], out: &mut BytesMut) {
+        debug_assert!(!self.has_unsent(), "requests are sent in order");
+        self.admit(entry);
+        let at = out.len();
+        out.extend_from_slice(frame);
+        self.mark_sent(now, &mut out[at..]);
+    }
+
+    /// Appends everything that waits to what is written now.
+    pub(crate) fn send_unsent(&mut self, now: Moment, out: &mut BytesMut) {
+        let mut frames = std::mem::take(&mut self.frames);
+        while let Some(entry) = self.entries.get(self.sent) {
+            let (dead, len) = (entry.dead, entry.frame_len);
+            if dead {
+                self.sent += 1;
+            } else {
+                let at = out.len();
+                out.extend_from_slice(&frames[..len]);
+                self.mark_sent(now, &mut out[at..]);
+            }
+            frames.advance(len);
+        }
+        frames.clear();
+        self.frames = frames;
+    }
+
+    /// The request that an answer with this xid belongs to; `None` means that the server is confused.
+    pub(crate) fn answered(&mut self, xid: Xid) -> Option<Entry> {
+        while self.sent > 0 && self.entries.front()?.dead {
+            self.pop();
+        }
+        if self.sent == 0 || self.entries.front()?.xid != xid {
+            return None;
+        }
+        self.pop()
+    }
+
+    /// Everything that was sent, when the link is lost.
+    pub(crate) fn take_sent(&mut self) -> Vec<Entry> {
+        let mut lost = Vec::with_capacity(self.sent);
+        while self.sent > 0 {
+            lost.extend(self.pop().filter(|entry| !entry.dead));
+        }
+        lost
+    }
+
+    /// Everything that waits to be sent; nothing may be sent and unanswered.
+    pub(crate) fn take_unsent(&mut self) -> Vec<Entry> {
+        debug_assert_eq!(self.sent, 0, "what was sent is taken first");
+        self.frames.clear();
+        self.sent = self.entries.len();
+        self.take_sent()
+    }
+
+    /// The slots of the requests whose deadline has come, with the operation if it was sent.
+    pub(crate) fn take_expired(&mut self, now: Moment) -> Vec<(Slot, Option<OpCode>)> {
+        let mut expired = Vec::new();
+        while let Some(entry) = self.first_regular() {
+            if entry.deadline > now {
+                break;
+            }
+            let at = self.regular;
+            self.regular += 1;
+            expired.extend(self.abandon(at));
+        }
+        while let Some(&(deadline, number)) = self.exceptions.first() {
+            if deadline > now {
+                break;
+            }
+            self.exceptions.pop_first();
+            expired.extend(self.abandon(number));
+        }
+        expired
+    }
+
+    /// When the next request is due.
+    pub(crate) fn next_deadline(&mut self) -> Option<Moment> {
+        let regular = self.first_regular().map(|entry| entry.deadline);
+        let exceptional = self.exceptions.first().map(|(deadline, _)| *deadline);
+        match (regular, exceptional) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    fn first_regular(&mut self) -> Option<&Entry> {
+        self.regular = self.regular.max(self.front);
+        loop {
+            let at = usize::try_from(self.regular - self.front).ok()?;
+            if !self.entries.get(at)?.exceptional {
+                return self.entries.get(at);
+            }
+            self.regular += 1;
+        }
+    }
+
+    /// Takes the slot of a request that nobody waits for any longer.
+    fn abandon(&mut self, number: u64) -> Option<(Slot, Option<OpCode>)> {
+        let at = usize::try_from(number.checked_sub(self.front)?).ok()?;
+        let entry = self.entries.get_mut(at)?;
+        // An end of the session is not called off by a timeout: the session core has its own deadline for it.
+        entry.dead = entry.sent_at.is_none() && entry.purpose != Purpose::Close;
+        let sent = entry.sent_at.map(|_| entry.op);
+        entry.slot.take().map(|slot| (slot, sent))
+    }
+
+    fn admit(&mut self, entry: Entry) {
+        if entry.exceptional {
+            let number = self.front + self.entries.len() as u64;
+            self.exceptions.insert((entry.deadline, number));
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// Gives the first unsent entry its xid; `frame` is its copy in the write buffer.
+    fn mark_sent(&mut self, now: Moment, frame: &mut [u8]) {
+        let xid = self.next_xid;
+        self.next_xid = xid.next();
+        if let Some(field) = frame.get_mut(4..8) {
+            field.copy_from_slice(&xid.0.to_be_bytes());
+        }
+        if let Some(entry) = self.entries.get_mut(self.sent) {
+            entry.xid = xid;
+            entry.sent_at = Some(now);
+            self.watching += usize::from(entry.watch.is_some());
+            self.sent += 1;
+        }
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        if entry.exceptional {
+            self.exceptions.remove(&(entry.deadline, self.front));
+        }
+        if entry.watch.is_some() && entry.sent_at.is_some() {
+            self.watching -= 1;
+        }
+        self.front += 1;
+        self.sent -= 1;
+        Some(entry)
+    }
+}

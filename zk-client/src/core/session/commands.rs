@@ -1,0 +1,195 @@
+//! What callers want.
+
+use bytes::{Buf, BytesMut};
+use zk_proto::{
+    OpCode, Utf8Bytes, Xid, frame::put_frame, header::RequestHeader, jute::Encode, op::SyncRequest,
+};
+
+use super::{Closing, Phase, Session};
+use crate::{
+    core::{
+        Batch, Command, Kind, WhileDisconnected,
+        auth::Credential,
+        in_flight::{Entry, Purpose},
+    },
+    error::{ErrorKind, Failure},
+};
+
+impl Session {
+    /// Takes every command of a batch, in order.
+    pub(super) fn absorb(&mut self, batch: &mut Batch) {
+        while let Some(command) = batch.commands.pop_front() {
+            let len = command.frame_len;
+            match self.admit(&command) {
+                Ok(()) => self.take(command, &batch.frames[..len]),
+                Err(failure) => self.refuse(command, failure),
+            }
+            batch.frames.advance(len);
+        }
+        batch.frames.clear();
+    }
+
+    fn admit(&self, command: &Command) -> Result<(), Failure> {
+        if matches!(
+            command.kind,
+            Kind::Close | Kind::ReleaseEvidence | Kind::PruneWatchers(_)
+        ) {
+            return Ok(());
+        }
+        match self.phase {
+            Phase::Stopped => return Err(Failure::not_applied(ErrorKind::Closed)),
+            Phase::Ended(kind) => return Err(Failure::not_applied(kind)),
+            _ if self.closing.is_some() => return Err(Failure::not_applied(ErrorKind::Closed)),
+            _ => {}
+        }
+        if command
+            .generation
+            .is_some_and(|generation| generation != self.generation)
+        {
+            return Err(Failure::not_applied(ErrorKind::SessionChanged));
+        }
+        let impatient = self.config.while_disconnected == WhileDisconnected::FailFast;
+        if impatient
+            && !self.is_live()
+            && matches!(command.kind, Kind::Request(..) | Kind::Evidence)
+        {
+            let source = self.last_error.clone();
+            return Err(Failure::not_applied(ErrorKind::ConnectionLoss).because(source));
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, command: Command, failure: Failure) {
+        match command.kind {
+            Kind::Request(..) => self.released += 1,
+            Kind::Evidence => {
+                self.released += 1;
+                // Its holder exists, and will be released.
+                self.evidence.hold();
+            }
+            _ => {}
+        }
+        self.complete(command.slot, Err(failure));
+    }
+
+    fn take(&mut self, command: Command, frame: &[u8]) {
+        let deadline = command
+            .deadline
+            .unwrap_or(self.now + self.config.request_timeout);
+        let exceptional = command.deadline.is_some();
+        match command.kind {
+            Kind::Request(op, watch) => {
+                let mut entry = Entry::new(op, Purpose::Request, deadline);
+                entry.slot = command.slot;
+                entry.watch = watch.map(Box::new);
+                self.enqueue(
+                    if exceptional {
+                        entry.exceptional()
+                    } else {
+                        entry
+                    },
+                    frame,
+                );
+            }
+            Kind::Evidence => {
+                self.evidence.hold();
+                let mut entry = Entry::new(OpCode::Sync, Purpose::Evidence, deadline);
+                entry.slot = command.slot;
+                self.enqueue(
+                    if exceptional {
+                        entry.exceptional()
+                    } else {
+                        entry
+                    },
+                    frame,
+                );
+            }
+            Kind::ReleaseEvidence => {
+                let lost = self.evidence.release();
+                self.announce_evidence(lost);
+            }
+            Kind::PruneWatchers(path) => self.watches.prune(&path),
+            Kind::Auth(credential) => self.present(credential, command.slot),
+            Kind::Ready if self.is_live() => self.complete_empty(command.slot),
+            Kind::Ready => self.ready.extend(command.slot.map(|slot| (slot, deadline))),
+            Kind::Close => self.close(command),
+        }
+    }
+
+    /// Sends a request now if nothing is before it, or as soon as there is a connection.
+    pub(super) fn enqueue(&mut self, entry: Entry, frame: &[u8]) {
+        if !self.is_live() {
+            self.requests.queue(entry, frame);
+            return;
+        }
+        if matches!(entry.purpose, Purpose::Evidence | Purpose::Heartbeat) {
+            self.evidence.sent(self.now);
+        }
+        self.requests.send(self.now, entry, frame, &mut self.out);
+    }
+
+    /// Sends the session's own `sync`, for those who hold evidence.
+    pub(super) fn send_heartbeat(&mut self) {
+        let deadline = self.now + self.config.request_timeout;
+        self.enqueue(
+            Entry::new(OpCode::Sync, Purpose::Heartbeat, deadline),
+            &sync_frame(),
+        );
+    }
+
+    pub(super) fn enqueue_close(&mut self) {
+        let deadline = self.now + self.config.request_timeout;
+        let entry = Entry::new(OpCode::CloseSession, Purpose::Close, deadline);
+        self.enqueue(entry, &frame_of(OpCode::CloseSession, &[]));
+    }
+
+    fn present(&mut self, credential: Credential, slot: Option<crate::core::Slot>) {
+        let deadline = self.now + self.config.request_timeout;
+        let out = match self.phase {
+            Phase::Live(_) => Some(&mut self.out),
+            _ => None,
+        };
+        self.auth
+            .present(credential, slot.map(|slot| (slot, deadline)), out);
+    }
+
+    fn close(&mut self, command: Command) {
+        let deadline = command
+            .deadline
+            .unwrap_or(self.now + self.config.request_timeout);
+        match (&self.phase, &mut self.closing) {
+            (Phase::Stopped, _) => self.complete_empty(command.slot),
+            (_, Some(closing)) => {
+                closing.deadline = closing.deadline.min(deadline);
+                closing.slots.extend(command.slot);
+            }
+            (phase, None) => {
+                let over = matches!(phase, Phase::Ended(_)) || self.session.is_none();
+                let slots = command.slot.into_iter().collect();
+                self.closing = Some(Closing { deadline, slots });
+                match over {
+                    true => self.stop(Ok(())),
+                    false => self.enqueue_close(),
+                }
+            }
+        }
+    }
+}
+
+fn sync_frame() -> BytesMut {
+    let path = Utf8Bytes::from_static("/");
+    frame_of(OpCode::Sync, &[&SyncRequest { path }])
+}
+
+/// A whole frame with xid 0.
+fn frame_of(op: OpCode, record: &[&dyn Encode]) -> BytesMut {
+    let header = RequestHeader {
+        xid: Xid(0),
+        op: op.code(),
+    };
+    let mut out = BytesMut::new();
+    let mut parts: Vec<&dyn Encode> = vec![&header];
+    parts.extend_from_slice(record);
+    put_frame(&mut out, &parts);
+    out
+}

@@ -1,0 +1,117 @@
+//! What is due.
+
+use zk_proto::{OpCode, Xid, frame::put_frame, header::RequestHeader};
+
+use super::{Phase, Session, link::broken};
+use crate::{
+    core::Moment,
+    error::{ErrorKind, Failure, Outcome},
+};
+
+impl Session {
+    /// Does everything whose time has come.
+    pub(super) fn meet_deadlines(&mut self) {
+        if self
+            .closing
+            .as_ref()
+            .is_some_and(|closing| closing.deadline <= self.now)
+        {
+            let mut failure =
+                Failure::not_applied(ErrorKind::OperationTimeout).because(self.last_error.clone());
+            failure.outcome = Outcome::Unknown;
+            self.stop(Err(failure));
+        }
+        self.meet_request_deadlines();
+        match &self.phase {
+            Phase::Idle { redial_at } if *redial_at <= self.now => self.dial(),
+            Phase::Dialing { give_up } if *give_up <= self.now => {
+                self.dial_failed(broken("no server could be connected in time"));
+            }
+            Phase::Handshaking { give_up } if *give_up <= self.now => {
+                self.link_lost(broken(
+                    "the server did not answer the connect request in time",
+                ));
+            }
+            Phase::Live(live) => {
+                let third = self.timeout() / 3;
+                if self.now.since(live.last_heard) >= third * 2 {
+                    self.link_lost(broken(
+                        "no sign of life from the server for two thirds of the session timeout",
+                    ));
+                } else {
+                    let idle = self.now.since(live.last_sent) >= third;
+                    self.keep_alive(idle);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn keep_alive(&mut self, idle: bool) {
+        let timeout = self.timeout();
+        if self
+            .evidence
+            .heartbeat_due(timeout)
+            .is_some_and(|due| due <= self.now)
+        {
+            self.send_heartbeat();
+        } else if idle && self.out.is_empty() {
+            let header = RequestHeader {
+                xid: Xid::PING,
+                op: OpCode::Ping.code(),
+            };
+            put_frame(&mut self.out, &[&header]);
+        }
+    }
+
+    fn meet_request_deadlines(&mut self) {
+        let now = self.now;
+        for (slot, sent) in self.requests.take_expired(now) {
+            let failure = match sent {
+                Some(op) => Failure::in_flight(ErrorKind::OperationTimeout, op),
+                None => Failure::not_applied(ErrorKind::OperationTimeout)
+                    .because(self.last_error.clone()),
+            };
+            self.complete(Some(slot), Err(failure));
+        }
+        while let Some(at) = self.ready.iter().position(|(_, deadline)| *deadline <= now) {
+            let (slot, _) = self.ready.swap_remove(at);
+            self.fail(Some(slot), ErrorKind::ConnectFailed);
+        }
+        for slot in self.auth.take_expired(now) {
+            self.fail(Some(slot), ErrorKind::OperationTimeout);
+        }
+    }
+
+    /// When something is due next.
+    pub(super) fn earliest_deadline(&mut self) -> Option<Moment> {
+        let phase = match &self.phase {
+            Phase::Idle { redial_at } => Some(*redial_at),
+            Phase::Dialing { give_up } | Phase::Handshaking { give_up } => Some(*give_up),
+            Phase::Live(live) => {
+                let third = self.timeout() / 3;
+                Some((live.last_heard + third * 2).min(live.last_sent + third))
+            }
+            Phase::Ended(_) | Phase::Stopped => None,
+        };
+        let heartbeat = match &self.phase {
+            Phase::Live(_) => self.evidence.heartbeat_due(self.timeout()),
+            _ => None,
+        };
+        let requests = self.requests.next_deadline();
+        let closing = self.closing.as_ref().map(|closing| closing.deadline);
+        let ready = self.ready.iter().map(|(_, deadline)| *deadline).min();
+        [
+            phase,
+            heartbeat,
+            requests,
+            closing,
+            ready,
+            self.auth.next_deadline(),
+            self.evidence.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}

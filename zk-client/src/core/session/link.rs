@@ -1,0 +1,231 @@
+//! Getting a connection, shaking hands, and losing it again.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use zk_proto::{
+    Decode, Password, SessionId,
+    connect::{ConnectRequest, ConnectResponse},
+    frame::put_frame,
+};
+
+use super::{Established, Live, Phase, Session, Source};
+use crate::{
+    core::{Output, WhileDisconnected, in_flight::Purpose},
+    error::ErrorKind,
+    state::SessionState,
+};
+
+/// How long one server may take to answer, whatever the session timeout.
+const HANDSHAKE_MIN: Duration = Duration::from_millis(500);
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+impl Session {
+    pub(super) fn dial(&mut self) {
+        self.phase = Phase::Dialing {
+            give_up: self.now + self.attempt_timeout(),
+        };
+        self.outputs
+            .push_back(Output::Dial(self.hosts.candidates()));
+    }
+
+    pub(super) fn dialed(&mut self, place: usize) {
+        if !matches!(self.phase, Phase::Dialing { .. }) {
+            return;
+        }
+        self.hosts.connected(place);
+        self.phase = Phase::Handshaking {
+            give_up: self.now + self.attempt_timeout(),
+        };
+        let (session_id, password) = match &self.session {
+            Some(session) => (session.id, session.password.clone()),
+            None => (SessionId::NONE, Password::zero()),
+        };
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: self.last_zxid,
+            timeout_ms: i32::try_from(self.config.session_timeout.as_millis()).unwrap_or(i32::MAX),
+            session_id,
+            password,
+            read_only: Some(self.config.allow_read_only),
+        };
+        put_frame(&mut self.out, &[&request]);
+    }
+
+    pub(super) fn dial_failed(&mut self, error: Source) {
+        if !matches!(self.phase, Phase::Dialing { .. }) {
+            return;
+        }
+        tracing::debug!(%error, "no server could be connected");
+        self.last_error = Some(error);
+        self.hang_up();
+        let delay = self
+            .hosts
+            .delay_after_round(&self.config.retry, &mut self.rng);
+        self.phase = Phase::Idle {
+            redial_at: self.now + delay,
+        };
+    }
+
+    pub(super) fn link_closed(&mut self, error: Option<Source>) {
+        let error = error.unwrap_or_else(|| broken("the server closed the connection"));
+        self.link_lost(error);
+    }
+
+    /// Gives a connection up. What was sent over it has an unknown outcome now.
+    pub(super) fn link_lost(&mut self, error: Source) {
+        let lived = match &self.phase {
+            Phase::Handshaking { .. } => Duration::ZERO,
+            Phase::Live(live) => self.now.since(live.since),
+            _ => return,
+        };
+        tracing::debug!(%error, "connection lost");
+        self.last_error = Some(error);
+        self.hang_up();
+        self.evidence.link_lost();
+        if lived >= self.timeout() / 3 {
+            self.hosts.proved_good();
+        }
+        let delay = self
+            .hosts
+            .delay_after_failure(&self.config.retry, &mut self.rng);
+        self.phase = Phase::Idle {
+            redial_at: self.now + delay,
+        };
+        self.fail_sent();
+        if self.state.is_connected() {
+            self.set_state(SessionState::Suspended);
+        }
+    }
+
+    fn fail_sent(&mut self) {
+        let mut lost = self.requests.take_sent();
+        let close_was_sent = lost.iter().any(|entry| entry.purpose == Purpose::Close);
+        if self.config.while_disconnected == WhileDisconnected::FailFast {
+            let unsent = self.requests.take_unsent();
+            lost.extend(unsent);
+        }
+        self.watches.forget_early();
+        self.fail_requests(lost, ErrorKind::ConnectionLoss);
+        if close_was_sent {
+            self.enqueue_close();
+        }
+    }
+
+    pub(super) fn hang_up(&mut self) {
+        self.out.clear();
+        if matches!(
+            self.phase,
+            Phase::Dialing { .. } | Phase::Handshaking { .. } | Phase::Live(_)
+        ) {
+            self.outputs.push_back(Output::Hangup);
+        }
+    }
+
+    /// The server's first frame.
+    pub(super) fn connect_response(&mut self, frame: Bytes) {
+        let response = match ConnectResponse::from_bytes(frame) {
+            Ok(response) => response,
+            Err(error) => return self.link_lost(std::sync::Arc::new(error)),
+        };
+        let asked = self.session.as_ref().map(|session| session.id);
+        let granted = response.timeout_ms > 0 && response.session_id != SessionId::NONE;
+        match asked {
+            None if !granted => self.link_lost(broken("the server granted no session")),
+            None => self.establish(&response),
+            Some(id) if granted && id == response.session_id => self.establish(&response),
+            // Another session than the one asked for is a new one: the old one is over (ClickHouse#116690).
+            Some(_) => self.session_expired(),
+        }
+    }
+
+    fn establish(&mut self, response: &ConnectResponse) {
+        let timeout = Duration::from_millis(u64::from(response.timeout_ms.unsigned_abs()));
+        let session = Established {
+            id: response.session_id,
+            password: response.password.clone(),
+            timeout,
+        };
+        tracing::debug!(session = %session.id, ?timeout, "session established");
+        self.outputs.push_back(Output::Session(self.info(&session)));
+        let id = session.id;
+        self.session = Some(session);
+        let now = self.now;
+        self.phase = Phase::Live(Live {
+            since: now,
+            last_heard: now,
+            last_sent: now,
+        });
+        self.announce_connected(id, response.read_only == Some(true));
+        self.prime();
+        for (slot, _) in std::mem::take(&mut self.ready) {
+            self.complete_empty(Some(slot));
+        }
+    }
+
+    fn announce_connected(&mut self, id: SessionId, read_only: bool) {
+        let renewed = self
+            .expired
+            .take()
+            .map(|old| SessionState::Renewed { old, new: id });
+        match (renewed, read_only) {
+            (Some(renewed), false) => self.set_state(renewed),
+            (Some(renewed), true) => {
+                self.set_state(renewed);
+                self.set_state(SessionState::ReadOnly);
+            }
+            (None, true) => self.set_state(SessionState::ReadOnly),
+            (None, false) => self.set_state(SessionState::Connected),
+        }
+    }
+
+    /// What goes before everything else on a new connection: credentials, watches, a heartbeat, then the queue.
+    fn prime(&mut self) {
+        self.auth.replay(&mut self.out);
+        let chunks = self.watches.put_again(self.last_zxid, &mut self.out);
+        if chunks > 0 {
+            tracing::debug!(chunks, "watches registered again");
+        }
+        self.requests.send_unsent(self.now, &mut self.out);
+        if self.evidence.is_held() {
+            self.send_heartbeat();
+        }
+    }
+
+    fn attempt_timeout(&self) -> Duration {
+        (self.timeout() / 3).clamp(HANDSHAKE_MIN, HANDSHAKE_MAX)
+    }
+}
+
+/// An error of the link in words.
+pub(super) fn broken(why: &'static str) -> Source {
+    let error: Box<dyn std::error::Error + Send + Sync> = why.into();
+    error.into()
+}
+
+impl Session {
+    /// Takes whole frames off the front of what was received.
+    pub(super) fn received(&mut self, bytes: &mut BytesMut) {
+        loop {
+            if !matches!(self.phase, Phase::Handshaking { .. } | Phase::Live(_)) {
+                bytes.clear();
+                return;
+            }
+            let frame = match zk_proto::frame::take_frame(bytes, self.config.max_reply_len) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(error) => {
+                    self.link_lost(std::sync::Arc::new(error));
+                    continue;
+                }
+            };
+            match self.phase {
+                Phase::Live(_) => self.frame(frame),
+                _ => self.connect_response(frame),
+            }
+        }
+        if let Phase::Live(live) = &mut self.phase {
+            live.last_heard = self.now;
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The session: connecting, resuming, expiring, closing.
+//!
+//! ```text
+//!   Idle --redial--> Dialing --Dialed--> Handshaking --ConnectResponse--> Live
+//!    ^                  |                     |                            |
+//!    +---- failed ------+------- failed ------+-------- link lost ---------+
+//!   Ended: expired (OnExpiry::Stop) or refused credentials; answers every command with the reason
+//!   Stopped: closed; the driver's task ends
+//! ```
+//!
+//! Facts from `ClientCnxn.java`: a ping after a third of the timeout without a request, a connection is dead
+//! after two thirds of silence, `lastZxid` comes from replies and not from events.
+
+mod commands;
+mod deadlines;
+mod link;
+mod replies;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, error::Error as StdError, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use fastrand::Rng;
+use zk_proto::{ErrorCode, Password, SessionId, Zxid, op::Response};
+
+use super::{
+    Config, Input, Moment, OnExpiry, Output, Reply, SessionInfo, Slot,
+    auth::Auth,
+    evidence::{Evidence, EvidenceState},
+    host_provider::HostProvider,
+    in_flight::{Entry, InFlight, Purpose},
+    watches::Watches,
+};
+use crate::{
+    error::{ErrorKind, Failure},
+    state::SessionState,
+    watcher::WatchEvent,
+};
+
+type Source = Arc<dyn StdError + Send + Sync>;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    rng: Rng,
+    now: Moment,
+    phase: Phase,
+    state: SessionState,
+    /// The session to resume, if there is one.
+    session: Option<Established>,
+    /// The session that expired and whose successor is not there yet.
+    expired: Option<SessionId>,
+    generation: u64,
+    last_zxid: Zxid,
+    hosts: HostProvider,
+    auth: Auth,
+    requests: InFlight,
+    watches: Watches,
+    evidence: Evidence,
+    /// Who waits for a session, and until when.
+    ready: Vec<(Slot, Moment)>,
+    closing: Option<Closing>,
+    /// Why the last attempt failed or the last connection broke.
+    last_error: Option<Source>,
+    out: BytesMut,
+    outputs: VecDeque<Output>,
+    /// How many callers' requests are answered and not reported yet.
+    released: usize,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Idle { redial_at: Moment },
+    Dialing { give_up: Moment },
+    Handshaking { give_up: Moment },
+    Live(Live),
+    Ended(ErrorKind),
+    Stopped,
+}
+
+#[derive(Debug)]
+struct Live {
+    since: Moment,
+    last_heard: Moment,
+    last_sent: Moment,
+}
+
+#[derive(Debug)]
+struct Established {
+    id: SessionId,
+    password: Password,
+    timeout: Duration,
+}
+
+/// The end of the session under way.
+#[derive(Debug)]
+struct Closing {
+    deadline: Moment,
+    slots: Vec<Slot>,
+}
+
+impl Session {
+    /// A session that begins to connect at once.
+    #[must_use]
+    pub fn new(now: Moment, mut config: Config) -> Self {
+        let mut rng = Rng::with_seed(config.seed);
+        let hosts = HostProvider::new(std::mem::take(&mut config.hosts), &mut rng);
+        let timeout = config.session_timeout;
+        let session = config.resume.take().map(|(id, password)| Established {
+            id,
+            password,
+            timeout,
+        });
+        let auth = Auth::new(std::mem::take(&mut config.credentials));
+        let mut session = Self {
+            config,
+            rng,
+            now,
+            phase: Phase::Idle { redial_at: now },
+            state: SessionState::Connecting,
+            session,
+            expired: None,
+            generation: 0,
+            last_zxid: Zxid::ZERO,
+            hosts,
+            auth,
+            requests: InFlight::new(),
+            watches: Watches::default(),
+            evidence: Evidence::default(),
+            ready: Vec::new(),
+            closing: None,
+            last_error: None,
+            out: BytesMut::new(),
+            outputs: VecDeque::new(),
+            released: 0,
+        };
+        session.meet_deadlines();
+        session
+    }
+
+    /// Takes one input; every output of the one before must have been taken.
+    ///
+    /// # Panics
+    /// When outputs are left: the driver broke the contract.
+    pub fn handle(&mut self, now: Moment, input: Input<'_>) {
+        assert!(
+            self.outputs.is_empty(),
+            "outputs are drained before the next input"
+        );
+        self.now = self.now.max(now);
+        // First of all: evidence that lapsed before this input was looked at must not be revived by it.
+        let lapsed = self.evidence.check(self.now);
+        self.announce_evidence(lapsed);
+        match input {
+            Input::Commands(batch) => self.absorb(batch),
+            Input::Dialed(place) => self.dialed(place),
+            Input::DialFailed(error) => self.dial_failed(error),
+            Input::Received(bytes) => self.received(bytes),
+            Input::LinkClosed(error) => self.link_closed(error),
+            Input::Deadline => {}
+        }
+        self.meet_deadlines();
+        self.flush();
+    }
+
+    /// The next thing to do; `None` when the session waits for an input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When it wants [`Input::Deadline`] at the latest.
+    pub fn next_deadline(&mut self) -> Option<Moment> {
+        self.earliest_deadline()
+    }
+
+    fn timeout(&self) -> Duration {
+        self.session
+            .as_ref()
+            .map_or(self.config.session_timeout, |session| session.timeout)
+    }
+
+    const fn is_live(&self) -> bool {
+        matches!(self.phase, Phase::Live(_))
+    }
+
+    fn flush(&mut self) {
+        if !self.out.is_empty() {
+            if let Phase::Live(live) = &mut self.phase {
+                live.last_sent = self.now;
+            }
+            self.outputs.push_back(Output::Write(self.out.split()));
+        }
+        if self.released > 0 {
+            let commands = std::mem::take(&mut self.released);
+            self.outputs.push_back(Output::Release { commands });
+        }
+    }
+
+    fn set_state(&mut self, state: SessionState) {
+        if self.state != state {
+            self.state = state;
+            self.outputs.push_back(Output::State(state));
+        }
+    }
+
+    fn announce_evidence(&mut self, change: Option<EvidenceState>) {
+        self.outputs.extend(change.map(Output::Evidence));
+    }
+
+    fn complete(&mut self, slot: Option<Slot>, result: Result<Reply, Failure>) {
+        if let Some(slot) = slot {
+            self.outputs.push_back(Output::Complete { slot, result });
+        }
+    }
+
+    fn complete_empty(&mut self, slot: Option<Slot>) {
+        let (zxid, code, response) = (self.last_zxid, ErrorCode::Ok, Response::Empty);
+        self.complete(
+            slot,
+            Ok(Reply {
+                zxid,
+                code,
+                response,
+            }),
+        );
+    }
+
+    fn fail(&mut self, slot: Option<Slot>, kind: ErrorKind) {
+        let source = self.last_error.clone();
+        let failure = Failure::not_applied(kind).because(source);
+        self.complete(slot, Err(failure));
+    }
+
+    /// Fails requests; what was sent has an unknown outcome unless it only reads.
+    fn fail_requests(&mut self, entries: Vec<Entry>, kind: ErrorKind) {
+        let source = match kind {
+            ErrorKind::ConnectionLoss => self.last_error.clone(),
+            _ => None,
+        };
+        for entry in entries {
+            let failure = match entry.sent_at {
+                Some(_) => Failure::in_flight(kind, entry.op),
+                None => Failure::not_applied(kind),
+            };
+            self.count_released(entry.purpose);
+            self.complete(entry.slot, Err(failure.because(source.clone())));
+        }
+    }
+
+    const fn count_released(&mut self, purpose: Purpose) {
+        if matches!(purpose, Purpose::Request | Purpose::Evidence) {
+            self.released += 1;
+        }
+    }
+
+    /// The session is no more: nothing of it is carried over into another.
+    fn session_expired(&mut self) {
+        let ended = self.session.take();
+        self.generation += 1;
+        tracing::info!(session = %ended.as_ref().map_or(SessionId::NONE, |s| s.id), "session expired");
+        self.hang_up();
+        self.end_session(ErrorKind::SessionExpired);
+        self.expired = self.expired.or_else(|| ended.map(|session| session.id));
+        self.set_state(SessionState::Expired);
+        if self.closing.is_some() {
+            self.stop(Ok(()));
+            return;
+        }
+        match self.config.on_expiry {
+            OnExpiry::Renew => {
+                self.phase = Phase::Idle {
+                    redial_at: self.now,
+                }
+            }
+            OnExpiry::Stop => self.end(ErrorKind::SessionExpired),
+        }
+    }
+
+    /// Tells everybody who depends on the session that it is over.
+    fn end_session(&mut self, kind: ErrorKind) {
+        let sent = self.requests.take_sent();
+        self.fail_requests(sent, kind);
+        let unsent = self.requests.take_unsent();
+        self.fail_requests(unsent, kind);
+        for watcher in self.watches.take_all() {
+            self.outputs.push_back(Output::Notify {
+                watcher,
+                event: WatchEvent::SessionEnded,
+            });
+        }
+        let lost = self.evidence.session_ended();
+        self.announce_evidence(lost);
+    }
+
+    /// No session will follow; commands are answered with the reason until the client is closed.
+    fn end(&mut self, kind: ErrorKind) {
+        self.hang_up();
+        self.end_session(kind);
+        for (slot, _) in std::mem::take(&mut self.ready) {
+            self.fail(Some(slot), kind);
+        }
+        for slot in self.auth.take_slots() {
+            self.fail(Some(slot), kind);
+        }
+        self.phase = Phase::Ended(kind);
+    }
+
+    /// Everything is over.
+    fn stop(&mut self, result: Result<(), Failure>) {
+        self.end(ErrorKind::Closed);
+        self.phase = Phase::Stopped;
+        self.set_state(SessionState::Closed);
+        for slot in self
+            .closing
+            .take()
+            .map(|closing| closing.slots)
+            .unwrap_or_default()
+        {
+            match &result {
+                Ok(()) => self.complete_empty(Some(slot)),
+                Err(failure) => self.complete(Some(slot), Err(failure.clone())),
+            }
+        }
+        self.outputs.push_back(Output::Stop);
+    }
+
+    fn info(&self, session: &Established) -> SessionInfo {
+        SessionInfo {
+            generation: self.generation,
+            id: session.id,
+            password: session.password.clone(),
+            timeout: session.timeout,
+            last_heard: self.now,
+        }
+    }
+}

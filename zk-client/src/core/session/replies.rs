@@ -1,0 +1,163 @@
+//! What the server says.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zk_proto::{
+    Decode, DecodeError, ErrorCode, Reader, Xid, Zxid,
+    header::ReplyHeader,
+    op::Response,
+    watch::{EventType, WatcherEvent},
+};
+
+use super::{Session, Source, link::broken};
+use crate::{
+    core::{
+        Output, Reply,
+        auth::Verdict,
+        in_flight::{Entry, Purpose},
+        watches::WatchKind,
+    },
+    error::{ErrorKind, Failure},
+    state::SessionState,
+};
+
+impl Session {
+    /// Handles one frame after the handshake; what makes no sense ends the connection.
+    pub(super) fn frame(&mut self, frame: Bytes) {
+        if let Err(error) = self.handle_frame(frame) {
+            tracing::warn!(%error, "the server's reply makes no sense");
+            self.link_lost(error);
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Bytes) -> Result<(), Source> {
+        let mut input = Reader::new(frame);
+        let header = ReplyHeader::decode(&mut input).map_err(sourced)?;
+        match header.xid {
+            Xid::NOTIFICATION => self.event(header.zxid, &mut input).map_err(sourced),
+            Xid::PING => Ok(()),
+            Xid::AUTH => self.auth_answer(header.err == 0),
+            Xid::SET_WATCHES if header.err == 0 => Ok(()),
+            Xid::SET_WATCHES => Err(broken("the server did not take the watches")),
+            _ => self.reply(header, &mut input),
+        }
+    }
+
+    fn reply(&mut self, header: ReplyHeader, input: &mut Reader) -> Result<(), Source> {
+        let entry = self
+            .requests
+            .answered(header.xid)
+            .ok_or_else(|| broken("the server answered a request that was not the oldest one"))?;
+        let code = ErrorCode::from_i32(header.err);
+        let response = match code {
+            ErrorCode::Ok => Response::decode(entry.op, input),
+            _ => Ok(Response::Empty),
+        };
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => return Err(self.undecodable(entry, error)),
+        };
+        if header.zxid > Zxid::ZERO {
+            self.last_zxid = self.last_zxid.max(header.zxid);
+        }
+        self.count_released(entry.purpose);
+        self.answer(
+            entry,
+            Reply {
+                zxid: header.zxid,
+                code,
+                response,
+            },
+        );
+        Ok(())
+    }
+
+    fn answer(&mut self, mut entry: Entry, reply: Reply) {
+        tracing::trace!(op = ?entry.op, zxid = %reply.zxid, code = ?reply.code, "answered");
+        match entry.purpose {
+            Purpose::Request => {
+                let left = WatchKind::left_by(entry.op, reply.code);
+                let told = match (left, entry.watch.take()) {
+                    (Some(kind), Some(request)) => {
+                        self.watches.register(kind, *request, reply.zxid)
+                    }
+                    _ => None,
+                };
+                self.complete(entry.slot, Ok(reply));
+                let notify = told.map(|(watcher, event)| Output::Notify { watcher, event });
+                self.outputs.extend(notify);
+                self.forget_early_events();
+            }
+            Purpose::Evidence | Purpose::Heartbeat => {
+                self.evidence_answered(&entry, reply.code);
+                self.complete(entry.slot, Ok(reply));
+            }
+            Purpose::Close => self.stop(Ok(())),
+        }
+    }
+
+    fn evidence_answered(&mut self, entry: &Entry, code: ErrorCode) {
+        if let (Some(sent), ErrorCode::Ok) = (entry.sent_at, code) {
+            let timeout = self.timeout();
+            let change = self
+                .evidence
+                .answered(self.now, sent, timeout, self.generation);
+            self.announce_evidence(change);
+        }
+    }
+
+    fn forget_early_events(&mut self) {
+        if !self.requests.is_watching() {
+            self.watches.forget_early();
+        }
+    }
+
+    /// The request is off the queue already: its caller is told here, before the connection is given up.
+    fn undecodable(&mut self, entry: Entry, error: DecodeError) -> Source {
+        let source: Source = Arc::new(error);
+        let failure = Failure::in_flight(ErrorKind::ConnectionLoss, entry.op)
+            .because(Some(Arc::clone(&source)));
+        self.count_released(entry.purpose);
+        self.complete(entry.slot, Err(failure));
+        source
+    }
+
+    fn event(&mut self, zxid: Zxid, input: &mut Reader) -> Result<(), DecodeError> {
+        let event = WatcherEvent::decode(input)?;
+        tracing::trace!(kind = ?event.event_type, path = %event.path, zxid = %zxid, "event");
+        if event.event_type == EventType::None {
+            return Ok(());
+        }
+        let keep = self.requests.is_watching();
+        for (watcher, event) in self.watches.fire(event, zxid, keep) {
+            self.outputs.push_back(Output::Notify { watcher, event });
+        }
+        Ok(())
+    }
+
+    fn auth_answer(&mut self, accepted: bool) -> Result<(), Source> {
+        match self.auth.answered(accepted) {
+            Verdict::Unexpected => {
+                return Err(broken("the server answered credentials that nobody sent"));
+            }
+            Verdict::Accepted(slot) => self.complete_empty(slot),
+            Verdict::RefusedNew(slot) => self.fail_auth(slot),
+            Verdict::RefusedEstablished => {
+                self.generation += 1;
+                self.session = None;
+                self.end(ErrorKind::AuthFailed);
+                self.set_state(SessionState::AuthFailed);
+            }
+        }
+        Ok(())
+    }
+
+    fn fail_auth(&mut self, slot: Option<crate::core::Slot>) {
+        self.complete(slot, Err(Failure::not_applied(ErrorKind::AuthFailed)));
+    }
+}
+
+fn sourced(error: DecodeError) -> Source {
+    Arc::new(error)
+}

@@ -1,0 +1,250 @@
+//! Watches that the server holds for this session, and who waits for them.
+//!
+//! A one-shot watch is registered when the read that left it is *answered*, by what the answer says: a node's
+//! data, a node that does not exist yet, or its children. A server forgets watches with the connection, so
+//! they are registered again on the next one with the last zxid seen; what happened in between comes back as
+//! events at once.
+//!
+//! Two things a client can miss across a gap, both ZooKeeper's: several changes come as one event, and a node
+//! that was created *and* deleted meanwhile leaves no event to who waited for its creation.
+//!
+//! Facts from `ZKWatchManager.materialize` (which event tells which watchers) and `ClientCnxn.primeConnection`
+//! (re-registration in chunks of 128 KiB).
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use zk_proto::{
+    ErrorCode, OpCode, Utf8Bytes, Xid, Zxid,
+    frame::put_frame,
+    header::RequestHeader,
+    jute::Encode,
+    op::SetWatchesRequest,
+    watch::{EventType, WatcherEvent},
+};
+
+use super::{WatchRequest, Watcher};
+use crate::watcher::{NodeChange, WatchEvent};
+
+/// The longest list of paths in one re-registration, in bytes; servers drop a connection over a frame that
+/// exceeds their limit (ZOOKEEPER-706).
+const CHUNK_BYTES: usize = 128 * 1024 - 64;
+
+type Waiting = BTreeMap<String, Vec<Watcher>>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    data: Waiting,
+    exist: Waiting,
+    child: Waiting,
+    /// Events that came before the answer that says what they are about.
+    early: Vec<Early>,
+}
+
+#[derive(Debug)]
+struct Early {
+    event_type: EventType,
+    path: Utf8Bytes,
+    zxid: Zxid,
+}
+
+/// What a one-shot watch watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WatchKind {
+    Data,
+    Exist,
+    Child,
+}
+
+impl WatchKind {
+    /// The kind that a read leaves by its answer; `None` where it leaves none.
+    pub(crate) const fn left_by(op: OpCode, code: ErrorCode) -> Option<Self> {
+        match (op, code) {
+            (OpCode::GetData | OpCode::Exists, ErrorCode::Ok) => Some(Self::Data),
+            (OpCode::Exists, ErrorCode::NoNode) => Some(Self::Exist),
+            (OpCode::GetChildren | OpCode::GetChildren2, ErrorCode::Ok) => Some(Self::Child),
+            _ => None,
+        }
+    }
+
+    const fn is_told_of(self, event: EventType) -> bool {
+        match event {
+            EventType::NodeCreated | EventType::NodeDataChanged => {
+                matches!(self, Self::Data | Self::Exist)
+            }
+            EventType::NodeDeleted => true,
+            EventType::NodeChildrenChanged => matches!(self, Self::Child),
+            _ => false,
+        }
+    }
+}
+
+impl Watches {
+    /// Registers a watch that was left by a read answered at `zxid`; an event that came early tells it at once.
+    pub(crate) fn register(
+        &mut self,
+        kind: WatchKind,
+        request: WatchRequest,
+        zxid: Zxid,
+    ) -> Option<(Watcher, WatchEvent)> {
+        let early = self.early.iter().position(|early| {
+            kind.is_told_of(early.event_type)
+                && early.path == *request.path
+                && (early.zxid.0 <= 0 || early.zxid > zxid)
+        });
+        if let Some(at) = early {
+            let early = &self.early[at];
+            return Some((
+                request.watcher,
+                event_of(early.event_type, &early.path, early.zxid),
+            ));
+        }
+        let waiting = self.waiting(kind).entry(request.path).or_default();
+        waiting.retain(|watcher| !watcher.is_canceled());
+        waiting.push(request.watcher);
+        None
+    }
+
+    /// Everybody whom an event is for. With `keep`, one that nobody waits for is kept for a read under way.
+    pub(crate) fn fire(
+        &mut self,
+        event: WatcherEvent,
+        zxid: Zxid,
+        keep: bool,
+    ) -> Vec<(Watcher, WatchEvent)> {
+        let mut told = Vec::new();
+        for kind in [WatchKind::Data, WatchKind::Exist, WatchKind::Child] {
+            if kind.is_told_of(event.event_type) {
+                told.extend(
+                    self.waiting(kind)
+                        .remove(event.path.as_str())
+                        .into_iter()
+                        .flatten(),
+                );
+            }
+        }
+        if told.is_empty() && keep {
+            let WatcherEvent {
+                event_type, path, ..
+            } = event;
+            self.early.push(Early {
+                event_type,
+                path,
+                zxid,
+            });
+            return Vec::new();
+        }
+        let event = event_of(event.event_type, &event.path, zxid);
+        told.into_iter()
+            .map(|watcher| (watcher, event.clone()))
+            .collect()
+    }
+
+    /// No read that leaves a watch is under way any more.
+    pub(crate) fn forget_early(&mut self) {
+        self.early.clear();
+    }
+
+    /// Drops the watchers of a path that nobody waits for any more.
+    pub(crate) fn prune(&mut self, path: &str) {
+        for waiting in [&mut self.data, &mut self.exist, &mut self.child] {
+            if let Some(watchers) = waiting.get_mut(path) {
+                watchers.retain(|watcher| !watcher.is_canceled());
+                if watchers.is_empty() {
+                    waiting.remove(path);
+                }
+            }
+        }
+    }
+
+    /// Everybody who waits, when the session ends.
+    pub(crate) fn take_all(&mut self) -> Vec<Watcher> {
+        self.early.clear();
+        [&mut self.data, &mut self.exist, &mut self.child]
+            .into_iter()
+            .flat_map(|waiting| std::mem::take(waiting).into_values().flatten())
+            .collect()
+    }
+
+    /// Writes the re-registration of everything, and says in how many requests.
+    pub(crate) fn put_again(&mut self, relative_zxid: Zxid, out: &mut BytesMut) -> usize {
+        self.early.clear();
+        let mut frames = 0;
+        let mut chunk = Chunk::new(relative_zxid);
+        for kind in [WatchKind::Data, WatchKind::Exist, WatchKind::Child] {
+            for path in self.waiting(kind).keys() {
+                if chunk.is_full(path) {
+                    frames += std::mem::replace(&mut chunk, Chunk::new(relative_zxid)).put(out);
+                }
+                chunk.add(kind, path);
+            }
+        }
+        frames + chunk.put(out)
+    }
+
+    fn waiting(&mut self, kind: WatchKind) -> &mut Waiting {
+        match kind {
+            WatchKind::Data => &mut self.data,
+            WatchKind::Exist => &mut self.exist,
+            WatchKind::Child => &mut self.child,
+        }
+    }
+}
+
+/// One setWatches request in the making.
+struct Chunk {
+    request: SetWatchesRequest,
+    bytes: usize,
+}
+
+impl Chunk {
+    const fn new(relative_zxid: Zxid) -> Self {
+        let request = SetWatchesRequest {
+            relative_zxid,
+            data: Vec::new(),
+            exist: Vec::new(),
+            child: Vec::new(),
+        };
+        Self { request, bytes: 0 }
+    }
+
+    const fn is_full(&self, path: &str) -> bool {
+        self.bytes > 0 && self.bytes + 4 + path.len() > CHUNK_BYTES
+    }
+
+    fn add(&mut self, kind: WatchKind, path: &str) {
+        let list = match kind {
+            WatchKind::Data => &mut self.request.data,
+            WatchKind::Exist => &mut self.request.exist,
+            WatchKind::Child => &mut self.request.child,
+        };
+        let path = Utf8Bytes::from(path);
+        self.bytes += path.encoded_len();
+        list.push(path);
+    }
+
+    fn put(self, out: &mut BytesMut) -> usize {
+        if self.bytes == 0 {
+            return 0;
+        }
+        let header = RequestHeader {
+            xid: Xid::SET_WATCHES,
+            op: OpCode::SetWatches.code(),
+        };
+        put_frame(out, &[&header, &self.request]);
+        1
+    }
+}
+
+fn event_of(event_type: EventType, path: &str, zxid: Zxid) -> WatchEvent {
+    let change = NodeChange {
+        path: path.to_owned(),
+        zxid: (zxid.0 > 0).then_some(zxid),
+    };
+    match event_type {
+        EventType::NodeCreated => WatchEvent::Created(change),
+        EventType::NodeDeleted => WatchEvent::Deleted(change),
+        EventType::NodeChildrenChanged => WatchEvent::ChildrenChanged(change),
+        _ => WatchEvent::DataChanged(change),
+    }
+}

@@ -1,0 +1,176 @@
+//! Where callers leave their commands for the driver's task.
+//!
+//! One mutex around one [`Batch`]: callers encode straight into its buffer, and the driver takes the whole
+//! batch at once, giving an empty one with its memory back. The order of submission is the order of taking the
+//! mutex.
+//!
+//! Requests are bounded: beyond the limit of unanswered ones a caller waits, first come, first served. What
+//! must not wait (the release of a watch or of evidence, closing) is not counted.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll, Waker},
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    core::{Batch, Command},
+    error::{ErrorKind, Failure},
+};
+
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    limit: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    batch: Batch,
+    driver: Option<Waker>,
+    closed: bool,
+    /// Requests handed in and not answered.
+    outstanding: usize,
+    waiting: VecDeque<(Ticket, Waker)>,
+    next_ticket: u64,
+}
+
+/// A place in the queue before the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket(u64);
+
+impl Inbox {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit: limit.max(1),
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Submits one request as soon as there is room.
+    ///
+    /// `ticket` keeps the caller's place between polls; a caller that gives up hands it to
+    /// [`leave`](Self::leave).
+    pub(crate) fn poll_submit<T>(
+        &self,
+        cx: &mut Context<'_>,
+        ticket: &mut Option<Ticket>,
+        push: impl FnOnce(&mut Batch) -> Result<T, Failure>,
+    ) -> Poll<Result<T, Failure>> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            *ticket = None;
+            return Poll::Ready(Err(Failure::not_applied(ErrorKind::Closed)));
+        }
+        let place = match ticket {
+            None => inner.waiting.len(),
+            Some(ticket) => inner.place_of(*ticket),
+        };
+        if place >= self.room(&inner) {
+            inner.wait(ticket, cx.waker());
+            return Poll::Pending;
+        }
+        if ticket.take().is_some() {
+            inner.waiting.remove(place);
+        }
+        let result = push(&mut inner.batch);
+        if result.is_ok() {
+            inner.outstanding += 1;
+            inner.wake_driver();
+        }
+        Poll::Ready(result)
+    }
+
+    /// Submits what is not counted. Whether anybody is there to take it does not matter to the caller.
+    pub(crate) fn push(&self, command: Command) -> Result<(), Failure> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(Failure::not_applied(ErrorKind::Closed));
+        }
+        inner.batch.push(command);
+        inner.wake_driver();
+        Ok(())
+    }
+
+    /// Gives up a place in the queue.
+    pub(crate) fn leave(&self, ticket: Ticket) {
+        let mut inner = self.inner.lock();
+        inner.waiting.retain(|(other, _)| *other != ticket);
+        self.wake_waiting(&mut inner);
+    }
+
+    /// Makes room for as many requests as were answered.
+    pub(crate) fn release(&self, answered: usize) {
+        let mut inner = self.inner.lock();
+        inner.outstanding = inner.outstanding.saturating_sub(answered);
+        self.wake_waiting(&mut inner);
+    }
+
+    /// Exchanges what was submitted for `batch`, which must be empty.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if inner.batch.is_empty() {
+            inner.driver = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut inner.batch, batch);
+        Poll::Ready(())
+    }
+
+    /// Nobody takes anything any more: what is left is dropped, and with it the slots of those who wait.
+    pub(crate) fn close(&self) {
+        let (batch, waiting) = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            (
+                std::mem::take(&mut inner.batch),
+                std::mem::take(&mut inner.waiting),
+            )
+        };
+        drop(batch);
+        for (_, waker) in waiting {
+            waker.wake();
+        }
+    }
+
+    fn room(&self, inner: &Inner) -> usize {
+        self.limit.saturating_sub(inner.outstanding)
+    }
+
+    fn wake_waiting(&self, inner: &mut Inner) {
+        for (_, waker) in inner.waiting.iter().take(self.room(inner)) {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Inner {
+    fn place_of(&self, ticket: Ticket) -> usize {
+        let place = self.waiting.iter().position(|(other, _)| *other == ticket);
+        place.unwrap_or(self.waiting.len())
+    }
+
+    fn wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) {
+        match ticket {
+            None => {
+                let new = Ticket(self.next_ticket);
+                self.next_ticket += 1;
+                self.waiting.push_back((new, waker.clone()));
+                *ticket = Some(new);
+            }
+            Some(ticket) => {
+                if let Some((_, known)) = self.waiting.iter_mut().find(|(other, _)| other == ticket)
+                {
+                    known.clone_from(waker);
+                }
+            }
+        }
+    }
+
+    fn wake_driver(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wake();
+        }
+    }
+}

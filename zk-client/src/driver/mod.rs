@@ -1,0 +1,222 @@
+//! The one task that owns a client's socket: wait, handle, drain.
+//!
+//! What is ready is handled before anything is written, so that the requests of one turn leave in one write.
+//! Every decision is the [`Session`]'s.
+
+mod clock;
+mod dial;
+mod inbox;
+mod shared;
+mod transport;
+
+use std::{
+    error::Error as StdError,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use futures::future::BoxFuture;
+use tokio::time::{Instant, Sleep};
+
+use crate::core::{Batch, Config, Host, Input, Moment, Output, Session};
+
+pub(crate) use clock::Clock;
+pub(crate) use inbox::Ticket;
+pub(crate) use shared::{Settings, Shared};
+use transport::Transport;
+pub use transport::{Net, Stream, TcpNet};
+
+/// Above so many unwritten bytes, writing comes before reading and taking commands.
+const BACKLOG_MAX: usize = 64 * 1024;
+
+/// The task's state.
+pub(crate) struct Driver {
+    session: Session,
+    shared: Arc<Shared>,
+    net: Arc<dyn Net>,
+    rng: Rng,
+    link: Link,
+    batch: Batch,
+    timer: Timer,
+}
+
+enum Link {
+    Down,
+    Dialing(BoxFuture<'static, io::Result<(usize, Box<dyn Stream>)>>),
+    Up(Transport),
+}
+
+/// What woke the driver up.
+enum Event {
+    Commands,
+    Dialed(io::Result<(usize, Box<dyn Stream>)>),
+    Received,
+    LinkClosed(Option<io::Error>),
+    Deadline,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>, net: Arc<dyn Net>, config: Config) -> Self {
+        let rng = Rng::with_seed(config.seed.wrapping_add(1));
+        let session = Session::new(shared.clock.now(), config);
+        let (link, batch, timer) = (Link::Down, Batch::default(), Timer::default());
+        Self {
+            session,
+            shared,
+            net,
+            rng,
+            link,
+            batch,
+            timer,
+        }
+    }
+
+    /// Runs until the client is closed.
+    pub(crate) async fn run(mut self) {
+        while self.drain() {
+            let event = std::future::poll_fn(|cx| self.poll_event(cx)).await;
+            self.handle(event);
+        }
+        // The last bytes are the request to close, written before its answer came: nothing is left to write.
+    }
+
+    /// Does everything the session wants; false when it wants nothing any more.
+    fn drain(&mut self) -> bool {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Dial(hosts) => self.dial(hosts),
+                Output::Hangup => self.link = Link::Down,
+                Output::Write(bytes) => {
+                    if let Link::Up(transport) = &mut self.link {
+                        transport.write(bytes);
+                    }
+                }
+                // A caller that does not wait any more is no failure.
+                Output::Complete { slot, result } => drop(slot.send(result)),
+                Output::Notify { watcher, event } => drop(watcher.send(event)),
+                Output::Session(info) => self.shared.set_session(info),
+                Output::State(state) => self.shared.states.announce(state),
+                Output::Evidence(state) => drop(self.shared.evidence.send_replace(state)),
+                Output::Release { commands } => self.shared.inbox.release(commands),
+                Output::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn dial(&mut self, hosts: Vec<Host>) {
+        let attempt = dial::dial(Arc::clone(&self.net), hosts, self.rng.fork());
+        self.link = Link::Dialing(Box::pin(attempt));
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.shared.clock.now();
+        if matches!(event, Event::Received) {
+            self.shared.heard(now);
+        }
+        let input = match (event, &mut self.link) {
+            (Event::Commands, _) => Input::Commands(&mut self.batch),
+            (Event::Received, Link::Up(transport)) => Input::Received(&mut transport.input),
+            (Event::Dialed(Ok((place, stream))), _) => {
+                self.link = Link::Up(Transport::new(stream));
+                Input::Dialed(place)
+            }
+            (Event::Dialed(Err(error)), _) => Input::DialFailed(Arc::new(error)),
+            (Event::LinkClosed(error), _) => Input::LinkClosed(error.map(source)),
+            (Event::Deadline | Event::Received, _) => Input::Deadline,
+        };
+        self.session.handle(now, input);
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if let Link::Up(transport) = &mut self.link
+            && transport.backlog() > BACKLOG_MAX
+            && let Poll::Ready(Err(error)) = transport.poll_write(cx)
+        {
+            return Poll::Ready(Event::LinkClosed(Some(error)));
+        }
+        if let Poll::Ready(event) = self.poll_link(cx) {
+            return Poll::Ready(event);
+        }
+        if self.shared.inbox.poll_take(cx, &mut self.batch).is_ready() {
+            return Poll::Ready(Event::Commands);
+        }
+        if let Link::Up(transport) = &mut self.link
+            && let Poll::Ready(Err(error)) = transport.poll_write(cx)
+        {
+            return Poll::Ready(Event::LinkClosed(Some(error)));
+        }
+        match self.session.next_deadline() {
+            None => Poll::Pending,
+            Some(deadline) => self
+                .timer
+                .poll(cx, deadline, self.shared.clock)
+                .map(|()| Event::Deadline),
+        }
+    }
+
+    fn poll_link(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        match &mut self.link {
+            Link::Down => Poll::Pending,
+            Link::Dialing(attempt) => {
+                let result = ready!(attempt.as_mut().poll(cx));
+                self.link = Link::Down;
+                Poll::Ready(Event::Dialed(result))
+            }
+            Link::Up(transport) => Poll::Ready(match ready!(transport.poll_read(cx)) {
+                Ok(0) => Event::LinkClosed(None),
+                Ok(_) => Event::Received,
+                Err(error) => Event::LinkClosed(Some(error)),
+            }),
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Also when the runtime is shut down under the task: nobody waits for ever.
+    fn drop(&mut self) {
+        self.shared.driver_gone();
+    }
+}
+
+fn source(error: io::Error) -> Arc<dyn StdError + Send + Sync> {
+    Arc::new(error)
+}
+
+/// A timer that is only moved when it would ring too late; ringing early is harmless and rare.
+#[derive(Default)]
+struct Timer {
+    armed: Option<(Moment, Pin<Box<Sleep>>)>,
+}
+
+impl Timer {
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Moment, clock: Clock) -> Poll<()> {
+        match &mut self.armed {
+            Some((at, _)) if *at <= deadline => {}
+            Some((at, sleep)) => {
+                sleep
+                    .as_mut()
+                    .reset(Instant::now() + delay(deadline, clock));
+                *at = deadline;
+            }
+            None => {
+                let sleep = tokio::time::sleep(delay(deadline, clock));
+                self.armed = Some((deadline, Box::pin(sleep)));
+            }
+        }
+        let Some((_, sleep)) = &mut self.armed else {
+            return Poll::Pending;
+        };
+        ready!(sleep.as_mut().poll(cx));
+        self.armed = None;
+        Poll::Ready(())
+    }
+}
+
+fn delay(deadline: Moment, clock: Clock) -> Duration {
+    deadline.since(clock.now())
+}

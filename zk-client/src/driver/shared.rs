@@ -1,0 +1,128 @@
+//! What a client's handles and its driver have in common.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use zk_proto::{Acl, Password, SessionId};
+
+use super::{Clock, inbox::Inbox};
+use crate::{
+    core::{EvidenceState, Moment, SessionInfo, chroot::Chroot},
+    state::{SessionState, StateHub},
+};
+
+pub(crate) struct Shared {
+    pub(crate) inbox: Inbox,
+    pub(crate) states: StateHub,
+    pub(crate) evidence: watch::Sender<EvidenceState>,
+    pub(crate) clock: Clock,
+    pub(crate) chroot: Chroot,
+    pub(crate) settings: Settings,
+    session: Mutex<SessionInfo>,
+    /// When the server was last heard, in nanoseconds on the client's clock.
+    last_heard: AtomicU64,
+    rng: Mutex<Rng>,
+}
+
+/// What a client's operations need to know of its options.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) request_timeout: Duration,
+    pub(crate) max_request_len: usize,
+    pub(crate) read_attempts: u32,
+    pub(crate) default_acl: Vec<Acl>,
+    pub(crate) identity: String,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        clock: Clock,
+        chroot: Chroot,
+        settings: Settings,
+        in_flight: usize,
+        rng: Rng,
+    ) -> Self {
+        let session = SessionInfo {
+            generation: 0,
+            id: SessionId::NONE,
+            password: Password::default(),
+            timeout: Duration::ZERO,
+            last_heard: Moment::default(),
+        };
+        Self {
+            inbox: Inbox::new(in_flight),
+            states: StateHub::new(),
+            evidence: watch::Sender::default(),
+            clock,
+            chroot,
+            settings,
+            session: Mutex::new(session),
+            last_heard: AtomicU64::new(0),
+            rng: Mutex::new(rng),
+        }
+    }
+
+    pub(crate) fn session(&self) -> SessionInfo {
+        let last_heard = Moment(Duration::from_nanos(
+            self.last_heard.load(Ordering::Relaxed),
+        ));
+        SessionInfo {
+            last_heard,
+            ..self.session.lock().clone()
+        }
+    }
+
+    pub(super) fn set_session(&self, info: SessionInfo) {
+        *self.session.lock() = info;
+    }
+
+    pub(super) fn heard(&self, now: Moment) {
+        let nanos = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
+        self.last_heard.store(nanos, Ordering::Relaxed);
+    }
+
+    /// A name that nobody else has: a version 4 UUID from the client's generator.
+    pub(crate) fn guid(&self) -> String {
+        let random = self.rng.lock().u128(..);
+        let version = (random & !(0xf << 76)) | (4 << 76);
+        let variant = (version & !(0x3 << 62)) | (0x2 << 62);
+        let hex = format!("{variant:032x}");
+        [
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..],
+        ]
+        .join("-")
+    }
+
+    /// The driver has ended, whatever the reason.
+    pub(super) fn driver_gone(&self) {
+        self.inbox.close();
+        let lost = EvidenceState {
+            until: None,
+            session_ended: true,
+            ..*self.evidence.borrow()
+        };
+        self.evidence.send_replace(lost);
+        if self.states.current() != SessionState::Closed {
+            self.states.announce(SessionState::Closed);
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("session", &*self.session.lock())
+            .field("state", &self.states.current())
+            .finish_non_exhaustive()
+    }
+}

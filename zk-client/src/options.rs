@@ -1,0 +1,281 @@
+//! What a client is told before it connects.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use fastrand::Rng;
+use zk_proto::{Acl, Password, SessionId, frame::MAX_BUFFER};
+
+pub use crate::core::{OnExpiry, WhileDisconnected};
+use crate::{
+    client::Client,
+    control,
+    core::{Config, auth::Credential, chroot::Chroot, host_provider::parse_connect_string},
+    driver::{Clock, Driver, Net, Settings, Shared, TcpNet},
+    error::{Error, Failure, Result},
+    retry::RetryPolicy,
+};
+
+/// The longest reply that is accepted: far more than a server sends unless its own limit was raised.
+const MAX_REPLY_LEN: usize = 64 * 1024 * 1024;
+
+/// Options of a client; made by [`Client::builder`].
+#[must_use = "a builder does nothing until it connects"]
+pub struct ClientBuilder {
+    hosts: String,
+    session_timeout: Duration,
+    request_timeout: Duration,
+    connect_timeout: Duration,
+    while_disconnected: WhileDisconnected,
+    on_expiry: OnExpiry,
+    read_only: bool,
+    default_acl: Vec<Acl>,
+    identity: Option<String>,
+    credentials: Vec<Credential>,
+    resume: Option<(SessionId, Password)>,
+    retry: RetryPolicy,
+    max_request_len: usize,
+    max_in_flight: usize,
+    net: Option<Arc<dyn Net>>,
+    seed: Option<u64>,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(hosts: String) -> Self {
+        Self {
+            hosts,
+            session_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(15),
+            while_disconnected: WhileDisconnected::default(),
+            on_expiry: OnExpiry::default(),
+            read_only: false,
+            default_acl: Acl::open(),
+            identity: None,
+            credentials: Vec::new(),
+            resume: None,
+            retry: RetryPolicy::default(),
+            max_request_len: MAX_BUFFER,
+            max_in_flight: 4096,
+            net: None,
+            seed: None,
+        }
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the caller asked for the environment"
+    )]
+    pub(crate) fn from_env() -> Result<Self> {
+        let variable = |name| std::env::var(name).ok();
+        let bad = |why: String| Error::new(Failure::bad_arguments(why), "connect", None);
+        let hosts =
+            variable("ZK_CONNECT").ok_or_else(|| bad("ZK_CONNECT is not set".to_owned()))?;
+        let mut builder = Self::new(hosts);
+        if let Some(auth) = variable("ZK_AUTH") {
+            let (scheme, secret) = auth
+                .split_once(':')
+                .ok_or_else(|| bad("ZK_AUTH is not scheme:secret".to_owned()))?;
+            builder = builder.auth(scheme, secret.to_owned());
+        }
+        if let Some(timeout) = variable("ZK_SESSION_TIMEOUT_MS") {
+            let ms = timeout
+                .parse()
+                .map_err(|_| bad(format!("bad ZK_SESSION_TIMEOUT_MS {timeout:?}")))?;
+            builder = builder.session_timeout(Duration::from_millis(ms));
+        }
+        Ok(builder)
+    }
+
+    /// How long the session outlives its connection; 10 s unless told. The server may grant another timeout.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = timeout;
+        self
+    }
+
+    /// How long an operation may take in all, the time without a connection included; 15 s unless told.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long [`connect`](Self::connect) tries to get a session; 15 s unless told.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// What happens to operations while there is no connection; they wait unless told.
+    pub fn while_disconnected(mut self, behaviour: WhileDisconnected) -> Self {
+        self.while_disconnected = behaviour;
+        self
+    }
+
+    /// What happens when the session expires; a new one is opened unless told.
+    pub fn on_expiry(mut self, behaviour: OnExpiry) -> Self {
+        self.on_expiry = behaviour;
+        self
+    }
+
+    /// Accepts a server that has lost its quorum and only serves reads.
+    pub fn allow_read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// The ACL of every node that is created without one of its own; open to everybody unless told.
+    pub fn default_acl(mut self, acl: impl Into<Vec<Acl>>) -> Self {
+        self.default_acl = acl.into();
+        self
+    }
+
+    /// Who this client says it is, for "who holds this lock?"; `host:pid` unless told.
+    pub fn identity(mut self, identity: impl Into<String>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    /// Credentials to present on every connection before anything else, in the scheme's own form
+    /// (`user:password` for `digest`). May be given several times.
+    pub fn auth(mut self, scheme: &str, secret: impl Into<bytes::Bytes>) -> Self {
+        self.credentials.push(Credential::new(scheme, secret));
+        self
+    }
+
+    /// Resumes a session by its id and password, as [`Session`](crate::Session) tells them.
+    ///
+    /// Where it has expired, [`OnExpiry`] decides: a new session, or an error. A resumed session still owns the
+    /// ephemeral nodes of the process that had it before; look for them before waiting for them to vanish.
+    pub fn session(mut self, id: SessionId, password: Password) -> Self {
+        self.resume = Some((id, password));
+        self
+    }
+
+    /// The pauses between rounds over all servers, and how often a read is repeated when its connection breaks.
+    pub fn retry(mut self, policy: impl Into<RetryPolicy>) -> Self {
+        self.retry = policy.into();
+        self
+    }
+
+    /// The longest request that the servers accept (`jute.maxbuffer`), in bytes; 1 MiB unless told.
+    pub fn max_request_len(mut self, bytes: usize) -> Self {
+        self.max_request_len = bytes;
+        self
+    }
+
+    /// How many requests may be unanswered before further ones wait; 4096 unless told.
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.max_in_flight = requests;
+        self
+    }
+
+    /// The network to use instead of TCP, for tests. The client then takes tokio's clock, which can be paused.
+    pub fn net(mut self, net: Arc<dyn Net>) -> Self {
+        self.net = Some(net);
+        self
+    }
+
+    /// Where the client's random decisions start (order of servers, delays, GUIDs), for tests.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Connects, and returns once there is a session.
+    ///
+    /// # Errors
+    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none or outside a tokio
+    /// runtime, [`ConnectFailed`](crate::ErrorKind::ConnectFailed) when no server grants a session in time,
+    /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when one refuses the credentials.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what there is.
+    pub async fn connect(self) -> Result<Client> {
+        let timeout = self.connect_timeout;
+        let client = self.connect_lazy()?;
+        control::ready(&client.parts().shared, timeout).await?;
+        Ok(client)
+    }
+
+    /// Begins to connect and returns at once; operations wait for the session.
+    ///
+    /// # Errors
+    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none or outside a tokio
+    /// runtime.
+    pub fn connect_lazy(self) -> Result<Client> {
+        self.start()
+            .map_err(|failure| Error::new(failure, "connect", None))
+    }
+
+    fn start(self) -> Result<Client, Failure> {
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| Failure::bad_arguments("a client needs a tokio runtime"))?;
+        let (hosts, chroot) = parse_connect_string(&self.hosts)?;
+        let chroot = Chroot::new(chroot)?;
+        let mut rng = self.seed.map_or_else(Rng::new, Rng::with_seed);
+        let (clock, net) = match self.net {
+            Some(net) => (Clock::tokio(), net),
+            None => (Clock::Boot, Arc::new(TcpNet) as Arc<dyn Net>),
+        };
+        let settings = Settings {
+            request_timeout: self.request_timeout,
+            max_request_len: self.max_request_len,
+            read_attempts: match self.while_disconnected {
+                WhileDisconnected::Wait => self.retry.read_attempt_limit(),
+                WhileDisconnected::FailFast => 1,
+            },
+            default_acl: self.default_acl,
+            identity: self.identity.unwrap_or_else(host_and_pid),
+        };
+        let config = Config {
+            hosts,
+            session_timeout: self.session_timeout,
+            request_timeout: self.request_timeout,
+            while_disconnected: self.while_disconnected,
+            on_expiry: self.on_expiry,
+            allow_read_only: self.read_only,
+            credentials: self.credentials,
+            resume: self.resume,
+            retry: self.retry,
+            max_reply_len: MAX_REPLY_LEN,
+            seed: rng.u64(..),
+        };
+        let shared = Arc::new(Shared::new(
+            clock,
+            chroot,
+            settings,
+            self.max_in_flight,
+            rng,
+        ));
+        runtime.spawn(Driver::new(Arc::clone(&shared), net, config).run());
+        Ok(Client::new(shared))
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The machine's name and the process's id.
+fn host_and_pid() -> String {
+    format!("{}:{}", host_name(), std::process::id())
+}
+
+#[cfg(target_os = "linux")]
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn host_name() -> String {
+    ["HOSTNAME", "COMPUTERNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok())
+        .unwrap_or_default()
+}
