@@ -16,6 +16,8 @@ mod create;
 mod multi;
 mod outstanding;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use zk_proto::{
     ErrorCode, OpCode, SessionId, Xid, Zxid,

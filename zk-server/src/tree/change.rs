@@ -119,6 +119,7 @@ impl DataTree {
         let id = self.find(path).ok_or(ErrorCode::NoNode)?;
         let counts = path::counts(path.as_bytes());
         let old_len = self.nodes.get(id).data_len();
+        self.save_image(id);
         self.digest.remove(self.digest_of(id, counts));
         self.replace_data(id, path.as_bytes(), data);
         let node = self.nodes.get_mut(id);
@@ -131,7 +132,7 @@ impl DataTree {
 
     /// Replaces a node's data, outside of the digest.
     pub(super) fn replace_data(&mut self, id: u32, path: &[u8], data: Option<&[u8]>) {
-        // A node without `Extra` has the pzxid of its creation, whatever becomes of its data.
+        self.save_image(id);
         let node = self.nodes.get_mut(id);
         let old_len = node.data_len() as u64;
         node.set_data(data);
@@ -163,6 +164,7 @@ impl DataTree {
     }
 
     fn replace_acl(&mut self, id: u32, place: u32) {
+        self.save_image(id);
         let node = self.nodes.get_mut(id);
         let old = std::mem::replace(&mut node.acl, place);
         self.acls.release(old);
@@ -184,6 +186,7 @@ impl DataTree {
 
     /// Changes a node's metadata, and the digest with it.
     fn change_extra(&mut self, id: u32, counts: bool, change: impl FnOnce(&mut Extra)) {
+        self.save_image(id);
         self.digest.remove(self.digest_of(id, counts));
         change(self.extra_mut(id));
         self.digest.add(self.digest_of(id, counts));
@@ -247,6 +250,7 @@ impl DataTree {
     }
 
     fn remove_leaf(&mut self, id: u32, path: &[u8]) {
+        self.save_image(id);
         self.digest.remove(self.digest_of(id, path::counts(path)));
         self.index.remove(self.index.hash(path), id);
         self.unlink(id);

@@ -19,7 +19,9 @@
 
 mod acl_cache;
 mod apply;
+mod build;
 mod change;
+mod cut;
 mod effects;
 mod index;
 mod node;
@@ -33,6 +35,8 @@ mod slab;
 pub mod watches;
 
 pub use acl_cache::AclList;
+pub use build::{BuildError, TreeBuilder};
+pub use cut::{Cut, CutNode};
 pub use effects::{Applied, Effects, Event};
 pub use node_ref::{Children, NodeRef};
 
@@ -47,6 +51,7 @@ use zk_proto::{
 
 use self::{
     acl_cache::AclCache,
+    cut::Cuts,
     index::Index,
     node::{Extra, Node, stat_of},
     owners::Owners,
@@ -88,6 +93,7 @@ pub struct DataTree {
     acls: AclCache,
     owners: Owners,
     quotas: Quotas,
+    cuts: Cuts,
     digest: TreeDigest,
     last_zxid: Zxid,
     /// Bytes of paths and data, as Apache counts them.
@@ -122,6 +128,7 @@ impl DataTree {
             acls: AclCache::new(options.hash_seed),
             owners: Owners::default(),
             quotas: Quotas::default(),
+            cuts: Cuts::default(),
             digest: TreeDigest::default(),
             last_zxid: Zxid::ZERO,
             data_size: 0,

@@ -117,7 +117,7 @@ impl Node {
 }
 
 /// What only some nodes have.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Extra {
     pub(super) pzxid: i64,
     /// As persisted: a session, the mark of a container or TTL node, or 0.

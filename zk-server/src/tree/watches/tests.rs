@@ -183,6 +183,8 @@ fn kinds_of(kind: i32) -> &'static [u8] {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn the_table_does_what_the_model_does(steps in prop::collection::vec(step(), 1..200)) {
         let mut table = WatchTable::new(7);
