@@ -1,11 +1,10 @@
 //! What stands before every request and reply.
 
-use crate::{ids::Xid, record, zxid::Zxid};
+use crate::{ids::Xid, jute::fixed_record, zxid::Zxid};
 
-record! {
+fixed_record! {
     /// Before every request after the connect request.
-    #[derive(Copy)]
-    pub struct RequestHeader {
+        pub struct RequestHeader {
         /// The client's number for the request, or a reserved one (see [`Xid`]).
         pub xid: Xid,
         /// The operation; raw, since a peer may send any number (see [`crate::OpCode`]).
@@ -13,10 +12,9 @@ record! {
     }
 }
 
-record! {
+fixed_record! {
     /// Before every reply and every watch event.
-    #[derive(Copy)]
-    pub struct ReplyHeader {
+        pub struct ReplyHeader {
         /// The request's xid, or [`Xid::NOTIFICATION`].
         pub xid: Xid,
         /// For a write its own transaction; for a read the last one the server had applied; for an event

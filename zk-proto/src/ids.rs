@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
     error::DecodeError,
-    jute::{Decode, Encode, Reader},
+    jute::{Decode, Encode, Reader, fixed},
 };
 
 macro_rules! number {
@@ -51,6 +51,8 @@ number! {
     /// A member's `myid`.
     ServerId(i64)
 }
+
+fixed!(SessionId(i64), Xid(i32));
 
 impl SessionId {
     /// "No session": what a client without one sends and a server that refuses one answers.

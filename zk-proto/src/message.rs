@@ -58,7 +58,7 @@ impl ClientMessage {
     pub fn decode_later(body: Bytes) -> Result<Self, DecodeError> {
         let mut input = Reader::new(body);
         let header = RequestHeader::decode(&mut input)?;
-        let body = input.rest().clone();
+        let body = input.take_rest();
         Ok(Self::Request { header, body })
     }
 
@@ -140,7 +140,7 @@ impl ServerMessage {
             let event = WatcherEvent::decode(&mut input)?;
             return Ok(Self::Event { header, event });
         }
-        let body = input.rest().clone();
+        let body = input.take_rest();
         Ok(Self::Reply { header, body })
     }
 

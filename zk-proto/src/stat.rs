@@ -1,10 +1,10 @@
 //! What ZooKeeper knows about a node besides its data.
 
-use crate::{ids::SessionId, record, zxid::Zxid};
+use crate::{ids::SessionId, jute::fixed_record, zxid::Zxid};
 
-record! {
+fixed_record! {
     /// A node's metadata, as clients see it (`Stat` in `zookeeper.jute`).
-    #[derive(Copy, Default)]
+    #[derive(Default)]
     pub struct Stat {
         /// The transaction that created the node.
         pub czxid: Zxid,
@@ -31,12 +31,12 @@ record! {
     }
 }
 
-record! {
+fixed_record! {
     /// A node's metadata, as snapshots keep it (`StatPersisted` in `zookeeper.jute`).
     ///
     /// Here `cversion` counts child creations only (clients see `2 * cversion - num_children`), and
     /// `ephemeral_owner` also marks container and TTL nodes.
-    #[derive(Copy, Default)]
+    #[derive(Default)]
     pub struct StatPersisted {
         /// The transaction that created the node.
         pub czxid: Zxid,

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use crate::{
     error::DecodeError,
-    jute::{Decode, Encode, Reader},
+    jute::{Decode, Encode, Reader, fixed},
 };
 
 /// Names a transaction: the leader's epoch in the high 32 bits, a counter in the low 32.
@@ -72,6 +72,8 @@ impl fmt::LowerHex for Zxid {
         fmt::LowerHex::fmt(&self.0, f)
     }
 }
+
+fixed!(Zxid(i64));
 
 impl Encode for Zxid {
     fn encode(&self, out: &mut BytesMut) {

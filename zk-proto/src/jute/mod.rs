@@ -10,11 +10,13 @@
 //! | `vector<T>` | `Vec<T>` (null reads as empty), `Option<Vec<T>>` where null has a meaning | `int` count (-1: null), elements |
 //! | `class` | a struct made by [`record!`](crate::record) | its fields in order |
 
+mod fixed;
 mod primitives;
 mod reader;
 mod record;
 mod utf8_bytes;
 
+pub(crate) use fixed::{Fixed, fixed, fixed_record};
 pub use primitives::{put_buffer, put_length, put_string};
 pub use reader::Reader;
 pub use utf8_bytes::Utf8Bytes;

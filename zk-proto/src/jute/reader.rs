@@ -22,35 +22,55 @@ impl Reader {
     /// # Errors
     /// [`DecodeError::Truncated`] when fewer are left.
     pub fn take(&mut self, len: usize) -> Result<Bytes, DecodeError> {
-        self.need(len)?;
-        Ok(self.rest.split_to(len))
+        match len.checked_sub(self.rest.len()) {
+            None | Some(0) => Ok(self.rest.split_to(len)),
+            Some(needed) => Err(DecodeError::Truncated { needed }),
+        }
+    }
+
+    /// Takes the next `N` bytes by value.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`] when fewer are left.
+    #[inline]
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        match self.rest.first_chunk::<N>() {
+            Some(bytes) => {
+                let bytes = *bytes;
+                self.rest.advance(N);
+                Ok(bytes)
+            }
+            None => Err(DecodeError::Truncated {
+                needed: N - self.rest.len(),
+            }),
+        }
     }
 
     /// Reads one byte.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] at the end.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
-        self.need(1)?;
-        Ok(self.rest.get_u8())
+        self.array().map(u8::from_be_bytes)
     }
 
     /// Reads a Jute `int`.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] when fewer than four bytes are left.
+    #[inline]
     pub fn i32(&mut self) -> Result<i32, DecodeError> {
-        self.need(4)?;
-        Ok(self.rest.get_i32())
+        self.array().map(i32::from_be_bytes)
     }
 
     /// Reads a Jute `long`.
     ///
     /// # Errors
     /// [`DecodeError::Truncated`] when fewer than eight bytes are left.
+    #[inline]
     pub fn i64(&mut self) -> Result<i64, DecodeError> {
-        self.need(8)?;
-        Ok(self.rest.get_i64())
+        self.array().map(i64::from_be_bytes)
     }
 
     /// Reads a length or a count; `None` is null (-1).
@@ -92,13 +112,6 @@ impl Reader {
         match self.remaining() {
             0 => Ok(()),
             left => Err(DecodeError::TrailingBytes(left)),
-        }
-    }
-
-    fn need(&self, len: usize) -> Result<(), DecodeError> {
-        match len.checked_sub(self.rest.len()) {
-            None | Some(0) => Ok(()),
-            Some(needed) => Err(DecodeError::Truncated { needed }),
         }
     }
 }

@@ -14,16 +14,15 @@ use crate::{
     acl::Acl,
     error::DecodeError,
     ids::{SessionId, Xid},
-    jute::{Decode, Encode, Reader, Utf8Bytes},
+    jute::{Decode, Encode, Reader, Utf8Bytes, fixed_record},
     op_code::OpCode,
     record,
     zxid::Zxid,
 };
 
-record! {
+fixed_record! {
     /// Before every transaction (`TxnHeader` in `zookeeper.jute`).
-    #[derive(Copy)]
-    pub struct TxnHeader {
+        pub struct TxnHeader {
         /// The session that asked for it.
         pub client_id: SessionId,
         /// The session's number for the request; 0 for the server's own transactions.
@@ -37,10 +36,9 @@ record! {
     }
 }
 
-record! {
+fixed_record! {
     /// After every transaction that is no error: the digest of the whole tree once it is applied.
-    #[derive(Copy)]
-    pub struct TxnDigest {
+        pub struct TxnDigest {
         /// 2 (`DigestCalculator.DIGEST_VERSION`).
         pub version: i32,
         /// The tree's digest.
