@@ -1,7 +1,15 @@
 //! The client: a cheap handle to one session, shared by many tasks.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures::future::BoxFuture;
 use zk_proto::{Acl, Password, SessionId};
 
 use crate::{
@@ -19,7 +27,7 @@ use crate::{
         CountDescendants, Exists, Get, GetAcl, GetOpt, ListChildren, ListChildrenWithStat,
         ListEphemerals, SyncPath, WhoAmI,
     },
-    state::{SessionState, States},
+    state::{SessionEnd, SessionState, States},
     write::{ANY_VERSION, Delete, Set, SetAcl},
 };
 
@@ -268,6 +276,20 @@ impl Client {
         self.parts.shared.guid()
     }
 
+    /// The runtime that the client's task runs on, for the tasks of recipes.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.parts.shared.runtime
+    }
+
+    /// The client's clock, which keeps counting while the machine sleeps: the time since some fixed moment.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn clock(&self) -> Duration {
+        self.parts.shared.clock.now().0
+    }
+
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let handle = Arc::new(Handle {
             shared: Arc::clone(&shared),
@@ -319,13 +341,9 @@ impl Session {
     /// Whether it still is the client's session, as far as the client knows.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        let current = self.client.parts.shared.session().generation == self.info.generation;
-        let state = self.client.state();
-        current
-            && !matches!(
-                state,
-                SessionState::Expired | SessionState::Closed | SessionState::AuthFailed
-            )
+        let ended = self.client.parts.shared.ended();
+        let reason = ended.borrow().reason_of(self.info.generation);
+        reason.is_none()
     }
 
     /// An estimate of how long the session lives if no server is heard from now on; zero when it is likely gone.
@@ -336,7 +354,29 @@ impl Session {
     pub fn expires_in(&self) -> Duration {
         let shared = &self.client.parts.shared;
         let info = shared.session();
+        if info.generation != self.info.generation {
+            return Duration::ZERO;
+        }
         (info.last_heard + info.timeout).since(shared.clock.now())
+    }
+
+    /// Resolves when the session is over, with the reason; at once if it is already.
+    ///
+    /// `'static` and sticky; does not keep the client open.
+    pub fn ended(&self) -> SessionEnded {
+        let mut ended = self.client.parts.shared.ended();
+        let generation = self.info.generation;
+        let wait = async move {
+            let over = ended
+                .wait_for(|ended| ended.reason_of(generation).is_some())
+                .await;
+            over.ok()
+                .and_then(|ended| ended.reason_of(generation))
+                .unwrap_or(SessionEnd::Closed)
+        };
+        SessionEnded {
+            wait: Box::pin(wait),
+        }
     }
 
     /// Asks the leader for evidence that it holds the session, and keeps asking while the result lives.
@@ -353,5 +393,25 @@ impl Deref for Session {
 
     fn deref(&self) -> &Client {
         &self.client
+    }
+}
+
+/// The end of a session, as a future: [`Session::ended`].
+#[must_use = "futures do nothing unless polled"]
+pub struct SessionEnded {
+    wait: BoxFuture<'static, SessionEnd>,
+}
+
+impl Future for SessionEnded {
+    type Output = SessionEnd;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SessionEnd> {
+        self.wait.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for SessionEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionEnded").finish_non_exhaustive()
     }
 }

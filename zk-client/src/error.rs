@@ -167,9 +167,8 @@ impl Error {
         failure: Failure,
         op: &'static str,
         path: Option<String>,
-        part: usize,
+        part: Option<usize>,
     ) -> Self {
-        let part = Some(part);
         Self {
             inner: Arc::new(Inner {
                 failure,

@@ -39,13 +39,13 @@ mod write;
 
 pub use error::{Error, ErrorKind, Outcome, Result};
 pub use retry::RetryPolicy;
-pub use state::SessionState;
+pub use state::{SessionEnd, SessionState};
 pub use watcher::{NodeChange, WatchEvent};
 pub use zk_proto::{Acl, ErrorCode, Id, Password, Perms, SessionId, Stat, Zxid};
 
 #[cfg(feature = "driver")]
 pub use self::{
-    client::{Client, Session},
+    client::{Client, Session, SessionEnded},
     create::Created,
     current::Installed,
     evidence::{Evidence, EvidenceLoss, EvidenceLost},

@@ -29,6 +29,8 @@ use crate::{
 #[must_use = "a multi does nothing until it is committed"]
 pub struct Multi<S = Any> {
     client: Client,
+    /// A node whose existence everything depends on; invisible in results.
+    fence: Option<String>,
     parts: Vec<Part>,
     state: PhantomData<fn() -> S>,
 }
@@ -107,6 +109,7 @@ impl Multi {
     pub(crate) const fn new(client: Client) -> Self {
         Self {
             client,
+            fence: None,
             parts: Vec::new(),
             state: PhantomData,
         }
@@ -160,6 +163,16 @@ impl<S> Multi<S> {
         self
     }
 
+    /// Goes through only while this node exists; invisible in the results and in the indices of errors.
+    ///
+    /// When the node is gone, the error is [`NoNode`](crate::ErrorKind::NoNode) of a `check` with this path and
+    /// no [`multi_index`](Error::multi_index).
+    #[doc(hidden)]
+    pub fn fenced_by(mut self, path: &str) -> Self {
+        self.fence = Some(path.to_owned());
+        self
+    }
+
     /// Carries everything out, or nothing; the results are in the order of the operations.
     ///
     /// # Errors
@@ -169,9 +182,14 @@ impl<S> Multi<S> {
     /// # Cancel safety
     /// Dropping the future leaves the multi to its fate; it is never carried out by half.
     pub async fn commit(self) -> Result<Vec<MultiResult>> {
-        let Self { client, parts, .. } = self;
-        let results = Operation::new(&client, Commit { parts: &parts }).await?;
-        judge(results, &parts)
+        let fenced = usize::from(self.fence.is_some());
+        let fence = self.fence.map(|path| Part {
+            path,
+            kind: PartKind::Check(ANY_VERSION),
+        });
+        let parts: Vec<_> = fence.into_iter().chain(self.parts).collect();
+        let outcomes = Operation::new(&self.client, Commit { parts: &parts }).await?;
+        judge(outcomes, &parts, fenced)
     }
 
     fn with<T>(mut self, path: &str, kind: PartKind) -> Multi<T> {
@@ -185,6 +203,7 @@ impl<S> Multi<S> {
     fn cast<T>(self) -> Multi<T> {
         Multi {
             client: self.client,
+            fence: self.fence,
             parts: self.parts,
             state: PhantomData,
         }
@@ -328,24 +347,34 @@ fn outcome(result: Wire, context: &Finish<'_>) -> MultiOutcome {
 /// All results, or the operation that failed: the first with a code of its own.
 ///
 /// A failed multi answers 0 for what came before the failure, the code at it, and "not carried out" after it.
-fn judge(outcomes: Vec<MultiOutcome>, parts: &[Part]) -> Result<Vec<MultiResult>> {
-    let own = |outcome: &MultiOutcome| matches!(outcome, Err(code) if !matches!(code, ErrorCode::Ok | ErrorCode::RuntimeInconsistency));
-    let failed = outcomes
-        .iter()
-        .position(own)
-        .or_else(|| outcomes.iter().position(Result::is_err));
-    let Some(at) = failed else {
-        return Ok(outcomes.into_iter().flatten().collect());
+fn judge(outcomes: Vec<MultiOutcome>, parts: &[Part], fenced: usize) -> Result<Vec<MultiResult>> {
+    let own = |outcome: &MultiOutcome| match outcome {
+        Err(ErrorCode::Ok | ErrorCode::RuntimeInconsistency) | Ok(_) => false,
+        Err(_) => true,
     };
-    let code = outcomes
-        .get(at)
-        .and_then(|outcome| outcome.as_ref().err().copied());
-    let failure = Failure::answered(code.unwrap_or(ErrorCode::RuntimeInconsistency));
-    let path = parts.get(at).map(|part| part.path.clone());
-    Err(Error::in_part(failure, "multi", path, at))
+    let failed = outcomes.iter().position(own);
+    let Some(at) = failed.or_else(|| outcomes.iter().position(Result::is_err)) else {
+        return Ok(outcomes.into_iter().flatten().skip(fenced).collect());
+    };
+    let code = outcomes.get(at).and_then(|outcome| outcome.as_ref().err());
+    let failure = Failure::answered(code.copied().unwrap_or(ErrorCode::RuntimeInconsistency));
+    let (op, path) = match parts.get(at) {
+        Some(part) => (part.op_name(), Some(part.path.clone())),
+        None => ("multi", None),
+    };
+    Err(Error::in_part(failure, op, path, at.checked_sub(fenced)))
 }
 
 impl Part {
+    const fn op_name(&self) -> &'static str {
+        match self.kind {
+            PartKind::Create(..) => "create",
+            PartKind::Set(..) => "setData",
+            PartKind::Delete(_) => "delete",
+            PartKind::Check(_) => "check",
+        }
+    }
+
     fn to_wire(&self, surroundings: &Surroundings<'_>) -> Result<MultiOp, Failure> {
         let path = Utf8Bytes::from(surroundings.chroot.join(&self.path));
         match &self.kind {

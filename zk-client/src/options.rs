@@ -217,6 +217,7 @@ impl ClientBuilder {
             None => (Clock::Boot, Arc::new(TcpNet) as Arc<dyn Net>),
         };
         let settings = Settings {
+            max_in_flight: self.max_in_flight,
             request_timeout: self.request_timeout,
             max_request_len: self.max_request_len,
             read_attempts: match self.while_disconnected {
@@ -239,13 +240,7 @@ impl ClientBuilder {
             max_reply_len: MAX_REPLY_LEN,
             seed: rng.u64(..),
         };
-        let shared = Arc::new(Shared::new(
-            clock,
-            chroot,
-            settings,
-            self.max_in_flight,
-            rng,
-        ));
+        let shared = Arc::new(Shared::new(clock, runtime.clone(), chroot, settings, rng));
         runtime.spawn(Driver::new(Arc::clone(&shared), net, config).run());
         Ok(Client::new(shared))
     }

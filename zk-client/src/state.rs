@@ -37,6 +37,18 @@ pub enum SessionState {
     AuthFailed,
 }
 
+/// Why a session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionEnd {
+    /// A server said that it has expired.
+    Expired,
+    /// The client was closed.
+    Closed,
+    /// A server refused the client's credentials.
+    AuthFailed,
+}
+
 impl SessionState {
     /// Whether requests reach a server.
     #[must_use]

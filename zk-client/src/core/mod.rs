@@ -41,7 +41,12 @@ pub use evidence::EvidenceState;
 pub use host_provider::Host;
 pub use session::Session;
 
-use crate::{error::Failure, retry::RetryPolicy, state::SessionState, watcher::WatchEvent};
+use crate::{
+    error::Failure,
+    retry::RetryPolicy,
+    state::{SessionEnd, SessionState},
+    watcher::WatchEvent,
+};
 
 /// A point in time on the driver's clock: the time since some fixed moment.
 ///
@@ -162,6 +167,13 @@ pub enum Output {
     },
     /// There is another session than before, or none any more.
     Session(SessionInfo),
+    /// The session with this generation is over.
+    SessionEnded {
+        /// Which.
+        generation: u64,
+        /// Why.
+        reason: SessionEnd,
+    },
     /// The session's state changed.
     State(SessionState),
     /// What is known about the leader's view of the session changed.

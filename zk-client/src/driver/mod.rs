@@ -99,6 +99,9 @@ impl Driver {
                 Output::Complete { slot, result } => drop(slot.send(result)),
                 Output::Notify { watcher, event } => drop(watcher.send(event)),
                 Output::Session(info) => self.shared.set_session(info),
+                Output::SessionEnded { generation, reason } => {
+                    self.shared.session_ended(generation, reason);
+                }
                 Output::State(state) => self.shared.states.announce(state),
                 Output::Evidence(state) => drop(self.shared.evidence.send_replace(state)),
                 Output::Release { commands } => self.shared.inbox.release(commands),

@@ -14,7 +14,7 @@ use zk_proto::{Acl, Password, SessionId};
 use super::{Clock, inbox::Inbox};
 use crate::{
     core::{EvidenceState, Moment, SessionInfo, chroot::Chroot},
-    state::{SessionState, StateHub},
+    state::{SessionEnd, SessionState, StateHub},
 };
 
 pub(crate) struct Shared {
@@ -24,15 +24,34 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) chroot: Chroot,
     pub(crate) settings: Settings,
+    pub(crate) runtime: tokio::runtime::Handle,
     session: Mutex<SessionInfo>,
+    /// Which sessions are over, and why the last of them is.
+    ended: watch::Sender<Ended>,
     /// When the server was last heard, in nanoseconds on the client's clock.
     last_heard: AtomicU64,
     rng: Mutex<Rng>,
 }
 
+/// How far a client's sessions are over.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ended {
+    /// Every session with a smaller generation.
+    below: u64,
+    reason: Option<SessionEnd>,
+}
+
+impl Ended {
+    /// Why the session with this generation is over; `None` while it is not.
+    pub(crate) fn reason_of(&self, generation: u64) -> Option<SessionEnd> {
+        self.reason.filter(|_| generation < self.below)
+    }
+}
+
 /// What a client's operations need to know of its options.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub(crate) max_in_flight: usize,
     pub(crate) request_timeout: Duration,
     pub(crate) max_request_len: usize,
     pub(crate) read_attempts: u32,
@@ -43,9 +62,9 @@ pub(crate) struct Settings {
 impl Shared {
     pub(crate) fn new(
         clock: Clock,
+        runtime: tokio::runtime::Handle,
         chroot: Chroot,
         settings: Settings,
-        in_flight: usize,
         rng: Rng,
     ) -> Self {
         let session = SessionInfo {
@@ -56,13 +75,15 @@ impl Shared {
             last_heard: Moment::default(),
         };
         Self {
-            inbox: Inbox::new(in_flight),
+            inbox: Inbox::new(settings.max_in_flight),
             states: StateHub::new(),
             evidence: watch::Sender::default(),
             clock,
             chroot,
             settings,
+            runtime,
             session: Mutex::new(session),
+            ended: watch::Sender::default(),
             last_heard: AtomicU64::new(0),
             rng: Mutex::new(rng),
         }
@@ -80,6 +101,15 @@ impl Shared {
 
     pub(super) fn set_session(&self, info: SessionInfo) {
         *self.session.lock() = info;
+    }
+
+    pub(crate) fn ended(&self) -> watch::Receiver<Ended> {
+        self.ended.subscribe()
+    }
+
+    pub(super) fn session_ended(&self, generation: u64, reason: SessionEnd) {
+        let (below, reason) = (generation + 1, Some(reason));
+        self.ended.send_replace(Ended { below, reason });
     }
 
     pub(super) fn heard(&self, now: Moment) {
@@ -106,6 +136,8 @@ impl Shared {
     /// The driver has ended, whatever the reason.
     pub(super) fn driver_gone(&self) {
         self.inbox.close();
+        let (below, reason) = (u64::MAX, Some(SessionEnd::Closed));
+        self.ended.send_replace(Ended { below, reason });
         let lost = EvidenceState {
             until: None,
             session_ended: true,

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     error::{ErrorKind, Failure},
-    state::SessionState,
+    state::{SessionEnd, SessionState},
     watcher::WatchEvent,
 };
 
@@ -257,47 +257,52 @@ impl Session {
 
     /// The session is no more: nothing of it is carried over into another.
     fn session_expired(&mut self) {
-        let ended = self.session.take();
-        self.generation += 1;
-        tracing::info!(session = %ended.as_ref().map_or(SessionId::NONE, |s| s.id), "session expired");
+        let ended = self.session.take().map(|session| session.id);
+        tracing::info!(session = %ended.unwrap_or(SessionId::NONE), "session expired");
         self.hang_up();
-        self.end_session(ErrorKind::SessionExpired);
-        self.expired = self.expired.or_else(|| ended.map(|session| session.id));
+        self.end_session(ErrorKind::SessionExpired, SessionEnd::Expired);
+        self.expired = self.expired.or(ended);
         self.set_state(SessionState::Expired);
-        if self.closing.is_some() {
-            self.stop(Ok(()));
-            return;
-        }
+        let redial_at = self.now;
         match self.config.on_expiry {
-            OnExpiry::Renew => {
-                self.phase = Phase::Idle {
-                    redial_at: self.now,
-                }
-            }
+            _ if self.closing.is_some() => self.stop(Ok(())),
+            OnExpiry::Renew => self.phase = Phase::Idle { redial_at },
             OnExpiry::Stop => self.end(ErrorKind::SessionExpired),
         }
     }
 
+    /// A server refused what the client depends on.
+    fn auth_failed(&mut self) {
+        self.hang_up();
+        self.session = None;
+        self.end_session(ErrorKind::AuthFailed, SessionEnd::AuthFailed);
+        self.set_state(SessionState::AuthFailed);
+        match self.closing.is_some() {
+            true => self.stop(Ok(())),
+            false => self.end(ErrorKind::AuthFailed),
+        }
+    }
+
     /// Tells everybody who depends on the session that it is over.
-    fn end_session(&mut self, kind: ErrorKind) {
+    fn end_session(&mut self, kind: ErrorKind, reason: SessionEnd) {
+        let generation = self.generation;
+        self.generation += 1;
+        self.outputs
+            .push_back(Output::SessionEnded { generation, reason });
+        let lost = self.evidence.session_ended();
+        self.announce_evidence(lost);
         let sent = self.requests.take_sent();
         self.fail_requests(sent, kind);
         let unsent = self.requests.take_unsent();
         self.fail_requests(unsent, kind);
         for watcher in self.watches.take_all() {
-            self.outputs.push_back(Output::Notify {
-                watcher,
-                event: WatchEvent::SessionEnded,
-            });
+            let event = WatchEvent::SessionEnded;
+            self.outputs.push_back(Output::Notify { watcher, event });
         }
-        let lost = self.evidence.session_ended();
-        self.announce_evidence(lost);
     }
 
     /// No session will follow; commands are answered with the reason until the client is closed.
     fn end(&mut self, kind: ErrorKind) {
-        self.hang_up();
-        self.end_session(kind);
         for (slot, _) in std::mem::take(&mut self.ready) {
             self.fail(Some(slot), kind);
         }
@@ -309,15 +314,13 @@ impl Session {
 
     /// Everything is over.
     fn stop(&mut self, result: Result<(), Failure>) {
+        self.hang_up();
+        self.end_session(ErrorKind::Closed, SessionEnd::Closed);
         self.end(ErrorKind::Closed);
         self.phase = Phase::Stopped;
         self.set_state(SessionState::Closed);
-        for slot in self
-            .closing
-            .take()
-            .map(|closing| closing.slots)
-            .unwrap_or_default()
-        {
+        let closing = self.closing.take();
+        for slot in closing.into_iter().flat_map(|closing| closing.slots) {
             match &result {
                 Ok(()) => self.complete_empty(Some(slot)),
                 Err(failure) => self.complete(Some(slot), Err(failure.clone())),

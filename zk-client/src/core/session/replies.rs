@@ -19,7 +19,6 @@ use crate::{
         watches::WatchKind,
     },
     error::{ErrorKind, Failure},
-    state::SessionState,
 };
 
 impl Session {
@@ -143,12 +142,7 @@ impl Session {
             }
             Verdict::Accepted(slot) => self.complete_empty(slot),
             Verdict::RefusedNew(slot) => self.fail_auth(slot),
-            Verdict::RefusedEstablished => {
-                self.generation += 1;
-                self.session = None;
-                self.end(ErrorKind::AuthFailed);
-                self.set_state(SessionState::AuthFailed);
-            }
+            Verdict::RefusedEstablished => self.auth_failed(),
         }
         Ok(())
     }
