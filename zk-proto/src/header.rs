@@ -4,7 +4,7 @@ use crate::{ids::Xid, jute::fixed_record, zxid::Zxid};
 
 fixed_record! {
     /// Before every request after the connect request.
-        pub struct RequestHeader {
+    pub struct RequestHeader {
         /// The client's number for the request, or a reserved one (see [`Xid`]).
         pub xid: Xid,
         /// The operation; raw, since a peer may send any number (see [`crate::OpCode`]).
@@ -14,7 +14,7 @@ fixed_record! {
 
 fixed_record! {
     /// Before every reply and every watch event.
-        pub struct ReplyHeader {
+    pub struct ReplyHeader {
         /// The request's xid, or [`Xid::NOTIFICATION`].
         pub xid: Xid,
         /// For a write its own transaction; for a read the last one the server had applied; for an event

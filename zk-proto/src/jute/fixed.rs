@@ -66,7 +66,7 @@ macro_rules! fixed_record {
 
         impl $crate::jute::Encode for $name {
             #[inline]
-            fn encode(&self, out: &mut ::bytes::BytesMut) {
+            fn encode(&self, out: &mut $crate::jute::BytesMut) {
                 let mut bytes = [0; <Self as $crate::jute::Decode>::MIN_LEN];
                 let rest = &mut bytes[..];
                 $(

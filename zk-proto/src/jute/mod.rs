@@ -21,7 +21,9 @@ pub use primitives::{put_buffer, put_length, put_string};
 pub use reader::Reader;
 pub use utf8_bytes::Utf8Bytes;
 
-use bytes::BytesMut;
+/// So that `record!` works where `bytes` is no dependency.
+#[doc(hidden)]
+pub use bytes::BytesMut;
 
 use crate::error::DecodeError;
 

@@ -31,7 +31,7 @@ macro_rules! record {
         }
 
         impl $crate::jute::Encode for $name {
-            fn encode(&self, out: &mut ::bytes::BytesMut) {
+            fn encode(&self, out: &mut $crate::jute::BytesMut) {
                 let _ = &out;
                 $( $crate::jute::Encode::encode(&self.$field, out); )*
             }

@@ -22,7 +22,7 @@ use crate::{
 
 fixed_record! {
     /// Before every transaction (`TxnHeader` in `zookeeper.jute`).
-        pub struct TxnHeader {
+    pub struct TxnHeader {
         /// The session that asked for it.
         pub client_id: SessionId,
         /// The session's number for the request; 0 for the server's own transactions.
@@ -38,7 +38,7 @@ fixed_record! {
 
 fixed_record! {
     /// After every transaction that is no error: the digest of the whole tree once it is applied.
-        pub struct TxnDigest {
+    pub struct TxnDigest {
         /// 2 (`DigestCalculator.DIGEST_VERSION`).
         pub version: i32,
         /// The tree's digest.
