@@ -1,0 +1,112 @@
+//! Two servers, one script: whatever a random client can see must be the same on both.
+//!
+//! A seeded script of every operation, several sessions interleaved, runs against two fresh servers in step: a
+//! request goes to both, both answers are awaited, and every field of every reply and every event, in order, is
+//! compared. Only what no two servers can share is made neutral first: times (whose relation to zxids is
+//! checked instead), session ids, and orders that ZooKeeper leaves open ([`neutral`]).
+//!
+//! * `ZK_DIFF_SEED=<n>` replays one seed.
+//! * `ZK_DIFF_OPS=<n>` sets the length; the long run is 200 000.
+//!
+//! Invariant: the script depends on the seed and on what the first server answers, times and session ids
+//! excepted; so a seed repeats itself.
+
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "every function here is part of a test, and prints what it did"
+)]
+
+mod neutral;
+mod pair;
+mod report;
+mod script;
+mod side;
+mod tally;
+
+use std::{env, net::SocketAddr};
+
+use zk_tests::{apache, process::ServerProcess};
+
+use crate::pair::Pair;
+
+/// What both servers are told: everything that can be switched on is, and nothing happens by the clock.
+const SETTINGS: &[(&str, &str)] = &[
+    ("tickTime", "2000"),
+    ("maxSessionTimeout", "36000000"),
+    ("extendedTypesEnabled", "true"),
+    ("enforceQuota", "true"),
+    // super:secret
+    (
+        "DigestAuthenticationProvider.superDigest",
+        "super:lK75jTNcA+U9vtVEw5vB51mj/w4=",
+    ),
+];
+
+/// Containers are never reaped: when would be a matter of time.
+const NO_REAPER: &str = "znode.container.checkIntervalMs=100000000";
+
+const SHORT_RUN: usize = 3000;
+
+/// From here on a run must be thorough too.
+const LONG_RUN: usize = 200_000;
+
+#[tokio::test]
+async fn apache_agrees_with_itself() {
+    let test = "differential::apache_agrees_with_itself";
+    let (Some(left), Some(right)) = (apache(test, SETTINGS), apache(test, SETTINGS)) else {
+        return;
+    };
+    agree(left.addr(), right.addr()).await;
+}
+
+/// The harness itself: a server that differs in one setting, one that matters seldom, is found out.
+#[tokio::test]
+async fn a_planted_difference_is_found() {
+    let test = "differential::a_planted_difference_is_found";
+    let mut planted = SETTINGS.to_vec();
+    planted.retain(|(key, _)| *key != "enforceQuota");
+    let (Some(left), Some(right)) = (apache(test, SETTINGS), apache(test, &planted)) else {
+        return;
+    };
+    let result = Pair::new(left.addr(), right.addr())
+        .run(seed(), LONG_RUN)
+        .await;
+    let difference = result
+        .expect_err("no quota is enforced on one side")
+        .to_string();
+    assert!(
+        difference.contains("QuotaExceeded") || difference.contains("-125"),
+        "{difference}"
+    );
+    println!("{difference}");
+}
+
+/// Runs the script; a long one must have tried everything often enough.
+async fn agree(left: SocketAddr, right: SocketAddr) {
+    let tally = Pair::new(left, right).run(seed(), ops()).await;
+    let tally = tally.unwrap_or_else(|difference| panic!("{difference}"));
+    assert!(tally.percent_multi() >= 20);
+    if ops() >= LONG_RUN {
+        assert_eq!(tally.rare(500), [""; 0]);
+    }
+}
+
+fn apache(test: &str, settings: &[(&str, &str)]) -> Option<ServerProcess> {
+    apache::launcher_or_skip(test)?;
+    let launcher = apache::launcher_with(apache::Heap::SMALL, &[NO_REAPER]).unwrap();
+    Some(ServerProcess::launch(launcher, settings).unwrap())
+}
+
+fn seed() -> u64 {
+    number("ZK_DIFF_SEED").unwrap_or(1)
+}
+
+fn ops() -> usize {
+    number("ZK_DIFF_OPS").map_or(SHORT_RUN, |ops| usize::try_from(ops).unwrap())
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap())
+}
