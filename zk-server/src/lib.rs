@@ -5,8 +5,10 @@
 
 pub mod auth;
 pub mod config;
+pub mod election;
 pub mod error;
 pub mod prep;
+pub mod quorum;
 pub mod storage;
 pub mod time;
 pub mod tree;

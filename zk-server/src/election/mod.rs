@@ -1,0 +1,454 @@
+//! Leader election: `FastLeaderElection` as a function of notifications and deadlines.
+//!
+//! Each server that looks for a leader votes for itself, tells everybody, and changes its vote whenever it
+//! hears a better one. When a quorum votes alike, and nobody who might know better is still to be heard, the
+//! vote is settled.
+//!
+//! ```text
+//!              start                         quorum agrees, and everybody was heard
+//!                |                           or FINALIZE_WAIT passed
+//!                v                                  |
+//!            LOOKING  ------------------------------+--> LEADING | FOLLOWING | OBSERVING
+//!                |                                  |
+//!                +-- a quorum follows, and the leader says it leads --+
+//! ```
+//!
+//! Invariants: a settled vote had a quorum of the configuration behind it; a server of weight 0 is never elected.
+//! Loss, duplication and reordering of notifications are legal. Two servers may settle on different leaders when
+//! notifications are lost: discovery finds out, since only one of them can get a quorum of followers.
+//!
+//! Apache waits 200 ms for a better vote in every election (`finalizeWait`). This core waits only while some
+//! voter that can answer has not: one whose election link was refused or reset counts as heard.
+//!
+//! Deliberately not here: sockets and links ([`Input::Unreachable`] is all that is known of them), epoch files,
+//! and what a leader or follower does next.
+
+mod vote;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use zk_proto::{
+    Epoch, ServerId, Utf8Bytes, Zxid,
+    quorum::{Notification, ServerState},
+};
+
+use self::vote::Ballot;
+pub use self::vote::Vote;
+use crate::{
+    quorum::{QuorumTracker, QuorumVerifier},
+    time::Now,
+};
+
+/// How long to wait for a better vote while a voter is unheard (`FastLeaderElection.finalizeWait`).
+pub const FINALIZE_WAIT: Duration = Duration::from_millis(200);
+/// When to tell everybody again, at first (`fastleader.minNotificationInterval`).
+pub const NOTIFICATION_INTERVAL_MIN: Duration = Duration::from_millis(200);
+/// When to tell everybody again, at most (`fastleader.maxNotificationInterval`).
+pub const NOTIFICATION_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
+/// What happens to an election.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The server looks for a leader, from now on and with this history.
+    Look {
+        /// Its last logged zxid.
+        last_zxid: Zxid,
+        /// The epoch of its history (`currentEpoch`).
+        epoch: Epoch,
+    },
+    /// A server told its vote.
+    Notification {
+        /// Who.
+        from: ServerId,
+        /// What.
+        notification: Notification,
+    },
+    /// The link to a server was refused or reset: it cannot answer now.
+    Unreachable(ServerId),
+    /// There is a link to a server: it may answer.
+    Reachable(ServerId),
+    /// The leader's new epoch is established, so the vote that this server tells late joiners has it too
+    /// (ZOOKEEPER-1732).
+    EpochEstablished(Epoch),
+    /// The time asked for with [`Election::next_deadline`] has come.
+    Deadline,
+}
+
+/// What an election wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Tell a server. Only the newest for each server matters.
+    Send {
+        /// Whom.
+        to: ServerId,
+        /// What.
+        notification: Notification,
+    },
+    /// There is a leader.
+    Settled {
+        /// What this server is from now on.
+        state: ServerState,
+        /// The vote that won.
+        vote: Vote,
+    },
+}
+
+/// What an election needs to know of the ensemble.
+#[derive(Debug, Clone)]
+pub struct ElectionConfig {
+    /// This server.
+    pub me: ServerId,
+    /// Everybody to tell, this server and observers included.
+    pub members: BTreeSet<ServerId>,
+    /// The current configuration's quorum, and during a reconfiguration the next one's.
+    pub verifiers: Vec<QuorumVerifier>,
+    /// The configuration in the text form that notifications carry.
+    pub text: Option<Utf8Bytes>,
+}
+
+impl ElectionConfig {
+    fn is_voter(&self, server: ServerId) -> bool {
+        self.verifiers
+            .iter()
+            .any(|verifier| verifier.is_voter(server))
+    }
+
+    fn may_lead(&self, server: ServerId) -> bool {
+        self.verifiers
+            .first()
+            .is_some_and(|verifier| verifier.weight(server) > 0)
+    }
+}
+
+/// One server's part in electing a leader.
+#[derive(Debug)]
+pub struct Election {
+    config: ElectionConfig,
+    /// Whether it was ever told to look: before that it has no history to vote with, and says nothing.
+    started: bool,
+    state: ServerState,
+    /// `logicalclock`: which election this is.
+    round: i64,
+    /// This server's own candidature.
+    own: Vote,
+    /// What it votes for, or, once settled, what won.
+    vote: Vote,
+    /// The ballots of this round.
+    received: BTreeMap<ServerId, Ballot>,
+    /// The ballots of servers that have settled, whatever the round.
+    settled: BTreeMap<ServerId, Ballot>,
+    unreachable: BTreeSet<ServerId>,
+    resend_after: Duration,
+    resend_at: Duration,
+    finalize_at: Option<Duration>,
+    outputs: VecDeque<Output>,
+}
+
+impl Election {
+    /// A server that has not looked for a leader yet.
+    #[must_use]
+    pub fn new(config: ElectionConfig) -> Self {
+        let nobody = Vote {
+            leader: config.me,
+            zxid: Zxid::ZERO,
+            epoch: Epoch(0),
+        };
+        Self {
+            config,
+            started: false,
+            state: ServerState::Looking,
+            round: 0,
+            own: nobody,
+            vote: nobody,
+            received: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            unreachable: BTreeSet::new(),
+            resend_after: NOTIFICATION_INTERVAL_MIN,
+            resend_at: Duration::ZERO,
+            finalize_at: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input; take every output before the next.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        assert!(
+            self.outputs.is_empty(),
+            "an election is drained before its next input"
+        );
+        match input {
+            Input::Look { last_zxid, epoch } => self.look(now, last_zxid, epoch),
+            Input::Notification { from, notification } => self.hear(now, from, &notification),
+            Input::Unreachable(server) => {
+                self.unreachable.insert(server);
+                self.consider(now);
+            }
+            Input::Reachable(server) => {
+                self.unreachable.remove(&server);
+                if self.is_looking() {
+                    self.send(server);
+                }
+            }
+            Input::EpochEstablished(epoch) => self.vote.epoch = epoch,
+            Input::Deadline => self.deadline(now),
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Deadline`], on the clock of [`Now::mono`].
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.is_looking().then(|| {
+            self.finalize_at
+                .map_or(self.resend_at, |at| at.min(self.resend_at))
+        })
+    }
+
+    /// What this server is.
+    #[must_use]
+    pub const fn state(&self) -> ServerState {
+        self.state
+    }
+
+    /// Its vote, or, once settled, the one that won.
+    #[must_use]
+    pub const fn vote(&self) -> Vote {
+        self.vote
+    }
+
+    fn is_looking(&self) -> bool {
+        self.started && self.state == ServerState::Looking
+    }
+
+    fn look(&mut self, now: Now, last_zxid: Zxid, epoch: Epoch) {
+        self.started = true;
+        self.state = ServerState::Looking;
+        self.round += 1;
+        // A server that may not vote proposes what loses against everybody.
+        self.own = if self.config.is_voter(self.config.me) {
+            Vote {
+                leader: self.config.me,
+                zxid: last_zxid,
+                epoch,
+            }
+        } else {
+            Vote {
+                leader: ServerId(i64::MIN),
+                zxid: Zxid(i64::MIN),
+                epoch: Epoch(i64::MIN),
+            }
+        };
+        self.vote = self.own;
+        self.received.clear();
+        self.settled.clear();
+        self.finalize_at = None;
+        self.resend_after = NOTIFICATION_INTERVAL_MIN;
+        self.resend_at = now.mono + self.resend_after;
+        self.count_own_ballot();
+        self.tell_everybody();
+        self.consider(now);
+    }
+
+    fn hear(&mut self, now: Now, from: ServerId, notification: &Notification) {
+        self.unreachable.remove(&from);
+        if !self.started {
+            return;
+        }
+        if !self.config.is_voter(from) {
+            // An observer asks where the leader is; another observer does not know.
+            if self.config.is_voter(self.config.me) {
+                self.send(from);
+            }
+            return;
+        }
+        if self.state != ServerState::Looking {
+            if notification.state == ServerState::Looking {
+                self.send(from);
+            }
+            return;
+        }
+        if !self.config.is_voter(notification.leader) {
+            return;
+        }
+        match notification.state {
+            ServerState::Looking => self.hear_looking(now, from, notification),
+            ServerState::Following | ServerState::Leading => self.hear_settled(from, notification),
+            ServerState::Observing => {}
+        }
+    }
+
+    fn hear_looking(&mut self, now: Now, from: ServerId, notification: &Notification) {
+        let ballot = Ballot::of(notification);
+        if ballot.round < self.round {
+            // It lags behind; what this server knows brings it up. An observer knows nothing, and voters answer
+            // whatever it sends: the two would never stop.
+            if self.config.is_voter(self.config.me) {
+                self.send(from);
+            }
+            return;
+        }
+        if ballot.round > self.round {
+            self.round = ballot.round;
+            self.received.clear();
+            self.finalize_at = None;
+            self.vote = self.better(ballot.vote, self.own);
+            self.tell_everybody();
+        } else if self.better(ballot.vote, self.vote) != self.vote {
+            self.vote = ballot.vote;
+            self.finalize_at = None;
+            self.tell_everybody();
+        }
+        // Votes only get better within a round: a worse one is an old message, sent twice or overtaken.
+        let old = self
+            .received
+            .get(&from)
+            .is_some_and(|known| known.round == ballot.round && known.vote.beats(&ballot.vote));
+        if !old {
+            self.received.insert(from, ballot);
+        }
+        self.count_own_ballot();
+        self.consider(now);
+    }
+
+    /// A server has a leader already: join when a quorum follows it and the leader itself says that it leads
+    /// (`checkLeader`: else everybody would go on electing one that has crashed).
+    fn hear_settled(&mut self, from: ServerId, notification: &Notification) {
+        let ballot = Ballot::of(notification);
+        self.settled.insert(from, ballot);
+        if ballot.round == self.round {
+            self.received.insert(from, ballot);
+            if self.supported(&self.received, &ballot).has_quorum()
+                && self.leads(&self.received, &ballot)
+            {
+                return self.settle(ballot);
+            }
+        }
+        if self.supported(&self.settled, &ballot).has_quorum() && self.leads(&self.settled, &ballot)
+        {
+            self.round = ballot.round;
+            self.settle(ballot);
+        }
+    }
+
+    fn leads(&self, ballots: &BTreeMap<ServerId, Ballot>, ballot: &Ballot) -> bool {
+        let leader = ballot.vote.leader;
+        if leader == self.config.me {
+            return ballot.round == self.round;
+        }
+        ballots
+            .get(&leader)
+            .is_some_and(|told| told.state == ServerState::Leading)
+    }
+
+    fn better(&self, candidate: Vote, than: Vote) -> Vote {
+        if self.config.may_lead(candidate.leader) && candidate.beats(&than) {
+            candidate
+        } else {
+            than
+        }
+    }
+
+    fn count_own_ballot(&mut self) {
+        let ballot = self.own_ballot();
+        self.received.insert(self.config.me, ballot);
+    }
+
+    const fn own_ballot(&self) -> Ballot {
+        Ballot {
+            vote: self.vote,
+            round: self.round,
+            state: ServerState::Looking,
+        }
+    }
+
+    fn supported(&self, ballots: &BTreeMap<ServerId, Ballot>, ballot: &Ballot) -> QuorumTracker {
+        let mut tracker = QuorumTracker::new(self.config.verifiers.iter().cloned());
+        for (&server, other) in ballots {
+            if other.agrees_with(ballot) {
+                tracker.add(server);
+            }
+        }
+        tracker
+    }
+
+    /// Settles the vote when a quorum agrees and nobody who can answer is still to be heard; else sees to it
+    /// that it is settled when the wait is over.
+    fn consider(&mut self, now: Now) {
+        if !self.is_looking() {
+            return;
+        }
+        let own = self.own_ballot();
+        let mut tracker = self.supported(&self.received, &own);
+        if !tracker.has_quorum() || !self.config.may_lead(self.vote.leader) {
+            self.finalize_at = None;
+            return;
+        }
+        for server in &self.unreachable {
+            tracker.add(*server);
+        }
+        let at = *self.finalize_at.get_or_insert(now.mono + FINALIZE_WAIT);
+        if tracker.has_everybody() || now.mono >= at {
+            self.settle(own);
+        }
+    }
+
+    fn settle(&mut self, ballot: Ballot) {
+        self.vote = ballot.vote;
+        self.state = if self.vote.leader == self.config.me {
+            ServerState::Leading
+        } else if self.config.is_voter(self.config.me) {
+            ServerState::Following
+        } else {
+            ServerState::Observing
+        };
+        self.finalize_at = None;
+        self.outputs.push_back(Output::Settled {
+            state: self.state,
+            vote: self.vote,
+        });
+    }
+
+    fn deadline(&mut self, now: Now) {
+        self.consider(now);
+        if self.state == ServerState::Looking && now.mono >= self.resend_at {
+            self.resend_after = (self.resend_after * 2).min(NOTIFICATION_INTERVAL_MAX);
+            self.resend_at = now.mono + self.resend_after;
+            self.tell_everybody();
+        }
+    }
+
+    fn tell_everybody(&mut self) {
+        let others: Vec<_> = self
+            .config
+            .members
+            .iter()
+            .copied()
+            .filter(|member| *member != self.config.me)
+            .collect();
+        for member in others {
+            self.send(member);
+        }
+    }
+
+    fn send(&mut self, to: ServerId) {
+        let notification = Notification {
+            state: self.state,
+            leader: self.vote.leader,
+            zxid: self.vote.zxid,
+            round: self.round,
+            peer_epoch: self.vote.epoch,
+            config: self.config.text.clone(),
+        };
+        self.outputs.push_back(Output::Send { to, notification });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,353 @@
+//! Elections among a few servers on a small table network.
+
+use super::*;
+
+/// A handful of servers and the notifications between them, delivered in any order a seed says.
+struct Table {
+    servers: BTreeMap<ServerId, Election>,
+    wire: Vec<(ServerId, ServerId, Notification)>,
+    settled: BTreeMap<ServerId, (ServerState, Vote)>,
+    down: BTreeSet<ServerId>,
+    now: Now,
+    random: u64,
+}
+
+impl Table {
+    fn new(voters: &[i64], observers: &[i64], seed: u64) -> Self {
+        let members: BTreeSet<_> = voters
+            .iter()
+            .chain(observers)
+            .copied()
+            .map(ServerId)
+            .collect();
+        let verifier = QuorumVerifier::majority(voters.iter().copied().map(ServerId)).unwrap();
+        let election = |me| {
+            Election::new(ElectionConfig {
+                me,
+                members: members.clone(),
+                verifiers: vec![verifier.clone()],
+                text: None,
+            })
+        };
+        Self {
+            servers: members.iter().map(|me| (*me, election(*me))).collect(),
+            wire: Vec::new(),
+            settled: BTreeMap::new(),
+            down: BTreeSet::new(),
+            now: Now::default(),
+            random: seed.wrapping_mul(2) + 1,
+        }
+    }
+
+    fn random(&mut self, below: usize) -> usize {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.random >> 33).unwrap() % below
+    }
+
+    fn input(&mut self, server: i64, input: Input) {
+        let id = ServerId(server);
+        let election = self.servers.get_mut(&id).unwrap();
+        election.handle(self.now, input);
+        while let Some(output) = election.poll_output() {
+            match output {
+                Output::Send { to, notification } => self.wire.push((id, to, notification)),
+                Output::Settled { state, vote } => {
+                    self.settled.insert(id, (state, vote));
+                }
+            }
+        }
+    }
+
+    fn look(&mut self, server: i64, epoch: i64, zxid: i64) {
+        self.settled.remove(&ServerId(server));
+        self.input(
+            server,
+            Input::Look {
+                last_zxid: Zxid(zxid),
+                epoch: Epoch(epoch),
+            },
+        );
+    }
+
+    fn kill(&mut self, server: i64) {
+        self.down.insert(ServerId(server));
+        let others: Vec<_> = self
+            .servers
+            .keys()
+            .map(|id| id.0)
+            .filter(|id| *id != server)
+            .collect();
+        for other in others {
+            self.input(other, Input::Unreachable(ServerId(server)));
+        }
+    }
+
+    /// Delivers everything on the wire, and what follows from it, without any time passing.
+    fn deliver(&mut self) {
+        while !self.wire.is_empty() {
+            let at = self.random(self.wire.len());
+            let (from, to, notification) = self.wire.swap_remove(at);
+            if !self.down.contains(&from)
+                && !self.down.contains(&to)
+                && self.servers.contains_key(&to)
+            {
+                self.input(to.0, Input::Notification { from, notification });
+            }
+        }
+    }
+
+    /// Lets the earliest deadline come.
+    fn wait(&mut self) {
+        let up = self
+            .servers
+            .iter()
+            .filter(|(id, _)| !self.down.contains(id));
+        let (at, id) = up
+            .filter_map(|(id, e)| Some((e.next_deadline()?, id.0)))
+            .min()
+            .unwrap();
+        self.now.mono = self.now.mono.max(at);
+        self.input(id, Input::Deadline);
+    }
+
+    fn leaders(&self) -> BTreeSet<i64> {
+        self.settled
+            .values()
+            .map(|(_, vote)| vote.leader.0)
+            .collect()
+    }
+
+    /// Those whose leader does not lead: they find out when nobody answers on its quorum port.
+    fn deceived(&self) -> Vec<i64> {
+        let leads = |leader: ServerId| {
+            self.settled
+                .get(&leader)
+                .is_some_and(|(state, _)| *state == ServerState::Leading)
+        };
+        self.settled
+            .iter()
+            .filter(|(_, (_, vote))| !leads(vote.leader))
+            .map(|(id, _)| id.0)
+            .collect()
+    }
+
+    fn state(&self, server: i64) -> Option<ServerState> {
+        self.settled.get(&ServerId(server)).map(|(state, _)| *state)
+    }
+}
+
+#[test]
+fn everybody_heard_settles_without_a_wait() {
+    for seed in 0..200 {
+        let mut table = Table::new(&[1, 2, 3], &[], seed);
+        for server in [1, 2, 3] {
+            table.look(server, 1, 0x1_0000_0005);
+        }
+        table.deliver();
+        assert_eq!(table.leaders(), [3].into(), "seed {seed}");
+        assert_eq!(table.settled.len(), 3);
+        assert_eq!(table.now.mono, Duration::ZERO, "no time passed");
+        assert_eq!(table.state(3), Some(ServerState::Leading));
+        assert_eq!(table.state(1), Some(ServerState::Following));
+    }
+}
+
+#[test]
+fn the_longest_history_of_the_latest_epoch_wins() {
+    let mut table = Table::new(&[1, 2, 3], &[], 7);
+    table.look(1, 2, 0x2_0000_0009);
+    table.look(2, 2, 0x2_0000_0008);
+    table.look(3, 1, 0x1_0000_ffff);
+    table.deliver();
+    assert_eq!(table.leaders(), [1].into());
+}
+
+#[test]
+fn one_that_cannot_answer_is_not_waited_for() {
+    let mut table = Table::new(&[1, 2, 3], &[], 1);
+    table.kill(3);
+    table.look(1, 1, 5);
+    table.look(2, 1, 5);
+    table.deliver();
+    assert_eq!(table.leaders(), [2].into());
+    assert_eq!(table.now.mono, Duration::ZERO);
+}
+
+#[test]
+fn one_that_is_merely_silent_is_waited_for() {
+    let mut table = Table::new(&[1, 2, 3], &[], 1);
+    table.down.insert(ServerId(3)); // silent, its links not reset
+    table.look(1, 1, 5);
+    table.look(2, 1, 5);
+    table.deliver();
+    assert!(table.settled.is_empty());
+    while table.settled.len() < 2 {
+        table.wait();
+        table.deliver();
+    }
+    assert_eq!(table.leaders(), [2].into());
+    assert_eq!(table.now.mono, FINALIZE_WAIT);
+}
+
+#[test]
+fn a_better_vote_that_comes_while_waiting_wins() {
+    let mut table = Table::new(&[1, 2, 3], &[], 1);
+    table.look(1, 1, 5);
+    table.look(2, 1, 5);
+    table.deliver();
+    assert!(table.settled.is_empty(), "server 3 may still know better");
+    table.look(3, 1, 6);
+    table.deliver();
+    assert_eq!(table.leaders(), [3].into());
+}
+
+#[test]
+fn a_late_joiner_follows_an_established_leader() {
+    for seed in 0..50 {
+        let mut table = Table::new(&[1, 2, 3], &[], seed);
+        table.kill(3);
+        table.look(1, 1, 5);
+        table.look(2, 1, 5);
+        table.deliver();
+        for server in [1, 2] {
+            table.input(server, Input::EpochEstablished(Epoch(2)));
+        }
+        table.down.clear();
+        table.look(3, 1, 9); // a longer history does not depose a leader that a quorum follows
+        table.deliver();
+        assert_eq!(table.state(3), Some(ServerState::Following), "seed {seed}");
+        assert_eq!(table.leaders(), [2].into());
+    }
+}
+
+#[test]
+fn a_leader_that_does_not_say_it_leads_is_not_followed() {
+    let mut table = Table::new(&[1, 2, 3, 4, 5], &[], 3);
+    table.look(1, 1, 5);
+    table.wire.clear();
+    // Servers 2, 3 and 4 still follow 5, which has crashed.
+    for from in [2, 3, 4] {
+        let notification = Notification {
+            state: ServerState::Following,
+            leader: ServerId(5),
+            zxid: Zxid(5),
+            round: 1,
+            peer_epoch: Epoch(1),
+            config: None,
+        };
+        table.input(
+            1,
+            Input::Notification {
+                from: ServerId(from),
+                notification,
+            },
+        );
+    }
+    assert_eq!(table.state(1), None);
+}
+
+#[test]
+fn zookeeper_769_observers_neither_count_nor_win() {
+    for seed in 0..50 {
+        let mut table = Table::new(&[1, 2, 3], &[4, 5], seed);
+        table.kill(3);
+        for (server, zxid) in [(4, 99), (5, 99), (1, 5), (2, 5)] {
+            table.look(server, 1, zxid);
+        }
+        table.deliver();
+        for _ in 0..8 {
+            if table.settled.len() == 4 {
+                break;
+            }
+            table.wait();
+            table.deliver();
+        }
+        assert_eq!(table.leaders(), [2].into(), "seed {seed}");
+        assert_eq!(table.state(4), Some(ServerState::Observing));
+    }
+}
+
+#[test]
+fn a_stranger_and_a_vote_for_a_stranger_change_nothing() {
+    let mut table = Table::new(&[1, 2, 3], &[], 1);
+    table.look(1, 1, 5);
+    table.wire.clear();
+    let notification = Notification {
+        state: ServerState::Looking,
+        leader: ServerId(9),
+        zxid: Zxid(99),
+        round: 1,
+        peer_epoch: Epoch(9),
+        config: None,
+    };
+    for from in [2, 9] {
+        table.input(
+            1,
+            Input::Notification {
+                from: ServerId(from),
+                notification: notification.clone(),
+            },
+        );
+    }
+    assert_eq!(table.servers[&ServerId(1)].vote().leader, ServerId(1));
+}
+
+/// ZOOKEEPER-569, -822, -1419: elections that never settle. Under loss, duplication and any order, three, five or
+/// seven servers, some of them down, end up with one leader.
+#[test]
+fn elections_settle_on_one_leader_under_loss_and_disorder() {
+    for seed in 0..500 {
+        let voters: &[i64] = [&[1, 2, 3][..], &[1, 2, 3, 4, 5], &[1, 2, 3, 4, 5, 6, 7]]
+            [usize::try_from(seed % 3).unwrap()];
+        let mut table = Table::new(voters, &[], seed);
+        let minority = (voters.len() - 1) / 2;
+        for _ in 0..table.random(minority + 1) {
+            let server = voters[table.random(voters.len())];
+            table.kill(server);
+        }
+        let up: Vec<_> = voters
+            .iter()
+            .copied()
+            .filter(|id| !table.down.contains(&ServerId(*id)))
+            .collect();
+        for server in &up {
+            let zxid = i64::try_from(table.random(4)).unwrap();
+            table.look(*server, 1, zxid);
+        }
+        for _ in 0..5_000 {
+            let done = up
+                .iter()
+                .all(|id| table.settled.contains_key(&ServerId(*id)));
+            if done {
+                for server in table.deceived() {
+                    table.look(server, 1, 0);
+                }
+            }
+            if done && table.deceived().is_empty() && table.leaders().len() == 1 {
+                break;
+            }
+            if table.wire.is_empty() {
+                table.wait();
+                continue;
+            }
+            let at = table.random(table.wire.len());
+            let (from, to, notification) = table.wire[at].clone();
+            if table.random(10) > 0 {
+                table.wire.swap_remove(at); // else it is delivered and stays: a duplicate
+            }
+            if table.random(10) > 0 && !table.down.contains(&to) {
+                table.input(to.0, Input::Notification { from, notification });
+            }
+        }
+        assert_eq!(table.leaders().len(), 1, "seed {seed}: {:?}", table.settled);
+        let leader = *table.leaders().first().unwrap();
+        assert_eq!(
+            table.state(leader),
+            Some(ServerState::Leading),
+            "seed {seed}"
+        );
+    }
+}
