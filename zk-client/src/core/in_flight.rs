@@ -35,6 +35,15 @@ pub(crate) struct Entry {
     dead: bool,
 }
 
+/// A request that nobody waits for any longer.
+#[derive(Debug)]
+pub(crate) struct Expired {
+    pub(crate) slot: Option<Slot>,
+    pub(crate) purpose: Purpose,
+    /// The operation, if it was sent: its answer is still to come.
+    pub(crate) sent: Option<OpCode>,
+}
+
 /// Why a request was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -175,8 +184,8 @@ impl InFlight {
         self.take_sent()
     }
 
-    /// The slots of the requests whose deadline has come, with the operation if it was sent.
-    pub(crate) fn take_expired(&mut self, now: Moment) -> Vec<(Slot, Option<OpCode>)> {
+    /// The requests whose deadline has come.
+    pub(crate) fn take_expired(&mut self, now: Moment) -> Vec<Expired> {
         let mut expired = Vec::new();
         while let Some(entry) = self.first_regular() {
             if entry.deadline > now {
@@ -218,13 +227,16 @@ impl InFlight {
     }
 
     /// Takes the slot of a request that nobody waits for any longer.
-    fn abandon(&mut self, number: u64) -> Option<(Slot, Option<OpCode>)> {
+    fn abandon(&mut self, number: u64) -> Option<Expired> {
         let at = usize::try_from(number.checked_sub(self.front)?).ok()?;
         let entry = self.entries.get_mut(at)?;
         // An end of the session is not called off by a timeout: the session core has its own deadline for it.
         entry.dead = entry.sent_at.is_none() && entry.purpose != Purpose::Close;
-        let sent = entry.sent_at.map(|_| entry.op);
-        entry.slot.take().map(|slot| (slot, sent))
+        Some(Expired {
+            slot: entry.slot.take(),
+            purpose: entry.purpose,
+            sent: entry.sent_at.map(|_| entry.op),
+        })
     }
 
     fn admit(&mut self, entry: Entry) {
@@ -261,5 +273,13 @@ impl InFlight {
         self.front += 1;
         self.sent -= 1;
         Some(entry)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn starting_at(xid: Xid) -> Self {
+        Self {
+            next_xid: xid,
+            ..Self::new()
+        }
     }
 }

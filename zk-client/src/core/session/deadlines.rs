@@ -66,13 +66,16 @@ impl Session {
 
     fn meet_request_deadlines(&mut self) {
         let now = self.now;
-        for (slot, sent) in self.requests.take_expired(now) {
-            let failure = match sent {
+        for expired in self.requests.take_expired(now) {
+            let failure = match expired.sent {
                 Some(op) => Failure::in_flight(ErrorKind::OperationTimeout, op),
-                None => Failure::not_applied(ErrorKind::OperationTimeout)
-                    .because(self.last_error.clone()),
+                None => {
+                    self.count_released(expired.purpose);
+                    let source = self.last_error.clone();
+                    Failure::not_applied(ErrorKind::OperationTimeout).because(source)
+                }
             };
-            self.complete(Some(slot), Err(failure));
+            self.complete(expired.slot, Err(failure));
         }
         while let Some(at) = self.ready.iter().position(|(_, deadline)| *deadline <= now) {
             let (slot, _) = self.ready.swap_remove(at);

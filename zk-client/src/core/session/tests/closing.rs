@@ -1,0 +1,96 @@
+//! The end of a session, asked for.
+
+use super::*;
+
+#[test]
+fn closing_comes_after_everything_submitted_before() {
+    let mut world = World::connected();
+    let mut write = world.submit(OpCode::SetData, "/a");
+    let mut closed = world.command(Kind::Close);
+    assert_eq!(world.seen_ops(), [OpCode::SetData, OpCode::CloseSession]);
+    let mut late = world.submit(OpCode::SetData, "/b");
+    assert_eq!(failure(&mut late), (ErrorKind::Closed, Outcome::NotApplied));
+    world.stat(Xid(1), 1);
+    answered(&mut write).unwrap();
+    assert!(waits(&mut closed));
+    world.ok(Xid(2), 2);
+    answered(&mut closed).unwrap();
+    assert!(world.stopped);
+    assert_eq!(world.last_state(), SessionState::Closed);
+    assert_eq!(world.session.next_deadline(), None);
+}
+
+#[test]
+fn closing_is_carried_over_a_lost_connection() {
+    let mut world = World::connected();
+    let mut closed = world.command(Kind::Close);
+    world.cut();
+    assert!(waits(&mut closed));
+    world.connect();
+    let seen = world.seen();
+    assert_eq!(seen[0].op, OpCode::CloseSession);
+    world.cut();
+    world.pass(Duration::from_millis(100));
+    world.dialed();
+    world.refuse();
+    answered(&mut closed).unwrap();
+    assert!(world.stopped, "an expired session is closed");
+}
+
+#[test]
+fn closing_is_bounded_when_no_server_answers() {
+    let mut world = World::connected();
+    let mut write = world.submit(OpCode::SetData, "/a");
+    let (slot, mut closed) = oneshot::channel();
+    let mut command = Command::new(Kind::Close).answering(slot);
+    command.deadline = Some(world.now + Duration::from_secs(2));
+    world.batch.push(command);
+    world.go();
+    world.pass(Duration::from_secs(2));
+    assert_eq!(failure(&mut write), (ErrorKind::Closed, Outcome::Unknown));
+    assert_eq!(
+        failure(&mut closed),
+        (ErrorKind::OperationTimeout, Outcome::Unknown)
+    );
+    assert!(world.stopped);
+}
+
+#[test]
+fn a_client_without_a_session_closes_at_once() {
+    let mut world = World::new(config());
+    let mut ready = world.command(Kind::Ready);
+    let mut queued = world.submit(OpCode::SetData, "/a");
+    let mut closed = world.command(Kind::Close);
+    answered(&mut closed).unwrap();
+    assert_eq!(failure(&mut ready).0, ErrorKind::Closed);
+    assert_eq!(
+        failure(&mut queued),
+        (ErrorKind::Closed, Outcome::NotApplied)
+    );
+    assert!(world.stopped);
+}
+
+#[test]
+fn closing_twice_is_closing_once() {
+    let mut world = World::connected();
+    let mut first = world.command(Kind::Close);
+    let mut second = world.command(Kind::Close);
+    assert_eq!(world.seen_ops(), [OpCode::CloseSession]);
+    world.ok(Xid(1), 2);
+    answered(&mut first).unwrap();
+    answered(&mut second).unwrap();
+    let mut third = world.command(Kind::Close);
+    answered(&mut third).unwrap();
+    let mut late = world.submit(OpCode::SetData, "/b");
+    assert_eq!(failure(&mut late).0, ErrorKind::Closed);
+}
+
+#[test]
+fn the_end_of_the_session_is_told_to_watchers() {
+    let mut world = World::connected();
+    let (_, mut change) = world.watch(OpCode::Exists, "/a");
+    world.reply(Xid(1), 1, ErrorCode::NoNode, &[]);
+    let _closed = world.command(Kind::Close);
+    world.ok(Xid(2), 2);
+    assert_eq!(change.try_recv(), Ok(Some(WatchEvent::SessionEnded)));
+}

@@ -1,0 +1,117 @@
+//! Heartbeats through the leader, and what they prove.
+
+use super::*;
+
+/// Asks for evidence and answers the `sync` after `delay`.
+fn prove(world: &mut World, delay: Duration) {
+    let _answer = world.put(Kind::Evidence, "/", |_| {});
+    world.go();
+    let seen = world.seen().pop().unwrap();
+    assert_eq!(seen.op, OpCode::Sync);
+    world.pass(delay);
+    answer_sync(world, seen.xid);
+}
+
+fn answer_sync(world: &mut World, xid: Xid) {
+    let body = zk_proto::op::SyncResponse { path: "/".into() };
+    world.reply(xid, 1, ErrorCode::Ok, &[&body]);
+}
+
+fn until(world: &World) -> Option<Duration> {
+    let until = world.evidence.last().unwrap().until?;
+    Some(until.since(world.now))
+}
+
+#[test]
+fn evidence_counts_from_the_sending_of_the_sync() {
+    let mut world = World::connected();
+    prove(&mut world, Duration::from_secs(1));
+    assert_eq!(until(&world), Some(T * 2 / 3 - Duration::from_secs(1)));
+}
+
+#[test]
+fn heartbeats_go_out_every_third_of_the_timeout_while_somebody_holds() {
+    let mut world = World::connected();
+    prove(&mut world, Duration::ZERO);
+    for _ in 0..5 {
+        world.pass(T / 3);
+        let seen = world.seen();
+        assert_eq!(
+            seen.iter().map(|seen| seen.op).collect::<Vec<_>>(),
+            [OpCode::Sync]
+        );
+        answer_sync(&mut world, seen[0].xid);
+        assert_eq!(until(&world), Some(T * 2 / 3));
+    }
+    world.batch.push(Command::new(Kind::ReleaseEvidence));
+    world.go();
+    assert_eq!(until(&world), None);
+    world.pass(T / 3);
+    assert_eq!(world.seen_ops(), [OpCode::Ping]);
+}
+
+#[test]
+fn pings_prove_nothing() {
+    let mut world = World::connected();
+    prove(&mut world, Duration::ZERO);
+    let run = world.evidence[0].run;
+    for _ in 0..2 {
+        world.pass(T / 3);
+        world.ok(Xid::PING, 0);
+    }
+    let lost = world.evidence.last().unwrap();
+    assert_eq!(
+        (lost.run, lost.until, lost.session_ended),
+        (run, None, false)
+    );
+    assert_eq!(world.last_state(), SessionState::Connected);
+}
+
+#[test]
+fn a_lost_connection_loses_nothing_before_the_deadline() {
+    let mut world = World::connected();
+    prove(&mut world, Duration::ZERO);
+    world.pass(Duration::from_secs(1));
+    world.cut();
+    world.pass(Duration::from_secs(2));
+    world.connect();
+    let seen = world.seen();
+    assert_eq!(seen[0].op, OpCode::Sync, "a heartbeat at once");
+    answer_sync(&mut world, seen[0].xid);
+    assert_eq!(until(&world), Some(T * 2 / 3));
+    assert!(world.evidence.iter().all(|state| state.run == 1));
+}
+
+#[test]
+fn what_is_presumed_lost_stays_lost() {
+    let mut world = World::connected();
+    prove(&mut world, Duration::ZERO);
+    world.pass(T / 3);
+    let xid = world.seen()[0].xid;
+    // The driver was away: the answer and the deadline are looked at together, after the deadline.
+    world.now = world.now + T / 3;
+    answer_sync(&mut world, xid);
+    assert_eq!(world.evidence[1].until, None);
+    assert_eq!(
+        world.evidence.last().unwrap().run,
+        2,
+        "a run of its own, for new holders"
+    );
+}
+
+#[test]
+fn the_end_of_the_session_ends_the_evidence() {
+    let mut world = World::connected();
+    prove(&mut world, Duration::ZERO);
+    world.cut();
+    world.dialed();
+    world.refuse();
+    let lost = world.evidence.last().unwrap();
+    assert_eq!((lost.until, lost.session_ended), (None, true));
+    world.connect();
+    assert_eq!(
+        world.seen_ops(),
+        [OpCode::Sync],
+        "its holder is still there, and learns nothing new"
+    );
+}
