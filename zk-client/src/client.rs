@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use zk_proto::{Acl, Password, SessionId};
 
 use crate::{
+    composed::{Composed, CreateAll, DeleteAll, Ensure, Update},
     control::{AddAuth, Close},
     core::{Command, Kind, SessionInfo, auth::Credential},
     create::{Create, CreateSpec},
@@ -25,7 +26,7 @@ use crate::{
     payload::Payload,
     read::{
         CountDescendants, Exists, Get, GetAcl, GetOpt, ListChildren, ListChildrenWithStat,
-        ListEphemerals, SyncPath, WhoAmI,
+        ListEphemerals, Node, SyncPath, WhoAmI,
     },
     state::{SessionEnd, SessionState, States},
     write::{ANY_VERSION, Delete, Set, SetAcl},
@@ -219,6 +220,67 @@ impl Client {
     /// Several writes, all or nothing.
     pub fn multi(&self) -> Multi {
         Multi::new(self.clone())
+    }
+
+    /// Creates a node, and before it the parents that are missing.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create): that the node itself is there already is an error,
+    /// [`NodeExists`](crate::ErrorKind::NodeExists).
+    pub fn create_all<'c>(
+        &'c self,
+        path: &'c str,
+        data: impl Into<Payload<'c>>,
+    ) -> Composed<'c, CreateAll<'c>> {
+        let (spec, parents) = (CreateSpec::default(), CreateSpec::default());
+        Composed::new(
+            self,
+            CreateAll {
+                path,
+                data: data.into(),
+                spec,
+                parents,
+            },
+        )
+    }
+
+    /// Makes sure that a node is there, and its parents: creates what is missing, with empty data.
+    ///
+    /// `ensure("/")` creates the client's chroot. Repeated by itself after a lost connection.
+    pub fn ensure<'c>(&'c self, path: &'c str) -> Composed<'c, Ensure<'c>> {
+        Composed::new(
+            self,
+            Ensure {
+                path,
+                spec: CreateSpec::default(),
+            },
+        )
+    }
+
+    /// Deletes a node and everything below it, children before parents.
+    ///
+    /// Not atomic: others see it half done, and children that are created meanwhile are deleted, too. What others
+    /// delete meanwhile is no error.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode) where there is nothing to begin with,
+    /// [`NotEmpty`](crate::ErrorKind::NotEmpty) when others create faster than this deletes.
+    pub fn delete_all<'c>(&'c self, path: &'c str) -> Composed<'c, DeleteAll<'c>> {
+        Composed::new(self, DeleteAll { path })
+    }
+
+    /// Changes a node's data to a function of the old: reads, and sets on condition that nobody else did
+    /// meanwhile, until that holds. The function may be called several times.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth). After CONNECTIONLOSS with an
+    /// unknown outcome nobody can tell whether the change was made; it is not repeated.
+    pub fn update<'c, F, P>(&'c self, path: &'c str, change: F) -> Composed<'c, Update<'c, F>>
+    where
+        F: FnMut(&Node) -> P + Send + Unpin + 'c,
+        P: Into<Payload<'static>>,
+    {
+        Composed::new(self, Update { path, change })
     }
 
     /// Presents credentials, now and on every later connection of the client.

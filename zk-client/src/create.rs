@@ -8,7 +8,7 @@ use zk_proto::{Acl, CreateMode, Encode, OpCode, Stat, create_mode::EphemeralOwne
 use crate::{
     core::{
         Reply,
-        chroot::{validate, validate_sequential},
+        chroot::{Chroot, validate, validate_sequential},
     },
     error::Failure,
     operation::{Call, Finish, Operation, Surroundings, sealed::Sealed, wrong_form},
@@ -37,6 +37,8 @@ pub struct Create<'p> {
 /// What kind of node to create, and for whom.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct CreateSpec {
+    /// The path is the server's: no chroot goes before it.
+    pub(crate) absolute: bool,
     pub(crate) ephemeral: bool,
     pub(crate) sequential: bool,
     pub(crate) container: bool,
@@ -150,7 +152,10 @@ impl Call for Create<'_> {
     fn encode(&self, surroundings: &Surroundings<'_>, out: &mut BytesMut) -> Result<(), Failure> {
         self.spec.validate(self.path)?;
         let mode = self.spec.mode()?;
-        surroundings.chroot.put(self.path, out);
+        match self.spec.absolute {
+            true => Chroot::default().put(self.path, out),
+            false => surroundings.chroot.put(self.path, out),
+        }
         put_data(&self.data, out);
         put_acl(
             self.spec.acl.as_deref().unwrap_or(surroundings.default_acl),

@@ -15,6 +15,8 @@ mod watcher;
 #[cfg(feature = "driver")]
 mod client;
 #[cfg(feature = "driver")]
+mod composed;
+#[cfg(feature = "driver")]
 mod control;
 #[cfg(feature = "driver")]
 mod create;
@@ -62,6 +64,7 @@ pub use self::{
 #[cfg(feature = "driver")]
 pub mod op {
     pub use crate::{
+        composed::{Composed, CreateAll, DeleteAll, Ensure, ProtectedCreate, Steps, Update},
         control::{AddAuth, Close},
         create::Create,
         evidence::ProveLife,

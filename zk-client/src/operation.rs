@@ -157,6 +157,10 @@ impl<'c, C: Call> Operation<'c, C> {
         }
     }
 
+    pub(crate) const fn client(&self) -> &'c Client {
+        self.client
+    }
+
     /// The same with another call; only before the first poll, as builders are used.
     pub(crate) fn map<D: Call>(mut self, map: impl FnOnce(C) -> D) -> Operation<'c, D>
     where
