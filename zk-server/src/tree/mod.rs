@@ -32,6 +32,8 @@ mod quota;
 pub mod read;
 mod reply;
 mod slab;
+#[cfg(test)]
+mod tests;
 pub mod watches;
 
 pub use acl_cache::AclList;
@@ -368,41 +370,5 @@ fn write_path(nodes: &Slab<Node>, id: u32, path: &mut Vec<u8>) {
     for name in ancestors() {
         path[end - name.len()..end].copy_from_slice(name);
         end -= name.len() + 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fresh_tree_is_apaches() {
-        let tree = DataTree::new(&TreeOptions::default());
-        assert_eq!(tree.digest(), TreeDigest(0x51c6_d660));
-        assert_eq!(tree.node_count(), 5);
-        assert_eq!(tree.approximate_data_size(), 44);
-        let config = tree.node(path::CONFIG).unwrap();
-        assert_eq!(config.stat().aversion, -1);
-        assert_eq!(config.acl().entries(), Acl::read_only());
-        let names = |path: &str| -> Vec<String> {
-            let children = tree.node(path).unwrap().children();
-            children.map(|child| child.path()).collect()
-        };
-        assert_eq!(names("/"), ["/zookeeper"]);
-        assert_eq!(names(""), ["/zookeeper"]);
-        assert_eq!(names(path::ZOOKEEPER), [path::QUOTA, path::CONFIG]);
-        let stat = tree.node("/").unwrap().stat();
-        // Nobody ever created /zookeeper: one child, no create.
-        assert_eq!((stat.cversion, stat.num_children), (-1, 1));
-        for absent in [
-            "zookeeper",
-            "/zookeeper/",
-            "//zookeeper",
-            "/zookeeper/q",
-            "/quota",
-            "x",
-        ] {
-            assert!(tree.node(absent).is_none(), "{absent}");
-        }
     }
 }

@@ -8,6 +8,7 @@ use zk_proto::{
     ErrorCode, SessionId, Xid, Zxid,
     op::Request,
     persist::TreeDigest,
+    stat::StatPersisted,
     txn::{Txn, TxnLogEntry},
     watch::EventType,
 };
@@ -29,13 +30,17 @@ const OPTIONS: TreeOptions = TreeOptions {
     hash_seed: 1,
 };
 
+type Events = Vec<(EventType, String)>;
+/// A node as a cut emits it.
+type OwnedNode = (String, Option<Vec<u8>>, i64, StatPersisted);
+
 /// A server and its model, with some transactions under way.
 struct Pair {
     tree: DataTree,
     prep: Prep,
     model: Model,
     zxid: Zxid,
-    under_way: Vec<(TxnLogEntry, Applied, Vec<(EventType, String)>)>,
+    under_way: Vec<(TxnLogEntry, Applied, Events)>,
     log: Vec<TxnLogEntry>,
 }
 
@@ -143,7 +148,7 @@ impl Pair {
     }
 }
 
-fn listed(effects: &Effects) -> Vec<(EventType, String)> {
+fn listed(effects: &Effects) -> Events {
     let events = effects.events().iter();
     events
         .map(|event| (event.kind, event.path().to_owned()))
@@ -151,10 +156,7 @@ fn listed(effects: &Effects) -> Vec<(EventType, String)> {
 }
 
 /// What a cut and a builder make of each other.
-fn restore(
-    cut: &Cut,
-    nodes: &[(String, Option<Vec<u8>>, i64, zk_proto::stat::StatPersisted)],
-) -> DataTree {
+fn restore(cut: &Cut, nodes: &[OwnedNode]) -> DataTree {
     let mut builder = TreeBuilder::new(&OPTIONS);
     for (id, timeout_ms) in &cut.sessions {
         builder.session(*id, *timeout_ms);
@@ -187,7 +189,7 @@ fn copy(tree: &mut DataTree) -> DataTree {
     copy
 }
 
-fn owned(node: &CutNode<'_>) -> (String, Option<Vec<u8>>, i64, zk_proto::stat::StatPersisted) {
+fn owned(node: &CutNode<'_>) -> OwnedNode {
     let data = node.data.map(<[u8]>::to_vec);
     (node.path.to_owned(), data, node.acl, node.stat)
 }
