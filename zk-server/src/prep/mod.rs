@@ -1,7 +1,7 @@
 //! From requests to transactions: every check that can refuse a write (`PrepRequestProcessor`).
 //!
 //! Only the leader prepares. It looks at the tree and at what proposed transactions will have changed
-//! ([`outstanding`]), so that any number of writes can be under way. What comes out is a transaction whose every
+//! (`outstanding`), so that any number of writes can be under way. What comes out is a transaction whose every
 //! decision is made: names of sequential nodes, resulting versions, the nodes a closing session takes with it. A
 //! refusal is a transaction too: it takes a zxid, is logged and acknowledged.
 //!

@@ -1,5 +1,6 @@
 //! The tree as clients meet it: requests in, answers and events out.
 
+mod apache;
 mod apply;
 mod events;
 mod quota;
