@@ -37,6 +37,7 @@ cases! {
     container_ignores_its_flags_kind,
     ttl_bounds,
     ttl_flags,
+    a_ttl_with_another_kinds_flag,
     the_flag_is_looked_at_first,
     the_acl_is_looked_at_before_the_tree,
     permission_comes_before_the_last_name,
@@ -356,6 +357,22 @@ async fn ttl_flags(s: Subject) {
         record.flags = flags;
         p.fails(Request::CreateTtl(record), BAD).await;
     }
+}
+
+/// Apache logs it and ends, now and at every start.
+async fn a_ttl_with_another_kinds_flag(s: Subject) {
+    if s.is_apache() {
+        return;
+    }
+    let mut p = s.peer().await;
+    for flags in 0..=4 {
+        for ttl_ms in [-1, -2, i64::MIN] {
+            let mut record = new_ttl_node(&s.path("t"), CreateMode::PersistentWithTtl, ttl_ms);
+            record.flags = flags;
+            p.fails(Request::CreateTtl(record), BAD).await;
+        }
+    }
+    assert_eq!(p.names(s.root()).await, [""; 0]);
 }
 
 async fn the_flag_is_looked_at_first(s: Subject) {

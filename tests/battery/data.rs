@@ -34,6 +34,8 @@ cases! {
     a_hard_quota_on_the_bytes,
     quota_statistics_are_kept,
     quota_comes_before_the_version,
+    limits_that_are_none,
+    statistics_that_are_none,
 }
 
 async fn set_changes_three_fields(s: Subject) {
@@ -361,6 +363,46 @@ async fn quota_comes_before_the_version(s: Subject) {
         .await;
     p.fails(set(&s.path("q"), b"1", 99), ErrorCode::BadVersion)
         .await;
+}
+
+/// Apache answers MarshallingError to every write below, ours takes them for no limit.
+async fn limits_that_are_none(s: Subject) {
+    let mut p = s.peer().await;
+    let limits = quota(&s, &mut p, "q", "count=-1,bytes=-1").await;
+    let write = create_as(&s.path("q/n-"), b"", CreateMode::PersistentSequential);
+    for text in ["#", "count=x", "=", "countHardLimit", "countHardLimit="] {
+        p.ok(set(&limits, text.as_bytes(), ANY)).await;
+        let expected = match s.is_apache() {
+            true => ErrorCode::MarshallingError,
+            false => ErrorCode::Ok,
+        };
+        assert_eq!(p.ask(write.clone()).await.code, expected, "{text}");
+    }
+    for text in ["", "count=1=2", "other=3", "bytes=5;"] {
+        p.ok(set(&limits, text.as_bytes(), ANY)).await;
+        p.ok(write.clone()).await;
+    }
+}
+
+/// Apache ends with the first write under such a quota.
+async fn statistics_that_are_none(s: Subject) {
+    if s.is_apache() {
+        return;
+    }
+    let mut p = s.peer().await;
+    let limits = quota(&s, &mut p, "q", "count=1,bytes=1").await;
+    let stats = limits.replace("zookeeper_limits", "zookeeper_stats");
+    for text in ["#", "", "count", "count=x,bytes=y", "=", "\0"] {
+        p.ok(set(&stats, text.as_bytes(), ANY)).await;
+        p.ok(create_as(
+            &s.path("q/n-"),
+            b"",
+            CreateMode::PersistentSequential,
+        ))
+        .await;
+    }
+    p.ok(delete(&stats, ANY)).await;
+    p.create(&s.path("q/without")).await;
 }
 
 /// Makes a node with a quota, as Apache's shell does; answers the path of its limits.

@@ -27,13 +27,17 @@ const QUOTAS: [&str; 3] = [
     "/zookeeper/quota/d/a",
 ];
 
-const LIMITS: [&str; 6] = [
+const LIMITS: [&str; 10] = [
     "count=5,bytes=20",
     "count=-1,bytes=-1=;byteHardLimit=12;countHardLimit=4",
     "count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=3",
     "count=2,bytes=2=;byteHardLimit=8;countHardLimit=-1",
     "count=-1,bytes=-1=;byteHardLimit=0;countHardLimit=0",
     "count=-1,bytes=-1",
+    "countHardLimit=3,byteHardLimit=10",
+    "byteHardLimit=10;",
+    "",
+    "countHardLimit=2=3",
 ];
 
 impl Script {
