@@ -1,7 +1,7 @@
 //! The client against a running ZooKeeper: set `ZK_TEST_CONNECT=host:port` to run it.
 //!
 //! Every test works below a node of its own, so that they run side by side on any server.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::time::Duration;
 

@@ -121,6 +121,11 @@ impl Auth {
         Verdict::RefusedNew(self.entries.remove(at).take_slot())
     }
 
+    /// Whether the server has answered everything that was presented on this connection.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unanswered.is_empty()
+    }
+
     /// Takes everybody who waits.
     pub(crate) fn take_slots(&mut self) -> Vec<Slot> {
         self.entries

@@ -110,8 +110,10 @@ impl Session {
             }
             Kind::PruneWatchers(path) => self.watches.prune(&path),
             Kind::Auth(credential) => self.present(credential, command.slot),
-            Kind::Ready if self.is_live() => self.complete_empty(command.slot),
-            Kind::Ready => self.ready.extend(command.slot.map(|slot| (slot, deadline))),
+            Kind::Ready => {
+                self.ready.extend(command.slot.map(|slot| (slot, deadline)));
+                self.complete_ready();
+            }
             Kind::Close => self.close(command),
         }
     }

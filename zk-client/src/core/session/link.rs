@@ -158,8 +158,15 @@ impl Session {
         });
         self.announce_connected(id, response.read_only == Some(true));
         self.prime();
-        for (slot, _) in std::mem::take(&mut self.ready) {
-            self.complete_empty(Some(slot));
+        self.complete_ready();
+    }
+
+    /// Answers those who wait for a session, once the server has accepted the credentials.
+    pub(super) fn complete_ready(&mut self) {
+        if self.is_live() && self.auth.is_settled() {
+            for (slot, _) in std::mem::take(&mut self.ready) {
+                self.complete_empty(Some(slot));
+            }
         }
     }
 

@@ -140,7 +140,10 @@ impl Session {
             Verdict::Unexpected => {
                 return Err(broken("the server answered credentials that nobody sent"));
             }
-            Verdict::Accepted(slot) => self.complete_empty(slot),
+            Verdict::Accepted(slot) => {
+                self.complete_empty(slot);
+                self.complete_ready();
+            }
             Verdict::RefusedNew(slot) => self.fail_auth(slot),
             Verdict::RefusedEstablished => self.auth_failed(),
         }

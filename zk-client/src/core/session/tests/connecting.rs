@@ -279,13 +279,19 @@ fn credentials_go_before_the_queue_on_every_connection() {
         ..config()
     });
     let _queued = world.submit(OpCode::GetData, "/a");
+    let mut ready = world.command(Kind::Ready);
     world.connect();
     let seen = world.seen();
     assert_eq!(seen[0].xid, Xid::AUTH);
     let request = AuthRequest::from_bytes(seen[0].body.clone()).unwrap();
     assert_eq!(request.scheme, "digest");
     assert_eq!(seen[1].op, OpCode::GetData);
+    assert!(
+        waits(&mut ready),
+        "there is no session for use before the credentials are accepted"
+    );
     world.ok(Xid::AUTH, 0);
+    answered(&mut ready).unwrap();
     let mut added = world.command(Kind::Auth(Credential::new("digest", "c:d")));
     assert_eq!(world.seen_ops(), [OpCode::Auth]);
     world.ok(Xid::AUTH, 0);

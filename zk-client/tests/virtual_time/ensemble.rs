@@ -1,0 +1,552 @@
+//! A ZooKeeper of a few hundred lines, in memory, with faults on demand: the other end of the client in virtual
+//! time. It knows sessions, plain and ephemeral nodes and one-shot watches, and nothing of quorums.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    sync::watch,
+    time::Instant,
+};
+use zk_client::net::{Net, Stream};
+use zk_proto::{
+    Decode, Encode, ErrorCode, OpCode, Password, Reader, SessionId, Stat, Utf8Bytes, Xid, Zxid,
+    connect::{ConnectRequest, ConnectResponse},
+    frame::{put_frame, take_frame},
+    header::{ReplyHeader, RequestHeader},
+    op::{
+        Create2Response, GetChildrenResponse, GetDataResponse, Request, Response,
+        SetWatchesRequest, StatResponse, SyncResponse,
+    },
+    watch::{EventType, KeeperState, WatcherEvent},
+};
+
+/// A handle to the ensemble and its faults.
+#[derive(Clone)]
+pub(crate) struct Ensemble {
+    world: Arc<Mutex<World>>,
+    /// Grows to cut every connection.
+    cuts: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Default)]
+struct World {
+    zxid: i64,
+    nodes: BTreeMap<String, Node>,
+    sessions: BTreeMap<i64, Session>,
+    next_session: i64,
+    watches: Vec<Watch>,
+    next_connection: u64,
+    faults: Faults,
+    seen: Vec<OpCode>,
+    connects: usize,
+}
+
+#[derive(Default)]
+struct Node {
+    data: Option<Bytes>,
+    stat: Stat,
+}
+
+struct Session {
+    timeout: Duration,
+    last_heard: Instant,
+    connection: u64,
+}
+
+struct Watch {
+    connection: u64,
+    path: String,
+    child: bool,
+    outbox: tokio::sync::mpsc::UnboundedSender<BytesMut>,
+}
+
+/// What goes wrong.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Hosts that refuse connections.
+    pub(crate) down: BTreeSet<u16>,
+    /// Hosts whose connections never come about.
+    pub(crate) silent: BTreeSet<u16>,
+    /// No server answers anything.
+    pub(crate) mute: bool,
+    /// How many of the next writes are carried out while their connection breaks before the answer.
+    pub(crate) lose_replies: usize,
+}
+
+impl Ensemble {
+    pub(crate) fn new() -> Self {
+        let mut world = World {
+            next_session: 1,
+            ..World::default()
+        };
+        world.nodes.insert("/".to_owned(), Node::default());
+        let cuts = Arc::new(watch::Sender::new(0));
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            cuts,
+        }
+    }
+
+    pub(crate) fn fault(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.world.lock().unwrap().faults);
+    }
+
+    /// Breaks every connection.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Ends a session on the server's side, and its connections.
+    pub(crate) fn expire(&self, id: SessionId) {
+        self.world.lock().unwrap().end_session(id.0);
+        self.cut();
+    }
+
+    /// Changes a node behind the clients' backs.
+    pub(crate) fn set(&self, path: &str, data: &str) {
+        let mut world = self.world.lock().unwrap();
+        world.zxid += 1;
+        let zxid = Zxid(world.zxid);
+        let node = world.nodes.entry(path.to_owned()).or_default();
+        let existed = node.stat.czxid != Zxid::ZERO;
+        node.data = Some(Bytes::copy_from_slice(data.as_bytes()));
+        node.stat.mzxid = zxid;
+        node.stat.version += 1;
+        if !existed {
+            node.stat.czxid = zxid;
+            world.fire(EventType::NodeCreated, path);
+        } else {
+            world.fire(EventType::NodeDataChanged, path);
+        }
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.world
+            .lock()
+            .unwrap()
+            .nodes
+            .keys()
+            .skip(1)
+            .cloned()
+            .collect()
+    }
+
+    /// The operations seen since the last look, pings left out.
+    pub(crate) fn seen(&self) -> Vec<OpCode> {
+        let seen = std::mem::take(&mut self.world.lock().unwrap().seen);
+        seen.into_iter().filter(|op| *op != OpCode::Ping).collect()
+    }
+
+    /// How many connect requests came so far.
+    pub(crate) fn connects(&self) -> usize {
+        self.world.lock().unwrap().connects
+    }
+
+    async fn serve(self, mut stream: DuplexStream) {
+        let mut cuts = self.cuts.subscribe();
+        let (outbox, mut events) = tokio::sync::mpsc::unbounded_channel();
+        let connection = {
+            let mut world = self.world.lock().unwrap();
+            world.next_connection += 1;
+            world.next_connection
+        };
+        let mut link = Link {
+            connection,
+            session: None,
+            outbox,
+        };
+        let mut input = BytesMut::new();
+        loop {
+            tokio::select! {
+                biased;
+                _ = cuts.changed() => break,
+                Some(event) = events.recv() => {
+                    if stream.write_all(&event).await.is_err() { break }
+                }
+                read = stream.read_buf(&mut input) => {
+                    if !matches!(read, Ok(1..)) { break }
+                    let mut open = true;
+                    while let Some(frame) = take_frame(&mut input, 1 << 20).unwrap() {
+                        let (out, go_on) = self.world.lock().unwrap().handle(&mut link, frame);
+                        let _ = link.outbox.send(out);
+                        if !go_on { open = false; break }
+                    }
+                    while let Ok(out) = events.try_recv() {
+                        if stream.write_all(&out).await.is_err() { break }
+                    }
+                    if !open { break }
+                }
+            }
+        }
+        self.world
+            .lock()
+            .unwrap()
+            .watches
+            .retain(|watch| watch.connection != connection);
+    }
+}
+
+struct Link {
+    connection: u64,
+    session: Option<i64>,
+    outbox: tokio::sync::mpsc::UnboundedSender<BytesMut>,
+}
+
+impl World {
+    /// One frame of a client: what to write, and whether the connection goes on.
+    fn handle(&mut self, link: &mut Link, frame: Bytes) -> (BytesMut, bool) {
+        if self.faults.mute {
+            return (BytesMut::new(), true);
+        }
+        match link.session {
+            None => self.handshake(link, frame),
+            Some(id) => self.request(link, id, frame),
+        }
+    }
+
+    fn handshake(&mut self, link: &mut Link, frame: Bytes) -> (BytesMut, bool) {
+        self.connects += 1;
+        let request = ConnectRequest::from_bytes(frame).unwrap();
+        assert!(
+            request.last_zxid_seen.0 <= self.zxid,
+            "the client cannot be ahead of the only history"
+        );
+        let timeout = Duration::from_millis(u64::from(request.timeout_ms.unsigned_abs()));
+        let id = match request.session_id {
+            SessionId::NONE => {
+                self.next_session += 1;
+                self.zxid += 1;
+                Some(self.next_session)
+            }
+            SessionId(id) => Some(id).filter(|id| self.lives(*id)),
+        };
+        let mut out = BytesMut::new();
+        let Some(id) = id else {
+            put_frame(&mut out, &[&ConnectResponse::expired(request.read_only)]);
+            return (out, false);
+        };
+        let (last_heard, connection) = (Instant::now(), link.connection);
+        self.sessions.insert(
+            id,
+            Session {
+                timeout,
+                last_heard,
+                connection,
+            },
+        );
+        link.session = Some(id);
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms: request.timeout_ms,
+            session_id: SessionId(id),
+            password: Password::new(Bytes::from_static(b"0123456789abcdef")),
+            read_only: request.read_only,
+        };
+        put_frame(&mut out, &[&response]);
+        (out, true)
+    }
+
+    fn lives(&mut self, id: i64) -> bool {
+        let lives = self
+            .sessions
+            .get(&id)
+            .is_some_and(|session| session.last_heard.elapsed() < session.timeout);
+        if !lives {
+            self.end_session(id);
+        }
+        lives
+    }
+
+    fn request(&mut self, link: &Link, id: i64, frame: Bytes) -> (BytesMut, bool) {
+        let mut out = BytesMut::new();
+        if !self.lives(id) || self.sessions[&id].connection != link.connection {
+            return (out, false);
+        }
+        self.sessions.get_mut(&id).unwrap().last_heard = Instant::now();
+        let mut input = Reader::new(frame);
+        let header = RequestHeader::decode(&mut input).unwrap();
+        let op = OpCode::from_i32(header.op).unwrap();
+        self.seen.push(op);
+        let request = Request::decode(op, &mut input).unwrap();
+        let write = op.is_write();
+        if write {
+            self.zxid += 1;
+        }
+        let result = self.carry_out(link, id, request);
+        if write && self.faults.lose_replies > 0 {
+            self.faults.lose_replies -= 1;
+            return (out, false);
+        }
+        let code = *result.as_ref().err().unwrap_or(&ErrorCode::Ok);
+        let zxid = if header.xid == Xid::AUTH {
+            Zxid::ZERO
+        } else {
+            Zxid(self.zxid)
+        };
+        let reply = ReplyHeader {
+            xid: header.xid,
+            zxid,
+            err: code.code(),
+        };
+        match &result {
+            Ok(response) => put_frame(&mut out, &[&reply, response]),
+            Err(_) => put_frame(&mut out, &[&reply]),
+        }
+        (
+            out,
+            op != OpCode::CloseSession && code != ErrorCode::AuthFailed,
+        )
+    }
+
+    fn carry_out(&mut self, link: &Link, id: i64, request: Request) -> Result<Response, ErrorCode> {
+        match request {
+            Request::Create2(request) => {
+                self.create(id, &request.path, request.data, request.flags)
+            }
+            Request::Delete(request) => {
+                self.nodes
+                    .remove(request.path.as_str())
+                    .ok_or(ErrorCode::NoNode)?;
+                self.fire(EventType::NodeDeleted, &request.path);
+                self.fire(EventType::NodeChildrenChanged, parent(&request.path));
+                Ok(Response::Empty)
+            }
+            Request::Exists(request) => {
+                self.watch(link, request.watch, &request.path, false);
+                let node = self
+                    .nodes
+                    .get(request.path.as_str())
+                    .ok_or(ErrorCode::NoNode)?;
+                Ok(Response::Stat(StatResponse { stat: node.stat }))
+            }
+            Request::GetData(request) => {
+                let node = self
+                    .nodes
+                    .get(request.path.as_str())
+                    .ok_or(ErrorCode::NoNode)?;
+                let (data, stat) = (node.data.clone(), node.stat);
+                self.watch(link, request.watch, &request.path, false);
+                Ok(Response::GetData(GetDataResponse { data, stat }))
+            }
+            Request::SetData(request) => {
+                let zxid = Zxid(self.zxid);
+                let node = self
+                    .nodes
+                    .get_mut(request.path.as_str())
+                    .ok_or(ErrorCode::NoNode)?;
+                if request.version != -1 && request.version != node.stat.version {
+                    return Err(ErrorCode::BadVersion);
+                }
+                node.data = request.data;
+                node.stat.version += 1;
+                node.stat.mzxid = zxid;
+                let stat = node.stat;
+                self.fire(EventType::NodeDataChanged, &request.path);
+                Ok(Response::Stat(StatResponse { stat }))
+            }
+            Request::GetChildren(request) => {
+                self.watch(link, request.watch, &request.path, true);
+                let children = self.children(&request.path);
+                Ok(Response::GetChildren(GetChildrenResponse { children }))
+            }
+            Request::Sync(request) => Ok(Response::Sync(SyncResponse { path: request.path })),
+            Request::SetWatches(request) => {
+                self.set_watches(link, &request);
+                Ok(Response::Empty)
+            }
+            Request::Auth(request) if request.scheme != "digest" => Err(ErrorCode::AuthFailed),
+            Request::CloseSession => {
+                self.end_session(id);
+                Ok(Response::Empty)
+            }
+            Request::Ping | Request::Auth(_) => Ok(Response::Empty),
+            _ => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    fn create(
+        &mut self,
+        id: i64,
+        path: &str,
+        data: Option<Bytes>,
+        flags: i32,
+    ) -> Result<Response, ErrorCode> {
+        let zxid = Zxid(self.zxid);
+        let above = self.nodes.get_mut(parent(path)).ok_or(ErrorCode::NoNode)?;
+        let counter = above.stat.cversion;
+        let path = if flags & 2 != 0 {
+            format!("{path}{counter:010}")
+        } else {
+            path.to_owned()
+        };
+        if self.nodes.contains_key(&path) {
+            return Err(ErrorCode::NodeExists);
+        }
+        self.nodes.get_mut(parent(&path)).unwrap().stat.cversion += 1;
+        let ephemeral_owner = SessionId(if flags & 1 != 0 { id } else { 0 });
+        let stat = Stat {
+            czxid: zxid,
+            mzxid: zxid,
+            ephemeral_owner,
+            ..Stat::default()
+        };
+        self.nodes.insert(path.clone(), Node { data, stat });
+        self.fire(EventType::NodeCreated, &path);
+        self.fire(EventType::NodeChildrenChanged, parent(&path));
+        Ok(Response::Create2(Create2Response {
+            path: path.into(),
+            stat,
+        }))
+    }
+
+    fn children(&self, path: &str) -> Vec<Utf8Bytes> {
+        let names = self
+            .nodes
+            .keys()
+            .filter(|node| *node != "/" && parent(node) == path);
+        names
+            .filter_map(|node| node.rsplit('/').next())
+            .map(Utf8Bytes::from)
+            .collect()
+    }
+
+    fn end_session(&mut self, id: i64) {
+        if self.sessions.remove(&id).is_none() {
+            return;
+        }
+        self.zxid += 1;
+        let owned = |node: &Node| node.stat.ephemeral_owner == SessionId(id);
+        let gone: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| owned(node))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in gone {
+            self.nodes.remove(&path);
+            self.fire(EventType::NodeDeleted, &path);
+            self.fire(EventType::NodeChildrenChanged, parent(&path));
+        }
+    }
+
+    fn watch(&mut self, link: &Link, wanted: bool, path: &str, child: bool) {
+        if wanted {
+            let (connection, outbox) = (link.connection, link.outbox.clone());
+            self.watches.push(Watch {
+                connection,
+                path: path.to_owned(),
+                child,
+                outbox,
+            });
+        }
+    }
+
+    fn set_watches(&mut self, link: &Link, request: &SetWatchesRequest) {
+        for path in request.data.iter().chain(&request.exist) {
+            self.watch(link, true, path, false);
+            match self.nodes.get(path.as_str()).map(|node| node.stat.mzxid) {
+                None if request.data.contains(path) => {
+                    self.fire_for(link, EventType::NodeDeleted, path)
+                }
+                Some(mzxid) if request.exist.contains(path) => {
+                    assert!(mzxid > Zxid::ZERO);
+                    self.fire_for(link, EventType::NodeCreated, path);
+                }
+                Some(mzxid) if mzxid > request.relative_zxid => {
+                    self.fire_for(link, EventType::NodeDataChanged, path);
+                }
+                _ => {}
+            }
+        }
+        for path in &request.child {
+            self.watch(link, true, path, true);
+        }
+    }
+
+    fn fire_for(&mut self, link: &Link, event_type: EventType, path: &str) {
+        self.watches
+            .retain(|watch| watch.connection != link.connection || watch.path != path);
+        let _ = link.outbox.send(event(event_type, path, -1));
+    }
+
+    fn fire(&mut self, event_type: EventType, path: &str) {
+        let child_only = event_type == EventType::NodeChildrenChanged;
+        let zxid = self.zxid;
+        let mut told = BTreeSet::new();
+        self.watches.retain(|watch| {
+            let hit = watch.path == path
+                && (event_type == EventType::NodeDeleted || watch.child == child_only);
+            if hit && told.insert(watch.connection) {
+                let _ = watch.outbox.send(event(event_type, path, zxid));
+            }
+            !hit
+        });
+    }
+}
+
+fn event(event_type: EventType, path: &str, zxid: i64) -> BytesMut {
+    let header = ReplyHeader {
+        xid: Xid::NOTIFICATION,
+        zxid: Zxid(zxid),
+        err: 0,
+    };
+    let event = WatcherEvent {
+        event_type,
+        state: KeeperState::SyncConnected,
+        path: path.into(),
+    };
+    let mut out = BytesMut::new();
+    put_frame(&mut out, &[&header, &event as &dyn Encode]);
+    out
+}
+
+fn parent(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        Some((parent @ "/..", _)) => parent,
+        Some(("", _)) | None => "/",
+        Some((parent, _)) => parent,
+    }
+}
+
+impl Net for Ensemble {
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        let found = match host {
+            "zk" => Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))]),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such name")),
+        };
+        Box::pin(std::future::ready(found))
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let ensemble = self.clone();
+        Box::pin(async move {
+            let (down, silent) = {
+                let faults = &ensemble.world.lock().unwrap().faults;
+                (
+                    faults.down.contains(&address.port()),
+                    faults.silent.contains(&address.port()),
+                )
+            };
+            if silent {
+                return std::future::pending().await;
+            }
+            if down {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            // A round trip takes a millisecond, so that time passes at all.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            tokio::spawn(ensemble.serve(far));
+            Ok(Box::new(near) as Box<dyn Stream>)
+        })
+    }
+}
