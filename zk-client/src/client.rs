@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use zk_proto::{Acl, Password, SessionId};
+use zk_proto::{Acl, Password, SessionId, watch::AddWatchMode};
 
 use crate::{
     composed::{Composed, CreateAll, DeleteAll, Ensure, Update},
@@ -29,6 +29,7 @@ use crate::{
         ListEphemerals, Node, SyncPath, WhoAmI,
     },
     state::{SessionEnd, SessionState, States},
+    watcher::AddWatch,
     write::{ANY_VERSION, Delete, Set, SetAcl},
 };
 
@@ -210,6 +211,15 @@ impl Client {
     ) -> Operation<'_, SetAcl<'p>> {
         let (acl, version) = (acl.into(), ANY_VERSION);
         Operation::new(self, SetAcl { path, acl, version })
+    }
+
+    /// Watches a node until the result is dropped; [`recursive`](Operation::recursive), everything below it, too.
+    ///
+    /// The node need not exist. What it results in is a stream of events; what can be missed is told in its place
+    /// ([`Watch`](crate::Watch)). Servers from 3.6 on.
+    pub fn watch<'p>(&self, path: &'p str) -> Operation<'_, AddWatch<'p>> {
+        let mode = AddWatchMode::Persistent;
+        Operation::new(self, AddWatch { path, mode })
     }
 
     /// Asks whom the server takes the client for. Servers from 3.7 on.

@@ -57,7 +57,7 @@ pub use self::{
     payload::Payload,
     read::{Children, Identity, Node, NodeAcl},
     state::States,
-    watcher::WatchChange,
+    watcher::{Watch, WatchChange},
 };
 
 /// The operations behind [`Client`]'s methods, for naming their types.
@@ -73,6 +73,7 @@ pub mod op {
             CountDescendants, Exists, Get, GetAcl, GetOpt, ListChildren, ListChildrenWithStat,
             ListEphemerals, SyncPath, Watchable, Watched, WhoAmI,
         },
+        watcher::AddWatch,
         write::{Delete, Set, SetAcl},
     };
 }
@@ -86,7 +87,7 @@ pub mod net {
 /// What public bounds mention and nobody outside needs.
 #[doc(hidden)]
 pub mod private {
-    pub use crate::error::Failure;
+    pub use crate::{error::Failure, watcher::EventQueue};
     #[cfg(feature = "driver")]
     pub use crate::{
         evidence::EvidenceHold,

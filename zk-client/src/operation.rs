@@ -12,15 +12,15 @@ use std::{
 
 use bytes::BytesMut;
 use futures::channel::oneshot;
-use zk_proto::{ErrorCode, OpCode, op::Response};
+use zk_proto::{ErrorCode, OpCode, op::Response, watch::AddWatchMode};
 
 use crate::{
     client::Client,
-    core::{Command, Kind, Moment, Reply, WatchRequest, chroot::Chroot},
+    core::{Command, Kind, Leaves, Moment, Reply, StreamRequest, WatchRequest, chroot::Chroot},
     driver::{Shared, Ticket},
     error::{Error, ErrorKind, Failure, Result, changes_something, op_name},
     evidence::EvidenceHold,
-    watcher::WatchChange,
+    watcher::{EventQueue, Watch, WatchChange, WatchEvent},
 };
 
 type Answer = oneshot::Receiver<Result<Reply, Failure>>;
@@ -59,6 +59,8 @@ pub enum Attached {
     Nothing,
     /// A one-shot watch.
     Watch(WatchChange),
+    /// A persistent watch.
+    Stream(Watch),
     /// A claim on heartbeats, there to be dropped.
     Hold(#[allow(dead_code, reason = "kept for its drop")] EvidenceHold),
 }
@@ -93,6 +95,8 @@ pub enum Wants {
     Answer,
     /// A one-shot watch.
     Watch,
+    /// A persistent watch.
+    Stream(AddWatchMode),
     /// Heartbeats.
     Heartbeats,
 }
@@ -204,14 +208,14 @@ impl<'c, C: Call> Operation<'c, C> {
         };
         let submitted = shared.inbox.poll_submit(cx, ticket, |batch| {
             let (slot, answer) = oneshot::channel();
-            let (kind, attach) = prepare(parts, call);
+            let (kind, raw) = prepare(parts, call);
             let mut command = Command::new(kind).answering(slot);
             command.generation = parts.generation;
             command.deadline = deadline;
             let limit = shared.settings.max_request_len;
             batch.push_request(command, limit, |out| call.encode(&surroundings, out))?;
             // Only now: what is attached tells the driver when it is dropped, through this very inbox.
-            Ok((answer, attach()))
+            Ok((answer, raw.attach(shared)))
         });
         submitted.map_err(|failure| self.error(failure))
     }
@@ -245,31 +249,53 @@ impl<'c, C: Call> Operation<'c, C> {
 }
 
 /// The command's kind, and what to attach to it once it is queued.
-fn prepare<'a, C: Call>(
-    parts: &'a ClientParts,
-    call: &C,
-) -> (Kind, impl FnOnce() -> Attached + use<'a, C>) {
-    let shared = &parts.shared;
-    let mut watch = None;
-    let wants = call.wants();
-    let kind = match wants {
-        Wants::Answer => Kind::Request(call.op(), None),
-        Wants::Heartbeats => Kind::Evidence,
+fn prepare<C: Call>(parts: &ClientParts, call: &C) -> (Kind, Raw) {
+    let (op, path) = (call.op(), || parts.shared.chroot.join(call.path()));
+    match call.wants() {
+        Wants::Answer => (Kind::Request(op, None), Raw::Nothing),
+        Wants::Heartbeats => (Kind::Evidence, Raw::Hold),
         Wants::Watch => {
             let (watcher, events) = oneshot::channel();
-            let path = shared.chroot.join(call.path());
-            watch = Some((path.clone(), events));
-            Kind::Request(call.op(), Some(WatchRequest { path, watcher }))
+            let request = WatchRequest {
+                path: path(),
+                watcher,
+            };
+            let raw = Raw::Watch(request.path.clone(), events);
+            (Kind::Request(op, Some(Leaves::Watch(request))), raw)
         }
-    };
-    let attach = move || match (wants, watch) {
-        (_, Some((path, events))) => {
-            Attached::Watch(WatchChange::new(Arc::clone(shared), path, events))
+        Wants::Stream(mode) => {
+            let queue = Arc::new(EventQueue::default());
+            let raw = Raw::Stream(path(), mode, Arc::clone(&queue));
+            let request = StreamRequest {
+                path: path(),
+                mode,
+                queue,
+            };
+            (Kind::Request(op, Some(Leaves::Stream(request))), raw)
         }
-        (Wants::Heartbeats, _) => Attached::Hold(EvidenceHold::new(Arc::clone(shared))),
-        _ => Attached::Nothing,
-    };
-    (kind, attach)
+    }
+}
+
+/// What will be attached to a request: nothing yet that tells the driver when it is dropped.
+enum Raw {
+    Nothing,
+    Hold,
+    Watch(String, oneshot::Receiver<WatchEvent>),
+    Stream(String, AddWatchMode, Arc<EventQueue>),
+}
+
+impl Raw {
+    fn attach(self, shared: &Arc<Shared>) -> Attached {
+        let shared = || Arc::clone(shared);
+        match self {
+            Self::Nothing => Attached::Nothing,
+            Self::Hold => Attached::Hold(EvidenceHold::new(shared())),
+            Self::Watch(path, events) => Attached::Watch(WatchChange::new(shared(), path, events)),
+            Self::Stream(path, mode, queue) => {
+                Attached::Stream(Watch::new(shared(), path, mode, queue))
+            }
+        }
+    }
 }
 
 impl<C: Call> Future for Operation<'_, C> {

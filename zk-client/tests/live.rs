@@ -3,10 +3,14 @@
 //! Every test works below a node of its own, so that they run side by side on any server.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-use std::time::Duration;
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::future::join_all;
-use zk_client::{Acl, Client, ErrorKind, MultiResult, Outcome, Perms, SessionState};
+use futures::future::{BoxFuture, join_all};
+use tokio::sync::watch;
+use zk_client::{
+    Acl, Client, ErrorKind, MultiResult, Outcome, Perms, SessionState, WatchEvent,
+    net::{Net, Stream, TcpNet},
+};
 
 /// A client whose chroot is a fresh node, or `None` where no server is named.
 async fn client(name: &str) -> Option<Client> {
@@ -358,4 +362,165 @@ async fn container_and_ttl_nodes_are_what_they_are_called() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadArguments);
+}
+
+#[tokio::test]
+async fn a_recursive_watch_tells_every_change_below() {
+    let Some(client) = client("stream").await else {
+        return;
+    };
+    client.create("/a", b"").await.unwrap();
+    let mut watch = client.watch("/a").recursive().await.unwrap();
+    client.create("/a/b", b"").await.unwrap();
+    client.set("/a/b", b"x").await.unwrap();
+    client.delete("/a/b").await.unwrap();
+    let mut paths = Vec::new();
+    for _ in 0..3 {
+        let event = watch.next().await.unwrap();
+        assert_eq!(event.path(), Some("/a/b"));
+        paths.push(event);
+    }
+    assert!(
+        matches!(paths[0], WatchEvent::Created(_)) && paths[2].is_deleted(),
+        "{paths:?}"
+    );
+    let mut plain = client.watch("/a").await.unwrap();
+    drop(watch);
+    client.create("/a/c", b"").await.unwrap();
+    assert!(matches!(
+        plain.next().await,
+        Some(WatchEvent::ChildrenChanged(_))
+    ));
+    client.close().await.unwrap();
+    assert_eq!(plain.next().await, Some(WatchEvent::SessionEnded));
+    assert_eq!(plain.next().await, None);
+}
+
+/// TCP whose connections can be cut.
+#[derive(Clone)]
+struct Scissors {
+    cuts: Arc<watch::Sender<u32>>,
+}
+
+impl Scissors {
+    fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+impl Net for Scissors {
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        TcpNet.resolve(host, port)
+    }
+
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        let mut cuts = self.cuts.subscribe();
+        Box::pin(async move {
+            let mut server = TcpNet.connect(address).await?;
+            let (near, mut far) = tokio::io::duplex(64 * 1024);
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = cuts.changed() => {}
+                    _ = tokio::io::copy_bidirectional(&mut far, &mut server) => {}
+                }
+            });
+            Ok(Box::new(near) as Box<dyn Stream>)
+        })
+    }
+}
+
+async fn client_with_scissors(name: &str) -> Option<(Client, Client, Scissors)> {
+    let other = client(name).await?;
+    let scissors = Scissors {
+        cuts: Arc::new(watch::Sender::new(0)),
+    };
+    let builder = Client::builder(root_of(&other).await).net(Arc::new(scissors.clone()));
+    Some((builder.connect().await.unwrap(), other, scissors))
+}
+
+#[tokio::test]
+async fn watches_of_every_kind_survive_a_lost_connection() {
+    let Some((client, other, scissors)) = client_with_scissors("survive").await else {
+        return;
+    };
+    other.create("/d", b"").await.unwrap();
+    let id = client.session().id();
+    let (_, data) = client.get("/d").watch().await.unwrap();
+    let (_, child) = client.children("/d").watch().await.unwrap();
+    let (_, absent) = client.exists("/e").watch().await.unwrap();
+    let (_, later) = client.exists("/f").watch().await.unwrap();
+    let mut recursive = client.watch("/d").recursive().await.unwrap();
+    let mut states = client.states();
+    scissors.cut();
+    // Both before and after the reconnect: whichever it is, nothing may be missed.
+    other.set("/d", b"x").await.unwrap();
+    other.create("/d/c", b"").await.unwrap();
+    other.create("/e", b"").await.unwrap();
+    assert!(matches!(data.await, WatchEvent::DataChanged(_)));
+    assert!(matches!(child.await, WatchEvent::ChildrenChanged(_)));
+    assert!(matches!(absent.await, WatchEvent::Created(_)));
+    for expected in [
+        SessionState::Connected,
+        SessionState::Suspended,
+        SessionState::Connected,
+    ] {
+        assert_eq!(states.next().await, Some(expected));
+    }
+    assert_eq!(client.session().id(), id);
+    while recursive.next().await.unwrap() != WatchEvent::SessionReconnected {}
+    other.create("/d/after", b"").await.unwrap();
+    assert_eq!(recursive.next().await.unwrap().path(), Some("/d/after"));
+    other.create("/f", b"").await.unwrap();
+    assert_eq!(later.await.path(), Some("/f"));
+}
+
+#[tokio::test]
+async fn thousands_of_watches_are_registered_again() {
+    let Some((client, other, scissors)) = client_with_scissors("many").await else {
+        return;
+    };
+    let paths: Vec<_> = (0..3000).map(|n| format!("/{n:0>120}")).collect();
+    let watched = join_all(paths.iter().map(|path| client.exists(path).watch())).await;
+    let mut states = client.states();
+    scissors.cut();
+    for _ in 0..3 {
+        states.next().await.unwrap();
+    }
+    let created = join_all(paths.iter().map(|path| other.create(path, b""))).await;
+    assert!(created.iter().all(Result::is_ok));
+    for (watched, path) in watched.into_iter().zip(&paths) {
+        assert_eq!(watched.unwrap().1.await.path(), Some(path.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn an_expired_session_is_renewed_and_says_so() {
+    let Some((client, _other, scissors)) = client_with_scissors("renew").await else {
+        return;
+    };
+    let old = client.session();
+    client.create("/e", b"").ephemeral().await.unwrap();
+    let (_, change) = client.get("/e").watch().await.unwrap();
+    let mut states = client.states();
+    // Who has the id and the password can end a session.
+    let thief = Client::builder(std::env::var("ZK_TEST_CONNECT").unwrap())
+        .session(old.id(), old.password().clone());
+    thief.connect().await.unwrap().close().await.unwrap();
+    scissors.cut();
+    let renewed = loop {
+        match states.next().await.unwrap() {
+            SessionState::Renewed { old, new } => break (old, new),
+            _ => continue,
+        }
+    };
+    assert_eq!(renewed, (old.id(), client.session().id()));
+    assert!(matches!(
+        change.await,
+        WatchEvent::SessionEnded | WatchEvent::Deleted(_)
+    ));
+    assert_eq!(client.exists("/e").await.unwrap(), None);
+    assert_eq!(
+        old.get("/e").await.unwrap_err().kind(),
+        ErrorKind::SessionChanged
+    );
 }

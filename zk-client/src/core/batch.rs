@@ -4,13 +4,16 @@
 //! session only fills the xid in when it sends. So a request costs no allocation but its reply's slot, a caller
 //! may borrow path and data, and the frames of a batch go out in one write.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{BufMut, BytesMut};
-use zk_proto::OpCode;
+use zk_proto::{OpCode, watch::AddWatchMode};
 
 use super::{Moment, Slot, Watcher, auth::Credential};
-use crate::error::{ErrorKind, Failure};
+use crate::{
+    error::{ErrorKind, Failure},
+    watcher::EventQueue,
+};
 
 /// Commands in the order of their submission, and the frames of those that are requests.
 #[derive(Debug, Default)]
@@ -39,20 +42,42 @@ pub struct Command {
 /// What a command is.
 #[derive(Debug)]
 pub enum Kind {
-    /// A request of this operation, and the watch that it leaves.
-    Request(OpCode, Option<WatchRequest>),
+    /// A request of this operation, and what it leaves at the server.
+    Request(OpCode, Option<Leaves>),
     /// A `sync` whose answer is evidence of life, and the beginning of heartbeats.
     Evidence,
     /// One holder of evidence less.
     ReleaseEvidence,
     /// Some watchers of this path may be gone.
     PruneWatchers(String),
+    /// Some readers of persistent watches on this path may be gone.
+    RemoveStreams(String, AddWatchMode),
     /// Present these credentials, now and on every later connection.
     Auth(Credential),
     /// Answer once there is a session.
     Ready,
     /// Close the session, after everything submitted before.
     Close,
+}
+
+/// What a request leaves at the server, if it succeeds.
+#[derive(Debug)]
+pub enum Leaves {
+    /// A one-shot watch.
+    Watch(WatchRequest),
+    /// A persistent watch.
+    Stream(StreamRequest),
+}
+
+/// A persistent watch.
+#[derive(Debug)]
+pub struct StreamRequest {
+    /// The node, as the server knows it.
+    pub path: String,
+    /// How it is watched.
+    pub mode: AddWatchMode,
+    /// Who reads.
+    pub queue: Arc<EventQueue>,
 }
 
 /// A one-shot watch that a read leaves.
@@ -91,7 +116,10 @@ impl Command {
             Kind::Evidence => Some(OpCode::Sync),
             Kind::Close => Some(OpCode::CloseSession),
             Kind::Auth(_) => Some(OpCode::Auth),
-            Kind::ReleaseEvidence | Kind::PruneWatchers(_) | Kind::Ready => None,
+            Kind::ReleaseEvidence
+            | Kind::PruneWatchers(_)
+            | Kind::RemoveStreams(..)
+            | Kind::Ready => None,
         }
     }
 }

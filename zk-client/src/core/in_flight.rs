@@ -15,9 +15,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Buf, BytesMut};
-use zk_proto::{OpCode, Xid};
+use zk_proto::{OpCode, Xid, watch::AddWatchMode};
 
-use super::{Moment, Slot, WatchRequest};
+use super::{Leaves, Moment, Slot};
 
 /// One request.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub(crate) struct Entry {
     pub(crate) op: OpCode,
     pub(crate) purpose: Purpose,
     pub(crate) slot: Option<Slot>,
-    pub(crate) watch: Option<Box<WatchRequest>>,
+    /// What it leaves at the server, if it succeeds.
+    pub(crate) leaves: Option<Box<Leaves>>,
     /// When it was sent; `None` before that, and for ever if it is dead.
     pub(crate) sent_at: Option<Moment>,
     xid: Xid,
@@ -53,6 +54,8 @@ pub(crate) enum Purpose {
     Evidence,
     /// The session's own `sync` for evidence of life.
     Heartbeat,
+    /// The session's own removal of a watch that nobody reads.
+    RemoveWatch,
     /// The end of the session.
     Close,
 }
@@ -63,7 +66,7 @@ impl Entry {
             op,
             purpose,
             slot: None,
-            watch: None,
+            leaves: None,
             sent_at: None,
             xid: Xid(0),
             deadline,
@@ -120,6 +123,17 @@ impl InFlight {
     /// Whether some request that was sent will leave a watch.
     pub(crate) const fn is_watching(&self) -> bool {
         self.watching > 0
+    }
+
+    /// Whether a request for this persistent watch is under way.
+    pub(crate) fn is_adding(&self, path: &str, mode: AddWatchMode) -> bool {
+        self.entries
+            .iter()
+            .filter(|entry| !entry.dead)
+            .any(|entry| match entry.leaves.as_deref() {
+                Some(Leaves::Stream(request)) => request.path == path && request.mode == mode,
+                _ => false,
+            })
     }
 
     /// Queues a request with its frame, xid 0.
@@ -257,7 +271,7 @@ impl InFlight {
         if let Some(entry) = self.entries.get_mut(self.sent) {
             entry.xid = xid;
             entry.sent_at = Some(now);
-            self.watching += usize::from(entry.watch.is_some());
+            self.watching += usize::from(entry.leaves.is_some());
             self.sent += 1;
         }
     }
@@ -267,7 +281,7 @@ impl InFlight {
         if entry.exceptional {
             self.exceptions.remove(&(entry.deadline, self.front));
         }
-        if entry.watch.is_some() && entry.sent_at.is_some() {
+        if entry.leaves.is_some() && entry.sent_at.is_some() {
             self.watching -= 1;
         }
         self.front += 1;

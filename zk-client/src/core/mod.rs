@@ -23,6 +23,7 @@ pub mod evidence;
 pub mod host_provider;
 pub mod in_flight;
 pub mod session;
+pub mod streams;
 pub mod watches;
 
 use std::{
@@ -36,7 +37,7 @@ use bytes::BytesMut;
 use futures::channel::oneshot;
 use zk_proto::{ErrorCode, Password, SessionId, Zxid, op::Response};
 
-pub use batch::{Batch, Command, Kind, WatchRequest};
+pub use batch::{Batch, Command, Kind, Leaves, StreamRequest, WatchRequest};
 pub use evidence::EvidenceState;
 pub use host_provider::Host;
 pub use session::Session;
@@ -45,7 +46,7 @@ use crate::{
     error::Failure,
     retry::RetryPolicy,
     state::{SessionEnd, SessionState},
-    watcher::WatchEvent,
+    watcher::{EventQueue, WatchEvent},
 };
 
 /// A point in time on the driver's clock: the time since some fixed moment.
@@ -162,6 +163,13 @@ pub enum Output {
     Notify {
         /// Who watches.
         watcher: Watcher,
+        /// What happened.
+        event: WatchEvent,
+    },
+    /// Tell the reader of a persistent watch.
+    Stream {
+        /// Who reads.
+        queue: Arc<EventQueue>,
         /// What happened.
         event: WatchEvent,
     },

@@ -19,11 +19,11 @@ use zk_proto::{
     frame::put_frame,
     header::RequestHeader,
     jute::Encode,
-    op::SetWatchesRequest,
-    watch::{EventType, WatcherEvent},
+    op::{SetWatches2Request, SetWatchesRequest},
+    watch::{AddWatchMode, EventType, WatcherEvent},
 };
 
-use super::{WatchRequest, Watcher};
+use super::{WatchRequest, Watcher, streams::Streams};
 use crate::watcher::{NodeChange, WatchEvent};
 
 /// The longest list of paths in one re-registration, in bytes; servers drop a connection over a frame that
@@ -105,7 +105,7 @@ impl Watches {
         None
     }
 
-    /// Everybody whom an event is for. With `keep`, one that nobody waits for is kept for a read under way.
+    /// Everybody whom an event is for. With `keep`, it is also kept for reads under way, if it may be for them.
     pub(crate) fn fire(
         &mut self,
         event: WatcherEvent,
@@ -123,16 +123,14 @@ impl Watches {
                 );
             }
         }
-        if told.is_empty() && keep {
-            let WatcherEvent {
-                event_type, path, ..
-            } = event;
+        // With a zxid the answer of the read decides; without, an event that has takers is theirs.
+        if keep && (told.is_empty() || zxid > Zxid::ZERO) {
+            let (event_type, path) = (event.event_type, event.path.clone());
             self.early.push(Early {
                 event_type,
                 path,
                 zxid,
             });
-            return Vec::new();
         }
         let event = event_of(event.event_type, &event.path, zxid);
         told.into_iter()
@@ -167,16 +165,37 @@ impl Watches {
     }
 
     /// Writes the re-registration of everything, and says in how many requests.
-    pub(crate) fn put_again(&mut self, relative_zxid: Zxid, out: &mut BytesMut) -> usize {
+    pub(crate) fn put_again(
+        &mut self,
+        streams: &Streams,
+        relative_zxid: Zxid,
+        out: &mut BytesMut,
+    ) -> usize {
         self.early.clear();
+        let lists = [
+            (
+                Kept::OneShot(WatchKind::Data),
+                self.data.keys().collect::<Vec<_>>(),
+            ),
+            (Kept::OneShot(WatchKind::Exist), self.exist.keys().collect()),
+            (Kept::OneShot(WatchKind::Child), self.child.keys().collect()),
+            (
+                Kept::Stream(AddWatchMode::Persistent),
+                streams.paths(AddWatchMode::Persistent).collect(),
+            ),
+            (
+                Kept::Stream(AddWatchMode::PersistentRecursive),
+                streams.paths(AddWatchMode::PersistentRecursive).collect(),
+            ),
+        ];
         let mut frames = 0;
         let mut chunk = Chunk::new(relative_zxid);
-        for kind in [WatchKind::Data, WatchKind::Exist, WatchKind::Child] {
-            for path in self.waiting(kind).keys() {
+        for (kept, paths) in lists {
+            for path in paths {
                 if chunk.is_full(path) {
                     frames += std::mem::replace(&mut chunk, Chunk::new(relative_zxid)).put(out);
                 }
-                chunk.add(kind, path);
+                chunk.add(kept, path);
             }
         }
         frames + chunk.put(out)
@@ -191,19 +210,28 @@ impl Watches {
     }
 }
 
-/// One setWatches request in the making.
+/// What is registered again.
+#[derive(Debug, Clone, Copy)]
+enum Kept {
+    OneShot(WatchKind),
+    Stream(AddWatchMode),
+}
+
+/// One setWatches or setWatches2 request in the making.
 struct Chunk {
-    request: SetWatchesRequest,
+    request: SetWatches2Request,
     bytes: usize,
 }
 
 impl Chunk {
     const fn new(relative_zxid: Zxid) -> Self {
-        let request = SetWatchesRequest {
+        let request = SetWatches2Request {
             relative_zxid,
             data: Vec::new(),
             exist: Vec::new(),
             child: Vec::new(),
+            persistent: Vec::new(),
+            persistent_recursive: Vec::new(),
         };
         Self { request, bytes: 0 }
     }
@@ -212,31 +240,54 @@ impl Chunk {
         self.bytes > 0 && self.bytes + 4 + path.len() > CHUNK_BYTES
     }
 
-    fn add(&mut self, kind: WatchKind, path: &str) {
-        let list = match kind {
-            WatchKind::Data => &mut self.request.data,
-            WatchKind::Exist => &mut self.request.exist,
-            WatchKind::Child => &mut self.request.child,
+    fn add(&mut self, kept: Kept, path: &str) {
+        let list = match kept {
+            Kept::OneShot(WatchKind::Data) => &mut self.request.data,
+            Kept::OneShot(WatchKind::Exist) => &mut self.request.exist,
+            Kept::OneShot(WatchKind::Child) => &mut self.request.child,
+            Kept::Stream(AddWatchMode::Persistent) => &mut self.request.persistent,
+            Kept::Stream(AddWatchMode::PersistentRecursive) => {
+                &mut self.request.persistent_recursive
+            }
         };
         let path = Utf8Bytes::from(path);
         self.bytes += path.encoded_len();
         list.push(path);
     }
 
+    /// Writes it, in the older form that every server knows if that will do; says how many frames it took.
     fn put(self, out: &mut BytesMut) -> usize {
         if self.bytes == 0 {
             return 0;
         }
-        let header = RequestHeader {
+        let header = |op: OpCode| RequestHeader {
             xid: Xid::SET_WATCHES,
-            op: OpCode::SetWatches.code(),
+            op: op.code(),
         };
-        put_frame(out, &[&header, &self.request]);
+        let SetWatches2Request {
+            relative_zxid,
+            data,
+            exist,
+            child,
+            ..
+        } = &self.request;
+        if self.request.persistent.is_empty() && self.request.persistent_recursive.is_empty() {
+            let (data, exist, child) = (data.clone(), exist.clone(), child.clone());
+            let request = SetWatchesRequest {
+                relative_zxid: *relative_zxid,
+                data,
+                exist,
+                child,
+            };
+            put_frame(out, &[&header(OpCode::SetWatches), &request]);
+        } else {
+            put_frame(out, &[&header(OpCode::SetWatches2), &self.request]);
+        }
         1
     }
 }
 
-fn event_of(event_type: EventType, path: &str, zxid: Zxid) -> WatchEvent {
+pub(crate) fn event_of(event_type: EventType, path: &str, zxid: Zxid) -> WatchEvent {
     let change = NodeChange {
         path: path.to_owned(),
         zxid: (zxid.0 > 0).then_some(zxid),

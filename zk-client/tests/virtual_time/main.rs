@@ -479,7 +479,11 @@ async fn the_current_client_is_the_innermost() {
 async fn futures_dropped_at_any_point_leave_the_session_whole() {
     let ensemble = Ensemble::new();
     // Few places: one that is not given back is missed soon.
-    let client = builder(&ensemble).max_in_flight(16).connect().await.unwrap();
+    let client = builder(&ensemble)
+        .max_in_flight(16)
+        .connect()
+        .await
+        .unwrap();
     client.create("/a", b"").await.unwrap();
     let mut rng = fastrand::Rng::with_seed(11);
     for round in 0..100_000_u32 {

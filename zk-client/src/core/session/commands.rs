@@ -2,7 +2,12 @@
 
 use bytes::{Buf, BytesMut};
 use zk_proto::{
-    OpCode, Utf8Bytes, Xid, frame::put_frame, header::RequestHeader, jute::Encode, op::SyncRequest,
+    OpCode, Utf8Bytes, Xid,
+    frame::put_frame,
+    header::RequestHeader,
+    jute::Encode,
+    op::{RemoveWatchesRequest, SyncRequest},
+    watch::{AddWatchMode, WatcherType},
 };
 
 use super::{Closing, Phase, Session};
@@ -32,7 +37,7 @@ impl Session {
     fn admit(&self, command: &Command) -> Result<(), Failure> {
         if matches!(
             command.kind,
-            Kind::Close | Kind::ReleaseEvidence | Kind::PruneWatchers(_)
+            Kind::Close | Kind::ReleaseEvidence | Kind::PruneWatchers(_) | Kind::RemoveStreams(..)
         ) {
             return Ok(());
         }
@@ -78,10 +83,10 @@ impl Session {
             .unwrap_or(self.now + self.config.request_timeout);
         let exceptional = command.deadline.is_some();
         match command.kind {
-            Kind::Request(op, watch) => {
+            Kind::Request(op, leaves) => {
                 let mut entry = Entry::new(op, Purpose::Request, deadline);
                 entry.slot = command.slot;
-                entry.watch = watch.map(Box::new);
+                entry.leaves = leaves.map(Box::new);
                 self.enqueue(
                     if exceptional {
                         entry.exceptional()
@@ -109,6 +114,11 @@ impl Session {
                 self.announce_evidence(lost);
             }
             Kind::PruneWatchers(path) => self.watches.prune(&path),
+            Kind::RemoveStreams(path, mode) => {
+                if self.streams.prune(&path, mode) {
+                    self.remove_unread(&path, mode);
+                }
+            }
             Kind::Auth(credential) => self.present(credential, command.slot),
             Kind::Ready => {
                 self.ready.extend(command.slot.map(|slot| (slot, deadline)));
@@ -137,6 +147,25 @@ impl Session {
             Entry::new(OpCode::Sync, Purpose::Heartbeat, deadline),
             &sync_frame(),
         );
+    }
+
+    /// Removes a persistent watch from the server, unless somebody reads it or is about to.
+    pub(super) fn remove_unread(&mut self, path: &str, mode: AddWatchMode) {
+        let wanted = self.streams.is_watched(path, mode) || self.requests.is_adding(path, mode);
+        if wanted || !self.is_live() {
+            return;
+        }
+        let kind = match mode {
+            AddWatchMode::Persistent => WatcherType::Persistent,
+            AddWatchMode::PersistentRecursive => WatcherType::PersistentRecursive,
+        };
+        let deadline = self.now + self.config.request_timeout;
+        let entry = Entry::new(OpCode::RemoveWatches, Purpose::RemoveWatch, deadline);
+        let request = RemoveWatchesRequest {
+            path: path.into(),
+            kind,
+        };
+        self.enqueue(entry, &frame_of(OpCode::RemoveWatches, &[&request]));
     }
 
     pub(super) fn enqueue_close(&mut self) {

@@ -14,6 +14,7 @@ use crate::{
     core::{Output, WhileDisconnected, in_flight::Purpose},
     error::ErrorKind,
     state::SessionState,
+    watcher::WatchEvent,
 };
 
 /// How long one server may take to answer, whatever the session timeout.
@@ -76,7 +77,11 @@ impl Session {
     pub(super) fn link_lost(&mut self, error: Source) {
         let lived = match &self.phase {
             Phase::Handshaking { .. } => Duration::ZERO,
-            Phase::Live(live) => self.now.since(live.since),
+            Phase::Live(live) => {
+                let lived = self.now.since(live.since);
+                self.tell_streams(self.streams.all(), &WatchEvent::SessionDisconnected);
+                lived
+            }
             _ => return,
         };
         tracing::debug!(%error, "connection lost");
@@ -189,7 +194,10 @@ impl Session {
     /// What goes before everything else on a new connection: credentials, watches, a heartbeat, then the queue.
     fn prime(&mut self) {
         self.auth.replay(&mut self.out);
-        let chunks = self.watches.put_again(self.last_zxid, &mut self.out);
+        let chunks = self
+            .watches
+            .put_again(&self.streams, self.last_zxid, &mut self.out);
+        self.re_registrations = chunks;
         if chunks > 0 {
             tracing::debug!(chunks, "watches registered again");
         }

@@ -30,12 +30,13 @@ use super::{
     evidence::{Evidence, EvidenceState},
     host_provider::HostProvider,
     in_flight::{Entry, InFlight, Purpose},
+    streams::Streams,
     watches::Watches,
 };
 use crate::{
     error::{ErrorKind, Failure},
     state::{SessionEnd, SessionState},
-    watcher::WatchEvent,
+    watcher::{EventQueue, WatchEvent},
 };
 
 type Source = Arc<dyn StdError + Send + Sync>;
@@ -58,6 +59,9 @@ pub struct Session {
     auth: Auth,
     requests: InFlight,
     watches: Watches,
+    streams: Streams,
+    /// How many re-registrations of watches the server has not answered.
+    re_registrations: usize,
     evidence: Evidence,
     /// Who waits for a session, and until when.
     ready: Vec<(Slot, Moment)>,
@@ -128,6 +132,8 @@ impl Session {
             auth,
             requests: InFlight::new(),
             watches: Watches::default(),
+            streams: Streams::default(),
+            re_registrations: 0,
             evidence: Evidence::default(),
             ready: Vec::new(),
             closing: None,
@@ -299,6 +305,16 @@ impl Session {
             let event = WatchEvent::SessionEnded;
             self.outputs.push_back(Output::Notify { watcher, event });
         }
+        let queues = self.streams.take_all();
+        self.tell_streams(queues, &WatchEvent::SessionEnded);
+    }
+
+    fn tell_streams(&mut self, queues: Vec<Arc<EventQueue>>, event: &WatchEvent) {
+        let tell = |queue| Output::Stream {
+            queue,
+            event: event.clone(),
+        };
+        self.outputs.extend(queues.into_iter().map(tell));
     }
 
     /// No session will follow; commands are answered with the reason until the client is closed.

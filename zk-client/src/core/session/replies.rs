@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zk_proto::{
-    Decode, DecodeError, ErrorCode, Reader, Xid, Zxid,
+    Decode, DecodeError, ErrorCode, OpCode, Reader, Xid, Zxid,
     header::ReplyHeader,
     op::Response,
     watch::{EventType, WatcherEvent},
@@ -13,12 +13,13 @@ use zk_proto::{
 use super::{Session, Source, link::broken};
 use crate::{
     core::{
-        Output, Reply,
+        Leaves, Output, Reply, StreamRequest,
         auth::Verdict,
         in_flight::{Entry, Purpose},
-        watches::WatchKind,
+        watches::{WatchKind, event_of},
     },
     error::{ErrorKind, Failure},
+    watcher::WatchEvent,
 };
 
 impl Session {
@@ -37,7 +38,10 @@ impl Session {
             Xid::NOTIFICATION => self.event(header.zxid, &mut input).map_err(sourced),
             Xid::PING => Ok(()),
             Xid::AUTH => self.auth_answer(header.err == 0),
-            Xid::SET_WATCHES if header.err == 0 => Ok(()),
+            Xid::SET_WATCHES if header.err == 0 => {
+                self.watches_registered();
+                Ok(())
+            }
             Xid::SET_WATCHES => Err(broken("the server did not take the watches")),
             _ => self.reply(header, &mut input),
         }
@@ -76,23 +80,47 @@ impl Session {
         tracing::trace!(op = ?entry.op, zxid = %reply.zxid, code = ?reply.code, "answered");
         match entry.purpose {
             Purpose::Request => {
-                let left = WatchKind::left_by(entry.op, reply.code);
-                let told = match (left, entry.watch.take()) {
-                    (Some(kind), Some(request)) => {
-                        self.watches.register(kind, *request, reply.zxid)
-                    }
-                    _ => None,
-                };
+                let leaves = entry.leaves.take();
+                let told = leaves.and_then(|leaves| self.register(entry.op, *leaves, &reply));
                 self.complete(entry.slot, Ok(reply));
-                let notify = told.map(|(watcher, event)| Output::Notify { watcher, event });
-                self.outputs.extend(notify);
+                self.outputs.extend(told);
                 self.forget_early_events();
             }
+            // Whether there was such a watch does not matter.
+            Purpose::RemoveWatch => {}
             Purpose::Evidence | Purpose::Heartbeat => {
                 self.evidence_answered(&entry, reply.code);
                 self.complete(entry.slot, Ok(reply));
             }
             Purpose::Close => self.stop(Ok(())),
+        }
+    }
+
+    /// What a request that succeeded left at the server.
+    fn register(&mut self, op: OpCode, leaves: Leaves, reply: &Reply) -> Option<Output> {
+        match leaves {
+            Leaves::Watch(request) => {
+                let kind = WatchKind::left_by(op, reply.code)?;
+                let (watcher, event) = self.watches.register(kind, request, reply.zxid)?;
+                Some(Output::Notify { watcher, event })
+            }
+            Leaves::Stream(StreamRequest { path, mode, queue }) => {
+                let added = matches!(&reply.response, Response::Error(answer) if answer.err == 0);
+                if added && queue.is_abandoned() {
+                    self.remove_unread(&path, mode);
+                } else if added {
+                    self.streams.add(path, mode, queue);
+                }
+                None
+            }
+        }
+    }
+
+    /// One re-registration is answered; after the last one persistent watches are whole again.
+    fn watches_registered(&mut self) {
+        self.re_registrations = self.re_registrations.saturating_sub(1);
+        if self.re_registrations == 0 {
+            self.tell_streams(self.streams.all(), &WatchEvent::SessionReconnected);
         }
     }
 
@@ -129,6 +157,8 @@ impl Session {
             return Ok(());
         }
         let keep = self.requests.is_watching();
+        let queues = self.streams.told_of(event.event_type, &event.path);
+        self.tell_streams(queues, &event_of(event.event_type, &event.path, zxid));
         for (watcher, event) in self.watches.fire(event, zxid, keep) {
             self.outputs.push_back(Output::Notify { watcher, event });
         }

@@ -5,6 +5,7 @@ mod connecting;
 mod evidence;
 mod random;
 mod requests;
+mod streams;
 mod watches;
 
 use std::time::Duration;
@@ -23,8 +24,8 @@ use zk_proto::{
 use super::Session;
 use crate::{
     core::{
-        Batch, Command, Config, EvidenceState, Host, Input, Kind, Moment, OnExpiry, Output, Reply,
-        WatchRequest, WhileDisconnected, chroot::Chroot,
+        Batch, Command, Config, EvidenceState, Host, Input, Kind, Leaves, Moment, OnExpiry, Output,
+        Reply, WatchRequest, WhileDisconnected, chroot::Chroot,
     },
     error::{ErrorKind, Failure, Outcome},
     retry::RetryPolicy,
@@ -192,6 +193,7 @@ impl World {
                 Output::Write(bytes) => self.wire.extend_from_slice(&bytes),
                 Output::Complete { slot, result } => drop(slot.send(result)),
                 Output::Notify { watcher, event } => drop(watcher.send(event)),
+                Output::Stream { queue, event } => queue.push(event),
                 Output::State(state) => self.states.push(state),
                 Output::Evidence(state) => self.evidence.push(state),
                 Output::Release { commands } => self.released += commands,
@@ -266,7 +268,8 @@ impl World {
             path: path.to_owned(),
             watcher,
         };
-        let answer = self.put(Kind::Request(op, Some(request)), path, |_| {});
+        let leaves = Some(Leaves::Watch(request));
+        let answer = self.put(Kind::Request(op, leaves), path, |_| {});
         self.go();
         (answer, events)
     }

@@ -37,6 +37,7 @@ fn told(events: &mut oneshot::Receiver<WatchEvent>) -> Option<&'static str> {
         Ok(Some(WatchEvent::DataChanged(_))) => Some("data"),
         Ok(Some(WatchEvent::ChildrenChanged(_))) => Some("children"),
         Ok(Some(WatchEvent::SessionEnded)) => Some("ended"),
+        Ok(Some(_)) => Some("a stream's event"),
         Err(_) => Some("dropped"),
     }
 }
