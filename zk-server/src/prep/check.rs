@@ -171,7 +171,7 @@ fn deletable(path: &str) -> Result<&str, ErrorCode> {
 
 /// The parent's path, sharing the memory of the child's.
 pub(super) fn parent_of(path: &Utf8Bytes) -> Utf8Bytes {
-    let len = path.rfind('/').unwrap_or(0);
+    let len = path::last_slash(path).unwrap_or(0);
     // Cut at a slash, text stays text.
     Utf8Bytes::try_from(path.as_bytes().slice(..len)).unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! create, create2, createContainer, createTTL.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use zk_proto::{
     Acl, CreateMode, ErrorCode, OpCode, Perms, Utf8Bytes,
@@ -121,7 +123,12 @@ impl Change<'_> {
         parent: &NodeState,
     ) -> Txn {
         let parent_cversion = parent.stat.cversion.wrapping_add(1);
-        let (txn, owner) = self.create_txn(op, mode, create, &path, &acl, parent_cversion);
+        // Most nodes have their parent's ACL.
+        let list = match parent.acl.entries() == acl {
+            true => Arc::clone(&parent.acl),
+            false => AclList::new(acl.clone()).into(),
+        };
+        let (txn, owner) = self.create_txn(op, mode, create, &path, acl, parent_cversion);
         let mut after = parent.clone();
         after.child_count += 1;
         // As it is applied: not lowered, and so stuck at the largest number there is.
@@ -142,7 +149,7 @@ impl Change<'_> {
                 ..StatPersisted::default()
             },
             child_count: 0,
-            acl: AclList::new(acl).into(),
+            acl: list,
             data_len: data.len(),
             body_crc: body_crc(path.as_bytes(), data),
         };
@@ -156,10 +163,10 @@ impl Change<'_> {
         mode: CreateMode,
         create: &Create<'_>,
         path: &Utf8Bytes,
-        acl: &[Acl],
+        acl: Vec<Acl>,
         parent_cversion: i32,
     ) -> (Txn, EphemeralOwner) {
-        let (path, data, acl) = (path.clone(), create.data.clone(), acl.to_vec());
+        let (path, data) = (path.clone(), create.data.clone());
         match op {
             OpCode::CreateContainer => {
                 let txn = CreateContainerTxn {

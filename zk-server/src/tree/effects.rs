@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zk_proto::{ErrorCode, Perms, Stat, Utf8Bytes, watch::EventType};
 
-use super::acl_cache::AclList;
+use super::{acl_cache::AclList, path::last_slash};
 use crate::auth::Credentials;
 
 /// Something happened to a node.
@@ -74,7 +74,7 @@ impl Effects {
         self.events.push(Event {
             kind: EventType::NodeChildrenChanged,
             path: path.clone(),
-            len: path.rfind('/').unwrap_or(0),
+            len: last_slash(path).unwrap_or(0),
             acl,
         });
     }

@@ -11,7 +11,13 @@ pub(crate) const CONFIG: &str = "/zookeeper/config";
 
 /// The parent's path (of a child of the root: `""`) and the last name; `None` where there is no slash.
 pub(crate) fn split(path: &str) -> Option<(&str, &str)> {
-    path.rsplit_once('/')
+    let cut = last_slash(path)?;
+    Some((&path[..cut], &path[cut + 1..]))
+}
+
+/// Where the last slash is. Names are short: looking at bytes one by one beats a search in words.
+pub(crate) fn last_slash(path: &str) -> Option<usize> {
+    path.bytes().rposition(|byte| byte == b'/')
 }
 
 /// Whether a node with this path counts in the tree's digest: `/zookeeper` does, what is below it does not.
@@ -34,11 +40,16 @@ pub(crate) fn validate(path: &str) -> Result<(), ErrorCode> {
         return Ok(());
     }
     let names = path.strip_prefix('/').ok_or(ErrorCode::BadArguments)?;
-    let is_good = |name: &str| !matches!(name, "" | "." | "..") && !name.chars().any(is_forbidden);
+    let is_good = |name: &str| !matches!(name, "" | "." | "..") && is_plain(name);
     match names.split('/').all(is_good) {
         true => Ok(()),
         false => Err(ErrorCode::BadArguments),
     }
+}
+
+/// Whether a name has no forbidden character; mostly it is printable ASCII.
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !name.chars().any(is_forbidden)
 }
 
 /// Java looks at UTF-16 units: everything beyond U+FFFF is a pair of surrogates, which it forbids.
