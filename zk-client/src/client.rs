@@ -22,7 +22,7 @@ use crate::{
     evidence::ProveLife,
     multi::Multi,
     operation::{ClientParts, Operation},
-    options::ClientBuilder,
+    options::{ClientBuilder, OnExpiry},
     payload::Payload,
     read::{
         CountDescendants, Exists, Get, GetAcl, GetOpt, ListChildren, ListChildrenWithStat,
@@ -334,6 +334,12 @@ impl Client {
     #[must_use]
     pub fn identity(&self) -> &str {
         &self.parts.shared.settings.identity
+    }
+
+    /// What happens when the session expires, as the builder was told.
+    #[must_use]
+    pub fn on_expiry(&self) -> OnExpiry {
+        self.parts.shared.settings.on_expiry
     }
 
     /// The ACL of nodes that are created without one of their own.

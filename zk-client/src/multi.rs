@@ -274,6 +274,17 @@ impl Multi<Delete> {
     }
 }
 
+impl<S> Clone for Multi<S> {
+    fn clone(&self) -> Self {
+        Self {
+            client: self.client.clone(),
+            parts: self.parts.clone(),
+            fence: self.fence.clone(),
+            state: PhantomData,
+        }
+    }
+}
+
 impl<S> fmt::Debug for Multi<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let paths: Vec<_> = self.parts.iter().map(|part| part.path.as_str()).collect();

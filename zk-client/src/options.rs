@@ -226,6 +226,7 @@ impl ClientBuilder {
             },
             default_acl: self.default_acl,
             identity: self.identity.unwrap_or_else(host_and_pid),
+            on_expiry: self.on_expiry,
         };
         let config = Config {
             hosts,

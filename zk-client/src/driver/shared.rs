@@ -13,7 +13,7 @@ use zk_proto::{Acl, Password, SessionId};
 
 use super::{Clock, inbox::Inbox};
 use crate::{
-    core::{EvidenceState, Moment, SessionInfo, chroot::Chroot},
+    core::{EvidenceState, Moment, OnExpiry, SessionInfo, chroot::Chroot},
     state::{SessionEnd, SessionState, StateHub},
 };
 
@@ -57,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) read_attempts: u32,
     pub(crate) default_acl: Vec<Acl>,
     pub(crate) identity: String,
+    pub(crate) on_expiry: OnExpiry,
 }
 
 impl Shared {
