@@ -1,1 +1,134 @@
-//! Locks and live configuration on ZooKeeper, with fencing and honest loss.
+//! Distributed recipes on ZooKeeper: a lock that tells when it is lost, and configuration that is always current.
+//!
+//! Everything here works against any Apache ZooKeeper from 3.5 on and against `zk-server`, through
+//! [`zk_client`](zk_client::Client). Bring the recipes into scope and they are methods of a client:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use zk_client::Client;
+//! use zk_recipes::prelude::*;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("localhost:2181").await?;
+//!
+//! let guard = client.lock("/locks/report").timeout(Duration::from_secs(5)).await?;
+//! // ... one process at a time gets here ...
+//! guard.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Fence with the token
+//!
+//! No lock service can stop a process that has lost its lock and does not know yet: it was paused (a garbage collector,
+//! a suspended virtual machine, a stopped container), its session expired, somebody else got the lock, and now it goes on
+//! with the write that it was about to make. [`LockGuard::ensure`] narrows the gap; only the *protected resource* can close it.
+//! Every guard has a [token](LockGuard::token), larger than that of every holder before it. Send it with each write, and
+//! let the resource refuse a write whose token is smaller than one it has seen:
+//!
+//! ```
+//! # use std::sync::Mutex;
+//! use zk_client::Zxid;
+//!
+//! /// The resource: a database row, an object store, a device.
+//! # #[derive(Default)]
+//! struct Report { fence: Zxid, text: String }
+//!
+//! impl Report {
+//!     /// In SQL: `UPDATE report SET text = $1, fence = $2 WHERE fence <= $2`.
+//!     fn write(&mut self, token: Zxid, text: &str) -> Result<(), &'static str> {
+//!         if token < self.fence {
+//!             return Err("a newer holder has written");
+//!         }
+//!         self.fence = token;
+//!         self.text = text.to_owned();
+//!         Ok(())
+//!     }
+//! }
+//! # let mut report = Report::default();
+//! # assert!(report.write(Zxid(7), "paused").is_ok());
+//! # assert!(report.write(Zxid(9), "next").is_ok());
+//! # assert!(report.write(Zxid(7), "woken").is_err());
+//! # assert_eq!(report.text, "next");
+//! ```
+//!
+//! ```no_run
+//! # use zk_client::{Client, Zxid};
+//! # use zk_recipes::prelude::*;
+//! # struct Report;
+//! # impl Report { fn write(&mut self, _: Zxid, _: &str) -> Result<(), &'static str> { Ok(()) } }
+//! # async fn example(client: Client, mut report: Report) -> Result<(), Box<dyn std::error::Error>> {
+//! let guard = client.lock("/locks/report").await?;
+//! guard.ensure()?;                                // cheap: refuses as soon as the lock may be lost
+//! report.write(guard.token(), "all is well")?;    // safe: a holder of the past is refused by the resource
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where the protected resource is ZooKeeper itself, a transaction made with [`LockGuard::commit`] goes through only while the
+//! lock is held, and needs no token.
+//!
+//! # Live configuration
+//!
+//! ```no_run
+//! # use zk_client::Client;
+//! use serde::{Deserialize, Serialize};
+//! use zk_recipes::prelude::*;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Settings { url: String, pool_size: u32 }
+//!
+//! # async fn example(client: Client) -> Result<(), zk_recipes::Error> {
+//! let mut config: ConfigWatcher<Settings> = client.config("/app/config").json().watch().await?;
+//! let now = config.current();                     // always the last good value, at once
+//! loop {
+//!     match config.changed().await? {
+//!         ConfigChange::Updated(new) => println!("pool size {} -> {}", now.pool_size, new.pool_size),
+//!         ConfigChange::Deleted => println!("the node is gone; going on with what we have"),
+//!         ConfigChange::Invalid(bad) => println!("refused: {bad}"),
+//!         _ => {}
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! # What each recipe promises
+//!
+//! | recipe | its page says |
+//! |---|---|
+//! | [`lock`] | mutual exclusion, fairness, when a lock is lost, what cancellation leaves |
+//! | [`config_watcher`] | which changes are seen, what happens to bad content, what `set` compares |
+//!
+//! The first paragraphs of each page say what it guarantees and what not, and how it behaves on CONNECTIONLOSS, on
+//! suspension and on the expiry of the session. Common to all: futures can be dropped at any await; what they began is
+//! undone in the background by a task of the client's runtime, never by a `spawn` in a `Drop`, so dropping works outside a
+//! runtime too. Directories are created as needed, as containers, with the client's default ACL, and again when the
+//! server has reaped them.
+//!
+//! # Features
+//!
+//! `json` (default), `toml` and `yaml`: the formats of [`ConfigWatcher`].
+
+pub mod config_watcher;
+pub mod lock;
+
+mod connection;
+mod error;
+mod ext;
+mod parents;
+mod queue_order;
+mod sequential;
+
+pub use self::{
+    config_watcher::{ConfigChange, ConfigWatcher},
+    error::{BadContent, Error, Result},
+    ext::ClientExt,
+    lock::{Lock, LockGuard, LockLayout, LostReason},
+};
+
+/// What is used with every recipe: `use zk_recipes::prelude::*`.
+pub mod prelude {
+    pub use crate::{
+        ClientExt, ConfigChange, ConfigWatcher, Lock, LockGuard, LockLayout, LostReason,
+    };
+}

@@ -1,0 +1,153 @@
+//! Writing a configuration: compare and set.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use zk_client::{ErrorKind, Outcome, Stat};
+
+use super::ConfigWatcher;
+use crate::{
+    connection::{Patience, Setback, setback},
+    error::{BadContent, Error, Result},
+    parents,
+};
+
+/// The node as the writer believes it to be.
+#[derive(Debug, Clone, Copy)]
+enum Expected {
+    Missing,
+    Present(Stat),
+}
+
+impl<T: Send + Sync + 'static> ConfigWatcher<T> {
+    /// Writes a new value, if the node is still as this watcher last saw it; creates the node if there was none.
+    ///
+    /// Returns when [`current`](Self::current) is the new value, or a newer one. After CONNECTIONLOSS the node is read
+    /// again to find out whether the write took place.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when somebody else has changed the node meanwhile: look at the new value and decide again.
+    /// [`Error::BadContent`] when the value cannot be encoded, or its encoding is refused as every reader would refuse it;
+    /// nothing is written then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves open whether the value is written.
+    pub async fn set(&self, value: &T) -> Result<()>
+    where
+        T: Serialize,
+    {
+        let encoded = self.codec.format.encode(value);
+        let bytes = encoded
+            .map_err(|source| Error::BadContent(BadContent::new(&self.codec.path, None, source)))?;
+        self.set_bytes(bytes).await
+    }
+
+    /// Writes new content in the configuration's own format, as [`set`](Self::set) does with a value.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set).
+    pub async fn set_bytes(&self, content: impl Into<Bytes>) -> Result<()> {
+        let content = content.into();
+        self.codec
+            .decode(&content, None)
+            .map_err(Error::BadContent)?;
+        let expected = self.stat().map_or(Expected::Missing, Expected::Present);
+        let written = self.write(&content, expected).await?;
+        self.seen(written).await
+    }
+
+    /// Writes until it is known what became of it.
+    async fn write(&self, content: &Bytes, expected: Expected) -> Result<Stat> {
+        let mut patience = Patience::new();
+        let mut undecided = false;
+        loop {
+            let error = match self.write_once(content, expected).await {
+                Ok(stat) => return Ok(stat),
+                Err(error) => error,
+            };
+            let conflict = matches!(
+                error.kind(),
+                ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode
+            );
+            if conflict {
+                // Perhaps it was an earlier attempt of ours that changed the node.
+                return match undecided {
+                    true => self.find(content, expected).await,
+                    false => Err(self.conflict()),
+                };
+            }
+            if setback(&error) == Setback::Refused {
+                return Err(error.into());
+            }
+            undecided |= error.outcome() == Outcome::Unknown;
+            patience.wait(&self.client).await?;
+        }
+    }
+
+    async fn write_once(&self, content: &Bytes, expected: Expected) -> zk_client::Result<Stat> {
+        let (client, path) = (&self.client, &*self.codec.path);
+        let Expected::Present(stat) = expected else {
+            return self.create(content).await;
+        };
+        client
+            .set(path, content.clone())
+            .version(stat.version)
+            .await
+    }
+
+    /// Creates the node, and what is above it where that is missing.
+    async fn create(&self, content: &Bytes) -> zk_client::Result<Stat> {
+        let (client, path) = (&self.client, &*self.codec.path);
+        loop {
+            match client.create(path, content.clone()).await {
+                Ok(created) => return Ok(created.stat),
+                Err(error) if error.kind() == ErrorKind::NoNode => match path.rsplit_once('/') {
+                    None | Some(("", _)) => return Err(error),
+                    Some((directory, _)) => parents::create(client, directory).await?,
+                },
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// After a write of unknown outcome: the node holds our content, one version on, or somebody else was there.
+    async fn find(&self, content: &Bytes, expected: Expected) -> Result<Stat> {
+        let mut patience = Patience::new();
+        let version = match expected {
+            Expected::Missing => 0,
+            Expected::Present(stat) => stat.version.wrapping_add(1),
+        };
+        loop {
+            match self.client.get_opt(&self.codec.path).await {
+                Ok(Some(node)) if node.stat.version == version && node.data == *content => {
+                    return Ok(node.stat);
+                }
+                Ok(_) => return Err(self.conflict()),
+                Err(error) if setback(&error) == Setback::Refused => return Err(error.into()),
+                Err(_) => patience.wait(&self.client).await?,
+            }
+        }
+    }
+
+    fn conflict(&self) -> Error {
+        Error::Conflict {
+            path: Arc::clone(&self.codec.path),
+        }
+    }
+
+    /// Returns when the watcher has read this write, or a newer one.
+    async fn seen(&self, written: Stat) -> Result<()> {
+        let mut known = self.known.clone();
+        let read =
+            known.wait_for(|known| known.newest() >= written.mzxid || known.ended().is_some());
+        match read.await {
+            Ok(known) => known.ended().cloned().map_or(Ok(()), Err),
+            // The task is gone, but the value is written.
+            Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a recipe does about a client's error: go on when there is a connection again, begin anew, or give up.
+
+use std::time::Duration;
+
+use zk_client::{Client, Error as ClientError, ErrorKind, OnExpiry, SessionState};
+
+use crate::error::Error;
+
+/// The shortest and the longest pause between two attempts on a connection that is up and still does not serve.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// What an error of an operation means for the recipe that wanted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setback {
+    /// The connection broke or the server is busy: the same session may go on.
+    Connection,
+    /// The session that the operation was bound to is over.
+    SessionEnded,
+    /// The server or the client said no; it will say so again.
+    Refused,
+}
+
+pub(crate) fn setback(error: &ClientError) -> Setback {
+    match error.kind() {
+        ErrorKind::ConnectionLoss
+        | ErrorKind::OperationTimeout
+        | ErrorKind::SessionMoved
+        | ErrorKind::Throttled
+        | ErrorKind::ReadOnly
+        | ErrorKind::ConnectFailed => Setback::Connection,
+        ErrorKind::SessionExpired
+        | ErrorKind::SessionChanged
+        | ErrorKind::Closed
+        | ErrorKind::AuthFailed => Setback::SessionEnded,
+        _ => Setback::Refused,
+    }
+}
+
+/// Waits between attempts: for a connection, and a little longer each time.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    pause: Duration,
+}
+
+impl Patience {
+    pub(crate) const fn new() -> Self {
+        Self { pause: PAUSE_MIN }
+    }
+
+    /// Something went well: the next pause is a short one again.
+    pub(crate) const fn reset(&mut self) {
+        self.pause = PAUSE_MIN;
+    }
+
+    /// Returns when another attempt makes sense.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionGone`] when the client has no session and will not open another.
+    pub(crate) async fn wait(&mut self, client: &Client) -> Result<(), Error> {
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        connected(client).await
+    }
+}
+
+/// Waits for a connection, in this session or, where the client renews, in the next.
+///
+/// # Errors
+///
+/// [`Error::SessionGone`] when there will be none.
+pub(crate) async fn connected(client: &Client) -> Result<(), Error> {
+    let mut states = client.states();
+    while let Some(state) = states.next().await {
+        if state.is_connected() {
+            return Ok(());
+        }
+        if let Some(reason) = end_of(client, state) {
+            return Err(Error::SessionGone { reason });
+        }
+    }
+    Err(Error::SessionGone {
+        reason: ErrorKind::Closed,
+    })
+}
+
+/// Why no session follows, if this state is the last.
+pub(crate) fn end_of(client: &Client, state: SessionState) -> Option<ErrorKind> {
+    match state {
+        SessionState::Expired if client.on_expiry() == OnExpiry::Stop => {
+            Some(ErrorKind::SessionExpired)
+        }
+        SessionState::AuthFailed => Some(ErrorKind::AuthFailed),
+        SessionState::Closed => Some(ErrorKind::Closed),
+        _ => None,
+    }
+}

@@ -1,0 +1,411 @@
+//! The configuration watcher against a real server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use support::{builder, client, proxy::Proxy, server, soon, unique};
+use zk_client::{Client, ErrorKind};
+use zk_recipes::{Error, prelude::*};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Settings {
+    url: String,
+    size: u32,
+}
+
+fn settings(size: u32) -> Settings {
+    Settings {
+        url: "db".into(),
+        size,
+    }
+}
+
+fn json(size: u32) -> Vec<u8> {
+    serde_json::to_vec(&settings(size)).unwrap()
+}
+
+/// A client, and a node with `size` 1 in it.
+async fn with_node(address: &str, name: &str) -> (Client, String) {
+    let (client, path) = (client(address).await, unique(name));
+    client
+        .lock("/zk-recipes-test/any")
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap(); // makes the directory
+    client.create(&path, json(1)).await.unwrap();
+    (client, path)
+}
+
+async fn watch(client: &Client, path: &str) -> ConfigWatcher<Settings> {
+    client.config(path).json().watch().await.unwrap()
+}
+
+async fn next(config: &mut ConfigWatcher<Settings>) -> String {
+    match soon("a change", config.changed()).await.unwrap() {
+        ConfigChange::Updated(value) => format!("updated {}", value.size),
+        ConfigChange::Deleted => "deleted".into(),
+        ConfigChange::Invalid(_) => "invalid".into(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn changes_deletion_bad_content_and_a_new_node_are_told() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = with_node(&address, "changes").await;
+    let mut config = watch(&client, &path).await;
+    assert_eq!(*config.current(), settings(1));
+    client.set(&path, json(2)).await.unwrap();
+    assert_eq!(next(&mut config).await, "updated 2");
+    client.set(&path, "{ not json").await.unwrap();
+    assert_eq!(next(&mut config).await, "invalid");
+    assert_eq!(*config.current(), settings(2), "the last good value stays");
+    client.delete(&path).await.unwrap();
+    assert_eq!(next(&mut config).await, "deleted");
+    assert_eq!(*config.current(), settings(2));
+    client.create(&path, json(3)).await.unwrap();
+    assert_eq!(next(&mut config).await, "updated 3");
+    assert_eq!(*config.current(), settings(3));
+}
+
+#[tokio::test]
+async fn the_last_value_of_a_burst_is_seen() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = with_node(&address, "burst").await;
+    let mut config = watch(&client, &path).await;
+    for size in 2..=200 {
+        drop(client.set(&path, json(size)).submit().await.unwrap());
+    }
+    let mut told = 0;
+    while *config.current() != settings(200) {
+        assert!(next(&mut config).await.starts_with("updated"));
+        told += 1;
+    }
+    assert!(told <= 199);
+    assert_eq!(config.stat().unwrap().version, 199);
+}
+
+#[tokio::test]
+async fn a_value_followed_by_bad_content_is_not_skipped() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = with_node(&address, "skip").await;
+    let mut config = watch(&client, &path).await;
+    let mut other = config.clone();
+    client.set(&path, json(2)).await.unwrap();
+    assert_eq!(next(&mut other).await, "updated 2");
+    client.set(&path, "bad").await.unwrap();
+    assert_eq!(next(&mut other).await, "invalid");
+    assert_eq!(next(&mut config).await, "updated 2");
+    assert_eq!(next(&mut config).await, "invalid");
+}
+
+#[tokio::test]
+async fn a_change_during_a_disconnection_is_seen_after_it() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (other, path) = with_node(&address, "reconnect").await;
+    let proxy = Proxy::start(&address).await;
+    let client = client(proxy.address()).await;
+    let mut config = watch(&client, &path).await;
+    for size in 2..6 {
+        proxy.cut();
+        soon("staleness", async {
+            while !config.is_stale() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(*config.current(), settings(size - 1), "served all the same");
+        other.set(&path, json(size)).await.unwrap();
+        proxy.restore();
+        assert_eq!(next(&mut config).await, format!("updated {size}"));
+        assert!(!config.is_stale());
+    }
+}
+
+#[tokio::test]
+async fn changes_are_seen_across_an_expired_session() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (other, path) = with_node(&address, "expiry").await;
+    let proxy = Proxy::start(&address).await;
+    let client = builder(proxy.address())
+        .session_timeout(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap();
+    let mut config = watch(&client, &path).await;
+    let mine = unique("mine");
+    client.create(&mine, "").ephemeral().await.unwrap();
+    proxy.cut();
+    let (stat, gone) = other.exists(&mine).watch().await.unwrap();
+    if stat.is_some() {
+        soon("expiry", gone).await;
+    }
+    other.set(&path, json(2)).await.unwrap();
+    other.delete(&path).await.unwrap();
+    other.create(&path, json(3)).await.unwrap();
+    proxy.restore();
+    assert_eq!(next(&mut config).await, "updated 3");
+    other.set(&path, json(4)).await.unwrap();
+    assert_eq!(next(&mut config).await, "updated 4");
+}
+
+#[tokio::test]
+async fn nothing_to_start_with_is_an_error_unless_told() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, present) = with_node(&address, "start").await;
+    let missing = unique("missing");
+    let none = client.config(&missing).json::<Settings>().watch().await;
+    assert!(matches!(none, Err(Error::NoConfig { .. })), "{none:?}");
+    client.set(&present, "bad").await.unwrap();
+    let bad = client.config(&present).json::<Settings>().watch().await;
+    assert!(matches!(bad, Err(Error::BadContent(bad)) if bad.version() == Some(1)));
+
+    let mut config = client
+        .config(&missing)
+        .json()
+        .or_start_with(settings(7))
+        .watch()
+        .await
+        .unwrap();
+    assert_eq!(*config.current(), settings(7));
+    assert_eq!(next(&mut config).await, "deleted");
+    let waiting = tokio::spawn(client.config(&missing).json::<Settings>().or_wait().watch());
+    client.create(&missing, json(8)).await.unwrap();
+    assert_eq!(next(&mut config).await, "updated 8");
+    let waited = soon("the first value", waiting).await.unwrap().unwrap();
+    assert_eq!(*waited.current(), settings(8));
+}
+
+#[tokio::test]
+async fn a_validation_refuses_values_read_and_written() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = with_node(&address, "validate").await;
+    let small = |settings: &Settings| {
+        if settings.size <= 10 {
+            Ok(())
+        } else {
+            Err("too large")
+        }
+    };
+    let mut config = client
+        .config(&path)
+        .json()
+        .validate(small)
+        .watch()
+        .await
+        .unwrap();
+    client.set(&path, json(11)).await.unwrap();
+    assert_eq!(next(&mut config).await, "invalid");
+    assert_eq!(config.current().size, 1);
+    let refused = config.set(&settings(12)).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::BadContent(bad) if bad.version().is_none()),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("too large"));
+    config.set(&settings(10)).await.unwrap();
+    assert_eq!(config.current().size, 10);
+    assert_eq!(next(&mut config).await, "updated 10");
+}
+
+#[tokio::test]
+async fn set_compares_first_and_is_read_back() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = with_node(&address, "set").await;
+    let (config, other) = (watch(&client, &path).await, support::client(&address).await);
+    config.set(&settings(2)).await.unwrap();
+    assert_eq!(*config.current(), settings(2), "own writes are read");
+    let stale = watch(&client, &path).await;
+    let proxy = Proxy::start(&address).await;
+    let far = support::client(proxy.address()).await;
+    let behind = watch(&far, &path).await;
+    proxy.cut();
+    other.set(&path, json(3)).await.unwrap();
+    let write = async {
+        let value = settings(4);
+        let write = behind.set(&value);
+        proxy.restore();
+        write.await
+    };
+    assert!(matches!(
+        soon("the write", write).await,
+        Err(Error::Conflict { .. })
+    ));
+    drop(stale);
+    assert_eq!(client.get(&path).await.unwrap().data, json(3));
+}
+
+#[tokio::test]
+async fn set_creates_the_node_and_what_is_above_it() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, format!("{}/a/b", unique("create")));
+    let config = client
+        .config(&path)
+        .json()
+        .or_start_with(settings(1))
+        .watch()
+        .await
+        .unwrap();
+    config.set(&settings(2)).await.unwrap();
+    assert_eq!(*config.current(), settings(2));
+    assert_eq!(
+        serde_json::from_slice::<Settings>(&client.get(&path).await.unwrap().data).unwrap(),
+        settings(2)
+    );
+    client.delete(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn set_survives_a_lost_reply() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let (client, other, path) = (
+        client(proxy.address()).await,
+        client(&address).await,
+        unique("lost-set"),
+    );
+    let config = client
+        .config(&path)
+        .json()
+        .or_start_with(settings(1))
+        .watch()
+        .await
+        .unwrap();
+    other
+        .lock("/zk-recipes-test/any")
+        .await
+        .unwrap()
+        .release()
+        .await
+        .unwrap();
+    proxy.lose_create_replies(1);
+    config.set(&settings(2)).await.unwrap();
+    assert_eq!(proxy.lost(), 1);
+    assert_eq!(other.get(&path).await.unwrap().stat.version, 0);
+    assert_eq!(*config.current(), settings(2));
+}
+
+#[tokio::test]
+async fn it_is_a_stream_that_ends_with_the_client() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = with_node(&address, "stream").await;
+    let mut config = watch(&client, &path).await;
+    let changes = tokio::spawn(async move {
+        let mut told = Vec::new();
+        while let Some(change) = config.next().await {
+            told.push(match change {
+                Ok(ConfigChange::Updated(value)) => value.size.to_string(),
+                Ok(_) => "?".into(),
+                Err(error) => error.to_string(),
+            });
+        }
+        (told, config)
+    });
+    let observer = watch(&client, &path).await;
+    observer.set(&settings(2)).await.unwrap();
+    observer.set(&settings(3)).await.unwrap();
+    client.close().await.unwrap();
+    let (told, config) = soon("the end of the stream", changes).await.unwrap();
+    let last = told.len() - 1;
+    assert!(
+        told[..last].iter().all(|size| size == "2" || size == "3"),
+        "{told:?}"
+    );
+    assert!(told[last].contains("closed"), "{told:?}");
+    assert_eq!(config.current().size.to_string(), told[last - 1]);
+    assert!(config.is_stale());
+    let mut late = config.clone();
+    assert!(matches!(
+        late.changed().await,
+        Err(Error::SessionGone {
+            reason: ErrorKind::Closed
+        })
+    ));
+}
+
+#[tokio::test]
+async fn dropping_the_last_watcher_stops_the_task() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = with_node(&address, "drop").await;
+    let kept = Arc::new(());
+    let held = Arc::clone(&kept);
+    let source = client.config(&path).json::<Settings>().validate(move |_| {
+        let _held = &held;
+        Ok::<_, String>(())
+    });
+    let config = source.watch().await.unwrap();
+    let clone = config.clone();
+    drop(config);
+    assert_eq!(Arc::strong_count(&kept), 2);
+    drop(clone);
+    soon("the task's end", async {
+        while Arc::strong_count(&kept) > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn other_formats_and_own_decoders() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = with_node(&address, "formats").await;
+    client.set(&path, "17").await.unwrap();
+    let decode = |bytes: &[u8]| {
+        std::str::from_utf8(bytes)
+            .map_err(|_| "text")?
+            .parse::<u32>()
+            .map_err(|_| "number")
+    };
+    let number = client
+        .config(&path)
+        .decode_with(decode)
+        .watch()
+        .await
+        .unwrap();
+    assert_eq!(*number.current(), 17);
+    assert!(matches!(
+        number.set_bytes("x").await,
+        Err(Error::BadContent(_))
+    ));
+    number.set_bytes("18").await.unwrap();
+    assert_eq!(*number.current(), 18);
+}

@@ -1,0 +1,694 @@
+//! The lock against a real server.
+
+#![allow(
+    clippy::async_yields_async,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use support::{
+    FencedStore, builder, children, client, proxy::Proxy, server, soon, unique, until_children,
+    until_contenders,
+};
+use tokio::task::JoinSet;
+use zk_client::ErrorKind;
+use zk_recipes::{Error, lock::LockContender, prelude::*};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_holder_at_a_time_and_every_token_is_larger() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (path, store) = (unique("exclusion"), FencedStore::new());
+    let mut contenders = JoinSet::new();
+    for _ in 0..4 {
+        let (client, path, store) = (client(&address).await, path.clone(), Arc::clone(&store));
+        contenders.spawn(async move {
+            for _ in 0..25 {
+                let guard = client.lock(&path).await.unwrap();
+                store.enter(&guard);
+                assert!(guard.ensure().is_ok());
+                tokio::task::yield_now().await;
+                assert!(
+                    store.write(guard.token()),
+                    "tokens grow from holder to holder"
+                );
+                store.leave(&guard);
+                guard.release().await.unwrap();
+            }
+        });
+    }
+    soon("all contenders", contenders.join_all()).await;
+    assert_eq!(
+        (store.writes(), store.overlaps(), store.refused()),
+        (100, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn the_queue_is_served_in_order() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("fair"));
+    let first = client.lock(&path).await.unwrap();
+    let (sender, mut served) = tokio::sync::mpsc::unbounded_channel();
+    for place in 1..=5 {
+        let (acquire, sender) = (client.lock(&path), sender.clone());
+        tokio::spawn(async move {
+            let guard = acquire.await.unwrap();
+            sender.send((place, guard.token())).unwrap();
+            guard.release().await.unwrap();
+        });
+        until_contenders(&client, &path, place + 1).await;
+    }
+    let mut last = first.token();
+    first.release().await.unwrap();
+    for expected in 1..=5 {
+        let (place, token) = soon("the next holder", served.recv()).await.unwrap();
+        assert_eq!(place, expected);
+        assert!(token > last);
+        last = token;
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_cancelled_attempts_leave_no_node() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("cancel"));
+    let holder = client.lock(&path).await.unwrap();
+    for attempt in 0..200_u64 {
+        let mut acquire = client.lock(&path);
+        // Cancelled after a different number of turns each time: before the create, during it, while looking, waiting.
+        let mut turns = attempt % 20;
+        let cancelled = std::future::poll_fn(|cx| {
+            let polled = pin!(&mut acquire).poll(cx);
+            assert!(polled.is_pending(), "somebody else holds it");
+            if turns == 0 {
+                return std::task::Poll::Ready(());
+            }
+            turns -= 1;
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        });
+        cancelled.await;
+        drop(acquire);
+        if attempt % 3 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    until_contenders(&client, &path, 1).await;
+    holder.release().await.unwrap();
+    assert_eq!(children(&client, &path).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_holder_whose_session_expires_is_told_and_its_waiter_goes_on() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let doomed = builder(proxy.address())
+        .session_timeout(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap();
+    let (other, path, store) = (client(&address).await, unique("expiry"), FencedStore::new());
+    let guard = doomed.lock(&path).await.unwrap();
+    assert!(store.write(guard.token()));
+    let waiter = tokio::spawn(other.lock(&path).into_future());
+    until_contenders(&other, &path, 2).await;
+    let lost = guard.lost();
+    proxy.cut();
+    let reason = soon("the loss", lost).await;
+    assert_eq!(reason, LostReason::NoProofOfLife);
+    assert!(matches!(
+        guard.ensure(),
+        Err(Error::Lost {
+            reason: LostReason::NoProofOfLife,
+            ..
+        })
+    ));
+    assert_eq!(
+        children(&other, &path).await.len(),
+        2,
+        "told before the server let anybody else in"
+    );
+    let next = soon("the next holder", waiter).await.unwrap().unwrap();
+    assert!(store.write(next.token()));
+    assert!(
+        !store.write(guard.token()),
+        "the fenced store refuses the old holder"
+    );
+    proxy.restore();
+    assert_eq!(guard.lost().await, LostReason::NoProofOfLife, "sticky");
+    assert!(guard.release().await.unwrap_err().is_lost());
+}
+
+#[tokio::test]
+async fn presumed_lost_is_lost_and_the_node_goes_when_the_session_lives() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let client = builder(proxy.address())
+        .session_timeout(Duration::from_secs(3))
+        .connect()
+        .await
+        .unwrap();
+    let (other, path) = (support::client(&address).await, unique("presumed"));
+    let session = client.session();
+    let guard = client.lock(&path).await.unwrap();
+    proxy.cut();
+    assert_eq!(
+        soon("the loss", guard.lost()).await,
+        LostReason::NoProofOfLife
+    );
+    proxy.restore();
+    until_contenders(&other, &path, 0).await;
+    assert!(
+        session.is_current(),
+        "the session lived on, and the node was deleted nevertheless"
+    );
+    assert!(guard.ensure().is_err());
+}
+
+#[tokio::test]
+async fn a_short_suspension_loses_nothing() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let client = client(proxy.address()).await;
+    let path = unique("suspension");
+    let guard = client.lock(&path).await.unwrap();
+    let waiter = tokio::spawn(client.lock(&path).into_future());
+    until_contenders(&client, &path, 2).await;
+    for _ in 0..5 {
+        proxy.blink();
+        client.sync("/").await.unwrap();
+        guard.ensure().unwrap();
+    }
+    assert!(!waiter.is_finished());
+    guard.release().await.unwrap();
+    let next = soon("the waiter", waiter).await.unwrap().unwrap();
+    next.release().await.unwrap();
+    assert_eq!(children(&client, &path).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_the_create_makes_no_second_node() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let client = client(proxy.address()).await;
+    let path = unique("lost-reply");
+    client.lock(&path).await.unwrap().release().await.unwrap();
+    for _ in 0..3 {
+        proxy.lose_create_replies(1);
+        let guard = soon("the lock", client.lock(&path)).await.unwrap();
+        assert_eq!(
+            children(&client, &path).await.len(),
+            1,
+            "the node was found, not made again"
+        );
+        guard.ensure().unwrap();
+        guard.release().await.unwrap();
+        assert_eq!(children(&client, &path).await, [""; 0]);
+    }
+    assert_eq!(proxy.lost(), 3);
+}
+
+#[tokio::test]
+async fn a_create_that_is_cancelled_while_its_reply_is_lost_leaves_nothing() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let (client, other, path) = (
+        client(proxy.address()).await,
+        client(&address).await,
+        unique("lost-cancel"),
+    );
+    other.lock(&path).await.unwrap().release().await.unwrap();
+    proxy.lose_create_reply_and_stay_cut();
+    let acquire = tokio::spawn(client.lock(&path).into_future());
+    until_contenders(&other, &path, 1).await;
+    acquire.abort();
+    assert!(acquire.await.unwrap_err().is_cancelled());
+    proxy.restore();
+    until_contenders(&other, &path, 0).await;
+    assert_eq!(proxy.lost(), 1);
+}
+
+#[tokio::test]
+async fn a_node_of_a_dying_session_is_never_adopted() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let client = builder(proxy.address())
+        .session_timeout(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap();
+    let (other, path) = (support::client(&address).await, unique("dying"));
+    other.lock(&path).await.unwrap().release().await.unwrap();
+    let old = client.session().id();
+    proxy.lose_create_reply_and_stay_cut();
+    let acquire = tokio::spawn(client.lock(&path).into_future());
+    until_contenders(&other, &path, 1).await;
+    until_contenders(&other, &path, 0).await; // the session has expired
+    proxy.restore();
+    let guard = soon("the lock in the next session", acquire)
+        .await
+        .unwrap()
+        .unwrap();
+    let contenders = other.lock(&path).contenders().await.unwrap();
+    assert_eq!(contenders.len(), 1);
+    assert_ne!(contenders[0].session, old);
+    assert_eq!(contenders[0].token, guard.token());
+}
+
+#[tokio::test]
+async fn a_waiter_whose_session_expires_queues_again() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let client = builder(proxy.address())
+        .session_timeout(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap();
+    let (other, path) = (support::client(&address).await, unique("waiter-expiry"));
+    let holder = other.lock(&path).await.unwrap();
+    let waiter = tokio::spawn(client.lock(&path).into_future());
+    until_contenders(&other, &path, 2).await;
+    proxy.cut();
+    until_contenders(&other, &path, 1).await;
+    proxy.restore();
+    until_contenders(&other, &path, 2).await;
+    assert!(!waiter.is_finished());
+    holder.release().await.unwrap();
+    drop(soon("the waiter", waiter).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn somebody_else_deleting_the_node_is_a_loss() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (holder, admin, path) = (
+        client(&address).await,
+        client(&address).await,
+        unique("deleted"),
+    );
+    let guard = holder.lock(&path).await.unwrap();
+    let (lost, node) = (guard.lost(), guard.node_path().to_owned());
+    admin.set(&node, "touched").await.unwrap(); // not a loss
+    admin.delete(&node).await.unwrap();
+    assert_eq!(soon("the loss", lost).await, LostReason::NodeDeleted);
+    assert!(matches!(
+        guard.ensure(),
+        Err(Error::Lost {
+            reason: LostReason::NodeDeleted,
+            ..
+        })
+    ));
+    assert!(guard.release().await.is_err());
+}
+
+#[tokio::test]
+async fn a_waiter_whose_node_is_deleted_queues_again() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("deleted-waiter"));
+    let holder = client.lock(&path).await.unwrap();
+    let waiter = tokio::spawn(client.lock(&path).into_future());
+    until_contenders(&client, &path, 2).await;
+    let queue = client.lock(&path).contenders().await.unwrap();
+    client
+        .delete(&format!("{path}/{}", queue[1].node))
+        .await
+        .unwrap();
+    soon("another node", async {
+        loop {
+            let now = client.lock(&path).contenders().await.unwrap();
+            if now.len() == 2 && now[1].node != queue[1].node {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    holder.release().await.unwrap();
+    drop(soon("the waiter", waiter).await.unwrap().unwrap());
+}
+
+#[test]
+fn a_guard_can_be_dropped_outside_a_runtime() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let Some(address) = runtime.block_on(server()) else {
+        return;
+    };
+    let path = unique("outside");
+    let (client, guard) = runtime.block_on(async {
+        let client = client(&address).await;
+        let guard = client.lock(&path).await.unwrap();
+        (client, guard)
+    });
+    let waiting = client.lock(&path);
+    std::thread::spawn(move || {
+        drop(guard);
+        drop(waiting);
+    })
+    .join()
+    .unwrap();
+    let waiting = runtime.block_on(async {
+        let guard = soon("the lock", client.lock(&path)).await.unwrap();
+        let mut waiting = Box::pin(client.lock(&path));
+        assert!(
+            waiting
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        until_contenders(&client, &path, 2).await;
+        drop(guard);
+        waiting
+    });
+    drop(waiting); // perhaps holding a guard already
+    runtime.block_on(until_contenders(&client, &path, 0));
+}
+
+#[tokio::test]
+async fn run_stops_the_work_when_the_lock_is_lost() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("run"));
+    let guard = client.lock(&path).await.unwrap();
+    assert_eq!(guard.run(async { 42 }).await.unwrap(), 42);
+    let dropped = Arc::new(());
+    let held = Arc::clone(&dropped);
+    let work = guard.run(async move {
+        let _held = held;
+        std::future::pending::<()>().await;
+    });
+    let deletion = client.delete(guard.node_path());
+    let (result, deleted) = soon("the loss", async { tokio::join!(work, deletion) }).await;
+    deleted.unwrap();
+    assert!(result.unwrap_err().is_lost());
+    assert_eq!(Arc::strong_count(&dropped), 1, "the work was dropped");
+    let never = guard
+        .run(async { panic!("not polled without the lock") })
+        .await;
+    assert!(never.unwrap_err().is_lost());
+}
+
+#[tokio::test]
+async fn try_acquire_takes_a_free_lock_only() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, other, path) = (
+        client(&address).await,
+        client(&address).await,
+        unique("try"),
+    );
+    let guard = client.lock(&path).try_acquire().await.unwrap().unwrap();
+    assert!(other.lock(&path).try_acquire().await.unwrap().is_none());
+    assert!(client.lock(&path).try_acquire().await.unwrap().is_none());
+    assert_eq!(children(&client, &path).await.len(), 1);
+    guard.release().await.unwrap();
+    let guard = other.lock(&path).try_acquire().await.unwrap();
+    assert!(guard.is_some());
+}
+
+#[tokio::test]
+async fn a_timeout_gives_up_and_leaves_nothing() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("timeout"));
+    let holder = client.lock(&path).await.unwrap();
+    let late = client.lock(&path).timeout(Duration::from_millis(50)).await;
+    assert!(
+        matches!(late, Err(Error::Timeout { waited, .. }) if waited == Duration::from_millis(50))
+    );
+    until_contenders(&client, &path, 1).await;
+    holder.release().await.unwrap();
+    drop(
+        client
+            .lock(&path)
+            .timeout(Duration::from_secs(30))
+            .await
+            .unwrap(),
+    );
+}
+
+#[tokio::test]
+async fn a_commit_goes_through_only_under_the_lock() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("commit"));
+    let value = unique("value");
+    let guard = client.lock(&path).await.unwrap();
+    client.create(&value, "0").await.unwrap();
+    let results = guard.commit(client.multi().set(&value, "1")).await.unwrap();
+    assert_eq!(results.len(), 1);
+    let refused = guard
+        .commit(client.multi().set(&value, "2").version(77))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::Client(error) if error.kind() == ErrorKind::BadVersion));
+    guard.ensure().unwrap();
+    client.delete(guard.node_path()).await.unwrap();
+    let lost = guard
+        .commit(client.multi().set(&value, "3"))
+        .await
+        .unwrap_err();
+    assert!(lost.is_lost(), "{lost}");
+    assert_eq!(client.get(&value).await.unwrap().data, "1");
+}
+
+#[tokio::test]
+async fn a_commit_can_release_in_the_same_transaction() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("commit-release"));
+    let value = unique("value");
+    let guard = client.lock(&path).await.unwrap();
+    let lost = guard.lost();
+    client.create(&value, "0").await.unwrap();
+    guard
+        .commit_and_release(client.multi().set(&value, "1"))
+        .await
+        .unwrap();
+    assert_eq!(lost.await, LostReason::Released);
+    assert_eq!(children(&client, &path).await, [""; 0]);
+    assert_eq!(client.get(&value).await.unwrap().data, "1");
+    let guard = client.lock(&path).await.unwrap();
+    let refused = guard
+        .commit_and_release(client.multi().set(&value, "2").version(77))
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, Error::Client(error) if error.kind() == ErrorKind::BadVersion));
+    until_contenders(&client, &path, 0).await;
+}
+
+#[tokio::test]
+async fn contenders_say_who_they_are() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let client = builder(&address)
+        .identity("billing-7")
+        .connect()
+        .await
+        .unwrap();
+    let path = unique("contenders");
+    assert_eq!(client.lock(&path).contenders().await.unwrap(), []);
+    let guard = client.lock(&path).await.unwrap();
+    let waiter = tokio::spawn(client.lock(&path).identity("the other one").into_future());
+    until_contenders(&client, &path, 2).await;
+    let contenders = client.lock(&path).contenders().await.unwrap();
+    let identities: Vec<_> = contenders
+        .iter()
+        .map(|contender: &LockContender| contender.identity.as_str())
+        .collect();
+    assert_eq!(identities, ["billing-7", "the other one"]);
+    assert_eq!(contenders[0].token, guard.token());
+    assert!(contenders[0].since <= contenders[1].since);
+    drop(guard);
+    drop(soon("the waiter", waiter).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn contenders_of_another_family_are_refused_and_other_children_ignored() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("foreign"));
+    let guard = client.lock(&path).await.unwrap();
+    client.create(&format!("{path}/ключ"), "").await.unwrap();
+    client.create(&format!("{path}/leases"), "").await.unwrap();
+    guard.release().await.unwrap();
+    client.lock(&path).await.unwrap().release().await.unwrap();
+    let kazoo = client.lock(&path).layout(LockLayout::Kazoo).await.unwrap();
+    let refused = client.lock(&path).await;
+    assert!(
+        matches!(refused, Err(Error::ForeignContender { name, .. }) if name.contains("__lock__"))
+    );
+    kazoo.release().await.unwrap();
+    until_children(&client, &path, "nothing of the refused attempt", |names| {
+        names.len() == 2
+    })
+    .await;
+    drop(client.lock(&path).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_directory_is_made_again_as_a_container() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("container"));
+    client.lock(&path).await.unwrap().release().await.unwrap();
+    let made = client.exists(&path).await.unwrap().unwrap();
+    client.delete(&path).await.unwrap(); // as the server does with an empty container
+    client.lock(&path).await.unwrap().release().await.unwrap();
+    assert!(client.exists(&path).await.unwrap().unwrap().czxid > made.czxid);
+}
+
+#[tokio::test]
+async fn a_closed_client_ends_guard_and_waiter() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, other, path) = (
+        client(&address).await,
+        client(&address).await,
+        unique("close"),
+    );
+    let guard = client.lock(&path).await.unwrap();
+    let waiter = tokio::spawn(client.lock(&path).into_future());
+    until_contenders(&other, &path, 2).await;
+    client.close().await.unwrap();
+    let reason = soon("the loss", guard.lost()).await;
+    // Closing deletes the node, and the server may tell that before it confirms the end.
+    assert!(
+        matches!(reason, LostReason::SessionEnded | LostReason::NodeDeleted),
+        "{reason}"
+    );
+    let ended = soon("the waiter", waiter).await.unwrap();
+    assert!(
+        matches!(
+            ended,
+            Err(Error::SessionGone {
+                reason: ErrorKind::Closed
+            })
+        ),
+        "{ended:?}"
+    );
+    assert!(matches!(
+        client.lock(&path).await,
+        Err(Error::SessionGone { .. })
+    ));
+    until_contenders(&other, &path, 0).await;
+}
+
+#[tokio::test]
+async fn the_current_client_is_the_one_at_the_call() {
+    let none = Lock::acquire("/nowhere").await;
+    assert!(matches!(none, Err(Error::NoCurrentClient)));
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, path) = (client(&address).await, unique("current"));
+    let acquire = client.scope(async { Lock::acquire(&path) }).await;
+    let guard = tokio::spawn(acquire.into_future()).await.unwrap().unwrap();
+    guard.release().await.unwrap();
+    assert!(matches!(
+        Lock::acquire(&path).await,
+        Err(Error::NoCurrentClient)
+    ));
+}
+
+#[tokio::test]
+async fn a_refused_client_gets_the_servers_answer() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let path = unique("noauth");
+    let owner = builder(&address)
+        .auth("digest", "a:b")
+        .default_acl(zk_client::Acl::creator_all())
+        .connect()
+        .await
+        .unwrap();
+    owner.lock(&path).await.unwrap().release().await.unwrap();
+    let stranger = client(&address).await;
+    let refused = stranger.lock(&path).await;
+    assert!(matches!(refused, Err(Error::Client(error)) if error.kind() == ErrorKind::NoAuth));
+}
+
+#[tokio::test]
+async fn many_clients_and_breaking_connections_share_one_lock() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (path, store) = (unique("storm"), FencedStore::new());
+    let proxy = Proxy::start(&address).await;
+    let mut contenders = JoinSet::new();
+    for _ in 0..3 {
+        let client = client(proxy.address()).await;
+        let (path, store) = (path.clone(), Arc::clone(&store));
+        contenders.spawn(async move {
+            for _ in 0..10 {
+                let guard = client.lock(&path).await.unwrap();
+                store.enter(&guard);
+                assert!(store.write(guard.token()));
+                store.leave(&guard);
+                guard.release().await.unwrap();
+            }
+        });
+    }
+    let storm = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            proxy.blink();
+            proxy.lose_create_replies(1);
+        }
+    });
+    soon("all contenders", contenders.join_all()).await;
+    storm.abort();
+    assert_eq!(
+        (store.writes(), store.overlaps(), store.refused()),
+        (30, 0, 0)
+    );
+    let other = client(&address).await;
+    until_contenders(&other, &path, 0).await;
+}

@@ -1,0 +1,181 @@
+//! What the recipes' tests share: a server to talk to, clients, and the fenced store that a lock protects.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses a part of it"
+)]
+
+pub mod proxy;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use zk_client::{Client, ClientBuilder, ErrorKind, RetryPolicy, Zxid};
+use zk_recipes::prelude::*;
+
+/// The longest that anything may take; a test that waits longer is stuck.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the tests' server listens, or `None`, loudly, where there is none.
+pub async fn server() -> Option<String> {
+    trace();
+    let address = std::env::var("ZK_TEST_CONNECT").ok();
+    if address.is_none() {
+        eprintln!(
+            "SKIPPED: set ZK_TEST_CONNECT=host:port to run this test against a ZooKeeper server"
+        );
+    }
+    address
+}
+
+/// A path that nobody else uses, with nothing there yet.
+pub fn unique(name: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let nonce = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_nanos();
+    format!(
+        "/zk-recipes-test/{name}-{}-{nonce}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+pub fn builder(address: &str) -> ClientBuilder {
+    let impatient = RetryPolicy::exponential(Duration::from_millis(5), Duration::from_millis(100));
+    Client::builder(address)
+        .session_timeout(Duration::from_secs(6))
+        .retry(impatient)
+}
+
+pub async fn client(address: &str) -> Client {
+    builder(address).connect().await.unwrap()
+}
+
+/// Does not let a test hang.
+pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("still waiting for {what} after {PATIENCE:?}"),
+    }
+}
+
+/// The children of a node; none where there is no node.
+pub async fn children(client: &Client, path: &str) -> Vec<String> {
+    match client.children(path).await {
+        Err(error) if error.kind() == ErrorKind::NoNode => Vec::new(),
+        children => children.unwrap(),
+    }
+}
+
+/// Waits until a node's children satisfy the condition.
+pub async fn until_children(
+    client: &Client,
+    path: &str,
+    what: &str,
+    condition: impl Fn(&[String]) -> bool,
+) {
+    soon(what, async {
+        loop {
+            match client.children(path).watch().await {
+                Ok((names, _)) if condition(&names) => return,
+                Ok((_, change)) => drop(change.await),
+                Err(error) if error.kind() == ErrorKind::NoNode => {
+                    if condition(&[]) {
+                        return;
+                    }
+                    let (stat, change) = client.exists(path).watch().await.unwrap();
+                    if stat.is_none() {
+                        change.await;
+                    }
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })
+    .await;
+}
+
+/// Waits until a lock has this many contenders.
+pub async fn until_contenders(client: &Client, path: &str, count: usize) {
+    until_children(client, path, &format!("{count} contenders"), |names| {
+        names.len() == count
+    })
+    .await;
+}
+
+/// What a lock protects: a resource that refuses stale tokens and notices two holders at once.
+#[derive(Debug, Default)]
+pub struct FencedStore {
+    inner: Mutex<Store>,
+}
+
+#[derive(Debug, Default)]
+struct Store {
+    newest: Zxid,
+    holders: HashSet<Zxid>,
+    writes: u64,
+    refused: u64,
+    overlaps: u64,
+}
+
+impl FencedStore {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// A holder begins its critical section.
+    pub fn enter(&self, guard: &LockGuard) {
+        let mut store = self.inner.lock();
+        store.overlaps += u64::from(!store.holders.is_empty());
+        store.holders.insert(guard.token());
+    }
+
+    pub fn leave(&self, guard: &LockGuard) {
+        self.inner.lock().holders.remove(&guard.token());
+    }
+
+    /// Writes, unless a newer holder has written: the fence.
+    pub fn write(&self, token: Zxid) -> bool {
+        let mut store = self.inner.lock();
+        if token < store.newest {
+            store.refused += 1;
+            return false;
+        }
+        store.newest = token;
+        store.writes += 1;
+        true
+    }
+
+    pub fn writes(&self) -> u64 {
+        self.inner.lock().writes
+    }
+
+    pub fn refused(&self) -> u64 {
+        self.inner.lock().refused
+    }
+
+    /// How often a holder began while another had not ended.
+    pub fn overlaps(&self) -> u64 {
+        self.inner.lock().overlaps
+    }
+}
+
+/// Prints what the crates trace, when `RUST_LOG` says so.
+pub fn trace() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // Another test may have been first.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_test_writer()
+        .try_init();
+}

@@ -1,0 +1,185 @@
+//! A TCP proxy between one client and a server that loses what a test tells it to lose.
+//!
+//! It follows the frames, not only the bytes: "forward the next create, then cut the connection instead of forwarding its
+//! reply" is what makes an operation whose outcome the client cannot know.
+
+use std::{io, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, tcp},
+    sync::watch,
+};
+
+/// Opcodes of every kind of create (`ZooDefs.OpCode`): create, create2, createContainer, createTTL.
+const CREATES: [i32; 4] = [1, 15, 19, 21];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Open,
+    /// Connections are closed, and refused.
+    Cut,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: String,
+    line: watch::Sender<Line>,
+    plan: Mutex<Plan>,
+}
+
+/// What is to be lost next.
+#[derive(Debug, Default)]
+struct Plan {
+    lose_create_replies: usize,
+    lost: usize,
+    /// Cut for good after a loss, until `restore`.
+    stay_cut: bool,
+}
+
+/// A running proxy; it ends with the runtime.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    address: String,
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    pub async fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let upstream = upstream.to_owned();
+        let shared = Arc::new(Shared {
+            upstream,
+            line: watch::channel(Line::Open).0,
+            plan: Mutex::default(),
+        });
+        tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Self { address, shared }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Closes every connection and refuses new ones.
+    pub fn cut(&self) {
+        self.shared.line.send_replace(Line::Cut);
+    }
+
+    /// Lets connections through again.
+    pub fn restore(&self) {
+        self.shared.plan.lock().stay_cut = false;
+        self.shared.line.send_replace(Line::Open);
+    }
+
+    /// Breaks every connection once.
+    pub fn blink(&self) {
+        self.cut();
+        self.restore();
+    }
+
+    /// Carries out the next `count` creates and breaks the connection instead of answering them.
+    pub fn lose_create_replies(&self, count: usize) {
+        self.shared.plan.lock().lose_create_replies = count;
+    }
+
+    /// The same for one create; then nothing goes through until `restore`.
+    pub fn lose_create_reply_and_stay_cut(&self) {
+        let mut plan = self.shared.plan.lock();
+        plan.lose_create_replies = 1;
+        plan.stay_cut = true;
+    }
+
+    /// How many replies were lost so far.
+    pub fn lost(&self) -> usize {
+        self.shared.plan.lock().lost
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if *shared.line.borrow() == Line::Cut {
+            continue;
+        }
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let mut line = shared.line.subscribe();
+            tokio::select! {
+                _ = line.changed() => {}
+                _ = relay(client, &shared) => {}
+            }
+        });
+    }
+}
+
+async fn relay(client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let server = TcpStream::connect(&shared.upstream).await?;
+    let (client_read, client_write) = client.into_split();
+    let (server_read, server_write) = server.into_split();
+    let doomed = Mutex::new(None);
+    tokio::select! {
+        result = requests(client_read, server_write, shared, &doomed) => result,
+        result = replies(server_read, client_write, shared, &doomed) => result,
+    }
+}
+
+async fn requests(
+    mut from: tcp::OwnedReadHalf,
+    mut to: tcp::OwnedWriteHalf,
+    shared: &Shared,
+    doomed: &Mutex<Option<i32>>,
+) -> io::Result<()> {
+    let mut first = true;
+    loop {
+        let frame = read_frame(&mut from).await?;
+        if !first {
+            let (xid, op) = (int(&frame, 4), int(&frame, 8));
+            let mut plan = shared.plan.lock();
+            if plan.lose_create_replies > 0 && op.is_some_and(|op| CREATES.contains(&op)) {
+                plan.lose_create_replies -= 1;
+                *doomed.lock() = xid;
+            }
+        }
+        first = false;
+        to.write_all(&frame).await?;
+    }
+}
+
+async fn replies(
+    mut from: tcp::OwnedReadHalf,
+    mut to: tcp::OwnedWriteHalf,
+    shared: &Shared,
+    doomed: &Mutex<Option<i32>>,
+) -> io::Result<()> {
+    let mut first = true;
+    loop {
+        let frame = read_frame(&mut from).await?;
+        if !first && doomed.lock().is_some() && int(&frame, 4) == *doomed.lock() {
+            let mut plan = shared.plan.lock();
+            plan.lost += 1;
+            if plan.stay_cut {
+                shared.line.send_replace(Line::Cut);
+            }
+            return Ok(());
+        }
+        first = false;
+        to.write_all(&frame).await?;
+    }
+}
+
+/// A whole frame, its length included.
+async fn read_frame(from: &mut tcp::OwnedReadHalf) -> io::Result<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    from.read_exact(&mut frame).await?;
+    let len = usize::try_from(int(&frame, 0).unwrap_or(0)).unwrap_or(0);
+    frame.resize(4 + len, 0);
+    from.read_exact(&mut frame[4..]).await?;
+    Ok(frame)
+}
+
+fn int(frame: &[u8], at: usize) -> Option<i32> {
+    let bytes = frame.get(at..at + 4)?;
+    Some(i32::from_be_bytes(bytes.try_into().ok()?))
+}
