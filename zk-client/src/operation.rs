@@ -206,17 +206,27 @@ impl<'c, C: Call> Operation<'c, C> {
             default_acl: &shared.settings.default_acl,
             watch: false,
         };
-        let submitted = shared.inbox.poll_submit(cx, ticket, |batch| {
-            let (slot, answer) = oneshot::channel();
-            let (kind, raw) = prepare(parts, call);
-            let mut command = Command::new(kind).answering(slot);
-            command.generation = parts.generation;
-            command.deadline = deadline;
-            let limit = shared.settings.max_request_len;
-            batch.push_request(command, limit, |out| call.encode(&surroundings, out))?;
-            // Only now: what is attached tells the driver when it is dropped, through this very inbox.
-            Ok((answer, raw.attach(shared)))
-        });
+        let timeout = || shared.clock.now() + shared.settings.request_timeout;
+        let submitted = shared
+            .inbox
+            .poll_submit(cx, ticket, timeout, |batch, waited| {
+                let (slot, answer) = oneshot::channel();
+                let (kind, raw) = prepare(parts, call);
+                let mut command = Command::new(kind).answering(slot);
+                command.generation = parts.generation;
+                command.deadline = deadline.or(waited);
+                let limit = shared.settings.max_request_len;
+                batch.push_request(command, limit, |out| call.encode(&surroundings, out))?;
+                // Only now: what is attached tells the driver when it is dropped, through this very inbox.
+                Ok((answer, raw.attach(shared)))
+            });
+        if submitted.is_ready() {
+            tracing::trace!(
+                op = op_name(self.call.op()),
+                path = self.call.path(),
+                "submitted"
+            );
+        }
         submitted.map_err(|failure| self.error(failure))
     }
 

@@ -61,10 +61,6 @@ impl ClientBuilder {
         }
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the caller asked for the environment"
-    )]
     pub(crate) fn from_env() -> Result<Self> {
         let variable = |name| std::env::var(name).ok();
         let bad = |why: String| Error::new(Failure::bad_arguments(why), "connect", None);

@@ -33,6 +33,8 @@ pub(crate) struct Evidence {
     state: EvidenceState,
     /// When the last heartbeat was sent on this connection.
     last_sent: Option<Moment>,
+    /// When the first heartbeat without an answer was sent on this connection.
+    unanswered: Option<Moment>,
 }
 
 impl Evidence {
@@ -57,11 +59,15 @@ impl Evidence {
     /// A `sync` was written.
     pub(crate) const fn sent(&mut self, now: Moment) {
         self.last_sent = Some(now);
+        if self.unanswered.is_none() {
+            self.unanswered = Some(now);
+        }
     }
 
     /// The connection is gone, and with it what was sent.
     pub(crate) const fn link_lost(&mut self) {
         self.last_sent = None;
+        self.unanswered = None;
     }
 
     /// When the next heartbeat is due, on a connection.
@@ -70,6 +76,13 @@ impl Evidence {
             .last_sent
             .map_or_else(Moment::default, |sent| sent + timeout / 3);
         self.is_held().then_some(due)
+    }
+
+    /// When to look for another server that reaches the leader, since this one seems not to: a sixth of the
+    /// timeout after a heartbeat, with as much left until the deadline.
+    pub(crate) fn impatient_at(&self, timeout: Duration) -> Option<Moment> {
+        let unanswered = self.unanswered.filter(|_| self.state.until.is_some());
+        unanswered.map(|sent| sent + timeout / 6)
     }
 
     /// When the run is lost.
@@ -85,6 +98,8 @@ impl Evidence {
         timeout: Duration,
         generation: u64,
     ) -> Option<EvidenceState> {
+        // Answers come in order: what is still unanswered was sent after this one.
+        self.unanswered = self.last_sent.filter(|last| *last > sent);
         let until = sent + timeout * 2 / 3;
         if until <= now || !self.is_held() {
             return None;
@@ -114,7 +129,7 @@ impl Evidence {
 
     /// The session is over.
     pub(crate) fn session_ended(&mut self) -> Option<EvidenceState> {
-        self.last_sent = None;
+        self.link_lost();
         self.lose(true)
     }
 

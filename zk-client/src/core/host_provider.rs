@@ -112,6 +112,20 @@ impl HostProvider {
         self.first = (self.first + place + 1) % self.hosts.len().max(1);
     }
 
+    /// The server that was connected last, for messages.
+    pub(crate) fn current(&self) -> String {
+        let current = (self.first + self.hosts.len()).saturating_sub(1) % self.hosts.len().max(1);
+        self.hosts
+            .get(current)
+            .map(Host::to_string)
+            .unwrap_or_default()
+    }
+
+    /// Whether there is another server to turn to.
+    pub(crate) const fn has_choice(&self) -> bool {
+        self.hosts.len() > 1
+    }
+
     /// A connection lasted; what failed before does not count any more.
     pub(crate) const fn proved_good(&mut self) {
         self.failures = 0;
@@ -133,6 +147,13 @@ impl HostProvider {
         let rounds = self.failures / round;
         self.failures = (rounds.saturating_add(1)).saturating_mul(round);
         retry.delay(rounds, rng)
+    }
+}
+
+impl fmt::Display for HostProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<_> = self.hosts.iter().map(Host::to_string).collect();
+        f.write_str(&hosts.join(","))
     }
 }
 

@@ -76,6 +76,11 @@ impl Entry {
         }
     }
 
+    /// Its number on the connection, once it is sent.
+    pub(crate) const fn xid(&self) -> Xid {
+        self.xid
+    }
+
     /// Marks a deadline that is not in the order of submission.
     pub(crate) const fn exceptional(mut self) -> Self {
         self.exceptional = true;

@@ -5,7 +5,8 @@
 //! mutex.
 //!
 //! Requests are bounded: beyond the limit of unanswered ones a caller waits, first come, first served. What
-//! must not wait (the release of a watch or of evidence, closing) is not counted.
+//! must not wait (the release of a watch or of evidence, closing) is not counted. Waiting counts towards the
+//! request timeout.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    core::{Batch, Command},
+    core::{Batch, Command, Moment},
     error::{ErrorKind, Failure},
 };
 
@@ -32,13 +33,18 @@ struct Inner {
     closed: bool,
     /// Requests handed in and not answered.
     outstanding: usize,
+    /// In the order of arrival, which is the order of their deadlines.
     waiting: VecDeque<(Ticket, Waker)>,
     next_ticket: u64,
 }
 
 /// A place in the queue before the inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct Ticket {
+    number: u64,
+    /// When its holder gives up.
+    pub(crate) deadline: Moment,
+}
 
 impl Inbox {
     pub(crate) fn new(limit: usize) -> Self {
@@ -51,12 +57,13 @@ impl Inbox {
     /// Submits one request as soon as there is room.
     ///
     /// `ticket` keeps the caller's place between polls; a caller that gives up hands it to
-    /// [`leave`](Self::leave).
+    /// [`leave`](Self::leave). A caller that waited submits with the deadline of its ticket.
     pub(crate) fn poll_submit<T>(
         &self,
         cx: &mut Context<'_>,
         ticket: &mut Option<Ticket>,
-        push: impl FnOnce(&mut Batch) -> Result<T, Failure>,
+        deadline: impl FnOnce() -> Moment,
+        push: impl FnOnce(&mut Batch, Option<Moment>) -> Result<T, Failure>,
     ) -> Poll<Result<T, Failure>> {
         let mut inner = self.inner.lock();
         if inner.closed {
@@ -64,17 +71,22 @@ impl Inbox {
             return Poll::Ready(Err(Failure::not_applied(ErrorKind::Closed)));
         }
         let place = match ticket {
-            None => inner.waiting.len(),
+            None => Some(inner.waiting.len()),
             Some(ticket) => inner.place_of(*ticket),
         };
+        let Some(place) = place else {
+            *ticket = None;
+            return Poll::Ready(Err(Failure::not_applied(ErrorKind::OperationTimeout)));
+        };
         if place >= self.room(&inner) {
-            inner.wait(ticket, cx.waker());
+            inner.wait(ticket, deadline, cx.waker());
             return Poll::Pending;
         }
-        if ticket.take().is_some() {
+        let waited = ticket.take();
+        if waited.is_some() {
             inner.waiting.remove(place);
         }
-        let result = push(&mut inner.batch);
+        let result = push(&mut inner.batch, waited.map(|ticket| ticket.deadline));
         if result.is_ok() {
             inner.outstanding += 1;
             inner.wake_driver();
@@ -105,6 +117,26 @@ impl Inbox {
         let mut inner = self.inner.lock();
         inner.outstanding = inner.outstanding.saturating_sub(answered);
         self.wake_waiting(&mut inner);
+    }
+
+    /// When the first caller has waited long enough.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        self.inner
+            .lock()
+            .waiting
+            .front()
+            .map(|(ticket, _)| ticket.deadline)
+    }
+
+    /// Sends those away who have waited long enough.
+    pub(crate) fn expire(&self, now: Moment) {
+        let mut inner = self.inner.lock();
+        while let Some((ticket, _)) = inner.waiting.front()
+            && ticket.deadline <= now
+            && let Some((_, waker)) = inner.waiting.pop_front()
+        {
+            waker.wake();
+        }
     }
 
     /// Exchanges what was submitted for `batch`, which must be empty.
@@ -146,17 +178,26 @@ impl Inbox {
 }
 
 impl Inner {
-    fn place_of(&self, ticket: Ticket) -> usize {
-        let place = self.waiting.iter().position(|(other, _)| *other == ticket);
-        place.unwrap_or(self.waiting.len())
+    fn place_of(&self, ticket: Ticket) -> Option<usize> {
+        self.waiting.iter().position(|(other, _)| *other == ticket)
     }
 
-    fn wait(&mut self, ticket: &mut Option<Ticket>, waker: &Waker) {
+    fn wait(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        deadline: impl FnOnce() -> Moment,
+        waker: &Waker,
+    ) {
         match ticket {
             None => {
-                let new = Ticket(self.next_ticket);
+                let (number, deadline) = (self.next_ticket, deadline());
                 self.next_ticket += 1;
+                let new = Ticket { number, deadline };
                 self.waiting.push_back((new, waker.clone()));
+                // The driver looks after the deadline.
+                if self.waiting.len() == 1 {
+                    self.wake_driver();
+                }
                 *ticket = Some(new);
             }
             Some(ticket) => {

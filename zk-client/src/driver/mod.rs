@@ -32,6 +32,10 @@ pub use transport::{Net, Stream, TcpNet};
 
 /// Above so many unwritten bytes, writing comes before reading and taking commands.
 const BACKLOG_MAX: usize = 64 * 1024;
+/// Every so many turns writing comes first.
+const TURNS_PER_WRITE: u32 = 16;
+/// Every so many turns other tasks get theirs.
+const TURNS_PER_YIELD: u32 = 64;
 
 /// The task's state.
 pub(crate) struct Driver {
@@ -77,8 +81,14 @@ impl Driver {
 
     /// Runs until the client is closed.
     pub(crate) async fn run(mut self) {
+        let mut turn = 0_u32;
         while self.drain() {
-            let event = std::future::poll_fn(|cx| self.poll_event(cx)).await;
+            turn = turn.wrapping_add(1);
+            if turn.is_multiple_of(TURNS_PER_YIELD) {
+                tokio::task::yield_now().await;
+            }
+            let hurry = turn.is_multiple_of(TURNS_PER_WRITE);
+            let event = std::future::poll_fn(|cx| self.poll_event(cx, hurry)).await;
             self.handle(event);
         }
         // The last bytes are the request to close, written before its answer came: nothing is left to write.
@@ -122,6 +132,9 @@ impl Driver {
         if matches!(event, Event::Received) {
             self.shared.heard(now);
         }
+        if matches!(event, Event::Deadline) {
+            self.shared.inbox.expire(now);
+        }
         let input = match (event, &mut self.link) {
             (Event::Commands, _) => Input::Commands(&mut self.batch),
             (Event::Received, Link::Up(transport)) => Input::Received(&mut transport.input),
@@ -136,9 +149,9 @@ impl Driver {
         self.session.handle(now, input);
     }
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_event(&mut self, cx: &mut Context<'_>, hurry: bool) -> Poll<Event> {
         if let Link::Up(transport) = &mut self.link
-            && transport.backlog() > BACKLOG_MAX
+            && (hurry || transport.backlog() > BACKLOG_MAX)
             && let Poll::Ready(Err(error)) = transport.poll_write(cx)
         {
             return Poll::Ready(Event::LinkClosed(Some(error)));
@@ -154,7 +167,14 @@ impl Driver {
         {
             return Poll::Ready(Event::LinkClosed(Some(error)));
         }
-        match self.session.next_deadline() {
+        let waiting = self.shared.inbox.next_deadline();
+        match self
+            .session
+            .next_deadline()
+            .into_iter()
+            .chain(waiting)
+            .min()
+        {
             None => Poll::Pending,
             Some(deadline) => self
                 .timer

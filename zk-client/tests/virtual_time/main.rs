@@ -383,6 +383,29 @@ async fn too_many_requests_wait_their_turn_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn waiting_for_a_place_counts_towards_the_timeout() {
+    let ensemble = Ensemble::new();
+    let builder = builder(&ensemble)
+        .max_in_flight(1)
+        .request_timeout(Duration::from_secs(4));
+    let client = builder.connect().await.unwrap();
+    ensemble.fault(|faults| faults.mute = true);
+    let start = Instant::now();
+    let (first, second) = tokio::join!(client.set("/a", "1"), client.set("/a", "2"));
+    let error = first.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::OperationTimeout, Outcome::Unknown)
+    );
+    let error = second.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::OperationTimeout, Outcome::NotApplied)
+    );
+    assert!((4000..4010).contains(&start.elapsed().as_millis()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn evidence_is_lost_at_its_deadline_and_stays_lost() {
     let (ensemble, client) = connected().await;
     let session = client.session();

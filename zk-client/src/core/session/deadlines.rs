@@ -34,16 +34,24 @@ impl Session {
             }
             Phase::Live(live) => {
                 let third = self.timeout() / 3;
+                let idle = self.now.since(live.last_sent) >= third;
                 if self.now.since(live.last_heard) >= third * 2 {
-                    self.link_lost(broken(
-                        "no sign of life from the server for two thirds of the session timeout",
-                    ));
+                    self.link_lost(broken("the server was silent for too long"));
+                } else if self.impatient_at().is_some_and(|at| at <= self.now) {
+                    self.link_lost(broken("the leader does not answer through this server"));
                 } else {
-                    let idle = self.now.since(live.last_sent) >= third;
                     self.keep_alive(idle);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Evidence is running out while another server might still reach the leader.
+    fn impatient_at(&self) -> Option<Moment> {
+        match (&self.phase, self.hosts.has_choice()) {
+            (Phase::Live(_), true) => self.evidence.impatient_at(self.timeout()),
+            _ => None,
         }
     }
 
@@ -107,6 +115,7 @@ impl Session {
         [
             phase,
             heartbeat,
+            self.impatient_at(),
             requests,
             closing,
             ready,

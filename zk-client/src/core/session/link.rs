@@ -35,6 +35,7 @@ impl Session {
             return;
         }
         self.hosts.connected(place);
+        tracing::debug!(server = self.hosts.current(), session = %self.session_id(), "handshake");
         self.phase = Phase::Handshaking {
             give_up: self.now + self.attempt_timeout(),
         };
@@ -57,7 +58,7 @@ impl Session {
         if !matches!(self.phase, Phase::Dialing { .. }) {
             return;
         }
-        tracing::debug!(%error, "no server could be connected");
+        tracing::debug!(%error, hosts = %self.hosts, "no server could be connected");
         self.last_error = Some(error);
         self.hang_up();
         let delay = self
@@ -69,7 +70,14 @@ impl Session {
     }
 
     pub(super) fn link_closed(&mut self, error: Option<Source>) {
-        let error = error.unwrap_or_else(|| broken("the server closed the connection"));
+        let error = error.unwrap_or_else(|| match self.phase {
+            // A server that is behind what the client has seen says nothing either.
+            Phase::Handshaking { .. } => broken(
+                "the server closed the connection instead of answering the connect request: \
+                 it is not serving yet, or is behind what this client has seen",
+            ),
+            _ => broken("the server closed the connection"),
+        });
         self.link_lost(error);
     }
 
@@ -84,7 +92,10 @@ impl Session {
             }
             _ => return,
         };
-        tracing::debug!(%error, "connection lost");
+        match self.state.is_connected() {
+            true => tracing::warn!(session = %self.session_id(), %error, "connection lost"),
+            false => tracing::debug!(%error, "a server did not take the session"),
+        }
         self.last_error = Some(error);
         self.hang_up();
         self.evidence.link_lost();
@@ -151,7 +162,7 @@ impl Session {
             password: response.password.clone(),
             timeout,
         };
-        tracing::debug!(session = %session.id, ?timeout, "session established");
+        tracing::info!(session = %session.id, ?timeout, "connected");
         self.outputs.push_back(Output::Session(self.info(&session)));
         let id = session.id;
         self.session = Some(session);

@@ -187,6 +187,12 @@ impl Session {
             .map_or(self.config.session_timeout, |session| session.timeout)
     }
 
+    fn session_id(&self) -> SessionId {
+        self.session
+            .as_ref()
+            .map_or(SessionId::NONE, |session| session.id)
+    }
+
     const fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live(_))
     }

@@ -77,7 +77,15 @@ impl Session {
     }
 
     fn answer(&mut self, mut entry: Entry, reply: Reply) {
-        tracing::trace!(op = ?entry.op, zxid = %reply.zxid, code = ?reply.code, "answered");
+        tracing::trace!(
+            session = %self.session_id(),
+            xid = entry.xid().0,
+            op = ?entry.op,
+            zxid = %reply.zxid,
+            code = ?reply.code,
+            latency = ?entry.sent_at.map(|sent| self.now.since(sent)),
+            "answered"
+        );
         match entry.purpose {
             Purpose::Request => {
                 let leaves = entry.leaves.take();

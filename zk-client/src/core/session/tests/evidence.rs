@@ -52,7 +52,10 @@ fn heartbeats_go_out_every_third_of_the_timeout_while_somebody_holds() {
 
 #[test]
 fn pings_prove_nothing() {
-    let mut world = World::connected();
+    let mut config = config();
+    config.hosts.truncate(1);
+    let mut world = World::new(config);
+    world.connect();
     prove(&mut world, Duration::ZERO);
     let run = world.evidence[0].run;
     for _ in 0..2 {
@@ -114,4 +117,28 @@ fn the_end_of_the_session_ends_the_evidence() {
         [OpCode::Sync],
         "its holder is still there, and learns nothing new"
     );
+}
+
+#[test]
+fn a_server_that_does_not_reach_the_leader_is_left_while_there_is_time() {
+    let mut world = World::connected();
+    prove(&mut world, Duration::ZERO);
+    world.pass(T / 3);
+    assert_eq!(world.seen_ops(), [OpCode::Sync]);
+    // It goes on to answer everything that needs no leader.
+    world.event(EventType::NodeCreated, "/other", 1);
+    world.pass(T / 6);
+    assert_eq!(
+        (world.hangups, world.last_state()),
+        (1, SessionState::Suspended)
+    );
+    world.connect();
+    let seen = world.seen();
+    answer_sync(&mut world, seen[0].xid);
+    world.pass(T / 6);
+    assert!(
+        world.evidence.iter().all(|state| state.until.is_some()),
+        "nothing was lost"
+    );
+    assert_eq!(world.hangups, 1);
 }

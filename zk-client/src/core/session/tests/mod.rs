@@ -44,6 +44,7 @@ type Answer = oneshot::Receiver<Result<Reply, Failure>>;
 struct World {
     session: Session,
     now: Moment,
+    hosts: usize,
     batch: Batch,
     /// Written and not looked at yet.
     wire: BytesMut,
@@ -90,10 +91,12 @@ fn config() -> Config {
 
 impl World {
     fn new(config: Config) -> Self {
+        let hosts = config.hosts.len();
         let now = Moment(Duration::from_secs(1000));
         let mut world = Self {
             session: Session::new(now, config),
             now,
+            hosts,
             batch: Batch::default(),
             wire: BytesMut::new(),
             dials: 0,
@@ -183,7 +186,7 @@ impl World {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Dial(hosts) => {
-                    assert_eq!(hosts.len(), 2, "every host is offered");
+                    assert_eq!(hosts.len(), self.hosts, "every host is offered");
                     self.dials += 1;
                 }
                 Output::Hangup => {
