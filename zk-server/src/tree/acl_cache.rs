@@ -46,6 +46,11 @@ impl AclList {
         self.entries.encode(out);
     }
 
+    /// How many bytes [`put`](Self::put) appends.
+    pub(super) fn encoded_len(&self) -> usize {
+        self.entries.encoded_len()
+    }
+
     /// Whether some permission of `perm` is granted, as [`auth::check`] has it.
     #[must_use]
     pub fn allows(&self, perm: Perms, credentials: &Credentials) -> bool {

@@ -30,6 +30,7 @@ impl DataTree {
             txn => self.apply_part(header, txn, effects),
         };
         self.last_zxid = self.last_zxid.max(header.zxid);
+        self.log_digest(header.zxid);
         applied
     }
 

@@ -30,6 +30,8 @@ pub struct TreeBuilder {
     tree: DataTree,
     /// The places of ACLs by number.
     acls: HashMap<i64, u32, foldhash::fast::FixedState>,
+    /// The parent of the last node: mostly of the next one too.
+    last_parent: (String, u32),
 }
 
 impl TreeBuilder {
@@ -39,6 +41,7 @@ impl TreeBuilder {
         Self {
             tree: DataTree::bare(options),
             acls: HashMap::default(),
+            last_parent: (String::new(), ROOT),
         }
     }
 
@@ -63,16 +66,15 @@ impl TreeBuilder {
     /// # Errors
     /// [`BuildError`]; the tree cannot be finished then.
     pub fn node(&mut self, node: &CutNode<'_>) -> Result<(), BuildError> {
-        let tree = &mut self.tree;
+        let is_first = self.tree.nodes.len() == 0;
         let parent = match path::split(node.path) {
-            None if node.path.is_empty() && tree.nodes.len() == 0 => NONE,
-            None => return Err(BuildError::NoRoot),
-            Some(_) if tree.nodes.len() == 0 => return Err(BuildError::NoRoot),
-            Some((parent, _)) => tree
-                .find(parent)
+            None if node.path.is_empty() && is_first => NONE,
+            Some((parent, _)) if !is_first => self
+                .parent(parent)
                 .ok_or_else(|| BuildError::NoParent(node.path.to_owned()))?,
+            _ => return Err(BuildError::NoRoot),
         };
-        if parent != NONE && tree.find(node.path).is_some() {
+        if parent != NONE && self.tree.find(node.path).is_some() {
             return Err(BuildError::Duplicate(node.path.to_owned()));
         }
         let id = self.insert(node);
@@ -84,6 +86,14 @@ impl TreeBuilder {
             tree.enter(node.path.as_bytes(), id);
         }
         Ok(())
+    }
+
+    fn parent(&mut self, path: &str) -> Option<u32> {
+        if self.last_parent.0 != path {
+            let id = self.tree.find(path)?;
+            self.last_parent = (path.to_owned(), id);
+        }
+        Some(self.last_parent.1)
     }
 
     fn insert(&mut self, new: &CutNode<'_>) -> u32 {

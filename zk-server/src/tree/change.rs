@@ -194,8 +194,10 @@ impl DataTree {
 
     /// Makes a node the last child of another.
     pub(super) fn link(&mut self, parent: u32, id: u32) {
+        let name_len = self.nodes.get(id).name().len() as u64;
         let extra = self.extra_mut(parent);
         extra.num_children += 1;
+        extra.names_len += name_len;
         let first = extra.first_child;
         if first == NONE {
             extra.first_child = id;
@@ -211,8 +213,10 @@ impl DataTree {
     fn unlink(&mut self, id: u32) {
         let node = self.nodes.get(id);
         let (parent, prev, next) = (node.parent, node.prev, node.next);
+        let name_len = node.name().len() as u64;
         let extra = self.extra_mut(parent);
         extra.num_children -= 1;
+        extra.names_len -= name_len;
         let first = extra.first_child;
         if first == id {
             extra.first_child = next;

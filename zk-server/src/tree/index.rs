@@ -1,23 +1,48 @@
 //! From a key to the number of what has it, without keeping the key.
 //!
-//! Hash tables of numbers; the caller compares the key behind a number (of a node, its path, by walking up). The
-//! tables are many small ones, so that none takes noticeably long to grow while the tree is locked.
+//! Hash tables of numbers and hashes; the caller compares the key behind a number (of a node, its path, by walking
+//! up). The hash is kept so that a table grows without looking at a key, and the tables are many small ones: none
+//! takes noticeably long to grow while the tree is locked.
 
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
-/// Enough that a table of a tree of a million nodes grows in a fraction of a millisecond.
-const SHARDS: usize = 256;
+/// Enough that a table of a million keys grows in some ten microseconds.
+const SHARDS: usize = 1 << SHARD_BITS;
+const SHARD_BITS: u32 = 10;
 
 /// Numbers by the hash of their keys.
 #[derive(Debug)]
 pub(super) struct Index {
-    shards: Box<[HashTable<u32>]>,
+    shards: Box<[HashTable<Entry>]>,
     hasher: foldhash::fast::FixedState,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    hash: KeyHash,
+    id: u32,
+}
+
+/// The hash of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeyHash(u32);
+
+impl KeyHash {
+    const fn shard(self) -> usize {
+        (self.0 >> (u32::BITS - SHARD_BITS)) as usize
+    }
+
+    /// For within a shard: depends on all bits in all bits.
+    const fn spread(self) -> u64 {
+        let product = (self.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        product ^ (product >> 32)
+    }
+}
+
 impl Index {
+    /// An index without keys; the seed makes the places of keys unpredictable.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
@@ -26,35 +51,55 @@ impl Index {
     }
 
     /// The hash of a key, for the other functions.
-    pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+    pub(super) fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash(self.hasher.hash_one(key) as u32)
     }
 
     /// The number that `is_it` recognises among those with this hash.
-    pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        self.shards[shard(hash)]
-            .find(hash, |id| is_it(*id))
-            .copied()
+    pub(super) fn find(&self, hash: KeyHash, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let table = &self.shards[hash.shard()];
+        let found = table.find(hash.spread(), |entry| entry.hash == hash && is_it(entry.id));
+        found.map(|entry| entry.id)
     }
 
-    /// Adds a number that is not there; `hash_of` tells the hash of those that are, should the table grow.
-    pub(super) fn insert(&mut self, hash: u64, id: u32, hash_of: impl Fn(&Self, u32) -> u64) {
-        let at = shard(hash);
-        // The table leaves the index for the moment, so that `hash_of` may look at the index.
-        let mut table = std::mem::take(&mut self.shards[at]);
-        table.insert_unique(hash, id, |id| hash_of(self, *id));
-        self.shards[at] = table;
+    /// Adds a number that is not there.
+    pub(super) fn insert(&mut self, hash: KeyHash, id: u32) {
+        let table = &mut self.shards[hash.shard()];
+        table.insert_unique(hash.spread(), Entry { hash, id }, |entry| {
+            entry.hash.spread()
+        });
     }
 
     /// Takes a number out.
-    pub(super) fn remove(&mut self, hash: u64, id: u32) {
-        if let Ok(entry) = self.shards[shard(hash)].find_entry(hash, |other| *other == id) {
+    pub(super) fn remove(&mut self, hash: KeyHash, id: u32) {
+        let table = &mut self.shards[hash.shard()];
+        if let Ok(entry) = table.find_entry(hash.spread(), |entry| entry.id == id) {
             entry.remove();
         }
     }
 }
 
-/// Bits that hashbrown uses neither for the place (the low ones) nor for the tag (the top seven).
-const fn shard(hash: u64) -> usize {
-    (hash >> 44) as usize % SHARDS
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_until_they_are_removed() {
+        let mut index = Index::new(1);
+        let key = |id: u32| id.to_le_bytes();
+        for id in 0..50_000 {
+            index.insert(index.hash(&key(id)), id);
+        }
+        for id in (0..50_000).step_by(3) {
+            index.remove(index.hash(&key(id)), id);
+        }
+        for id in 0..50_000 {
+            let found = index.find(index.hash(&key(id)), |other| other == id);
+            assert_eq!(found, (id % 3 != 0).then_some(id));
+        }
+        let sizes = || index.shards.iter().map(HashTable::len);
+        let (least, most) = (sizes().min().unwrap(), sizes().max().unwrap());
+        assert!(least > 10 && most < 70, "{least}..{most} of 33 or so");
+    }
 }

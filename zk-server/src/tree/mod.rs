@@ -42,7 +42,7 @@ pub use cut::{Cut, CutNode};
 pub use effects::{Applied, Effects, Event};
 pub use node_ref::{Children, NodeRef};
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use zk_proto::{
     Acl, SessionId, Zxid,
@@ -63,6 +63,10 @@ use self::{
 
 /// The root's number.
 const ROOT: u32 = 0;
+
+/// Close enough to find where members part, far enough apart to look at (`DataTree.DIGEST_LOG_INTERVAL`).
+const DIGEST_LOG_INTERVAL: i64 = 128;
+const DIGEST_LOG_LIMIT: usize = 1024;
 
 /// What all members of an ensemble must agree on, and a seed of one's own.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +101,8 @@ pub struct DataTree {
     quotas: Quotas,
     cuts: Cuts,
     digest: TreeDigest,
+    /// The digests after every 128th zxid, oldest first.
+    digest_log: VecDeque<(Zxid, TreeDigest)>,
     last_zxid: Zxid,
     /// Bytes of paths and data, as Apache counts them.
     data_size: u64,
@@ -132,6 +138,7 @@ impl DataTree {
             quotas: Quotas::default(),
             cuts: Cuts::default(),
             digest: TreeDigest::default(),
+            digest_log: VecDeque::new(),
             last_zxid: Zxid::ZERO,
             data_size: 0,
         }
@@ -161,6 +168,21 @@ impl DataTree {
     #[must_use]
     pub const fn digest(&self) -> TreeDigest {
         self.digest
+    }
+
+    /// Zxids and the digests after them: one of every 128, the last 1024 of these, oldest first (`hash`).
+    pub fn digest_log(&self) -> impl ExactSizeIterator<Item = (Zxid, TreeDigest)> + '_ {
+        self.digest_log.iter().copied()
+    }
+
+    fn log_digest(&mut self, zxid: Zxid) {
+        if zxid.0 % DIGEST_LOG_INTERVAL != 0 {
+            return;
+        }
+        if self.digest_log.len() == DIGEST_LOG_LIMIT {
+            self.digest_log.pop_front();
+        }
+        self.digest_log.push_back((zxid, self.digest));
     }
 
     /// How the tree was set up.
@@ -273,7 +295,19 @@ impl DataTree {
 
     /// Replaces what is in `path` with the node's path; of the root, nothing.
     fn write_path(&self, id: u32, path: &mut Vec<u8>) {
-        write_path(&self.nodes, id, path);
+        let ancestors = || {
+            let up = |id: &u32| Some(self.nodes.get(*id).parent);
+            std::iter::successors(Some(id), up)
+                .take_while(|id| *id != ROOT)
+                .map(|id| self.nodes.get(id).name())
+        };
+        let mut end = ancestors().map(|name| name.len() + 1).sum();
+        path.clear();
+        path.resize(end, b'/');
+        for name in ancestors() {
+            path[end - name.len()..end].copy_from_slice(name);
+            end -= name.len() + 1;
+        }
     }
 
     fn extra(&self, id: u32) -> Extra {
@@ -337,13 +371,7 @@ impl DataTree {
 
     /// Puts a linked node into the index, the digest and the size.
     fn enter(&mut self, path: &[u8], id: u32) {
-        let hash = self.index.hash(path);
-        let nodes = &self.nodes;
-        self.index.insert(hash, id, |index, id| {
-            let mut path = Vec::new();
-            write_path(nodes, id, &mut path);
-            index.hash(&path)
-        });
+        self.index.insert(self.index.hash(path), id);
         self.count_in(id, path);
     }
 
@@ -354,21 +382,5 @@ impl DataTree {
         }
         self.data_size += (path.len() + node.data_len()) as u64;
         self.digest.add(self.digest_of(id, path::counts(path)));
-    }
-}
-
-fn write_path(nodes: &Slab<Node>, id: u32, path: &mut Vec<u8>) {
-    let ancestors = || {
-        let up = |id: &u32| Some(nodes.get(*id).parent);
-        std::iter::successors(Some(id), up)
-            .take_while(|id| *id != ROOT)
-            .map(|id| nodes.get(id).name())
-    };
-    let mut end = ancestors().map(|name| name.len() + 1).sum();
-    path.clear();
-    path.resize(end, b'/');
-    for name in ancestors() {
-        path[end - name.len()..end].copy_from_slice(name);
-        end -= name.len() + 1;
     }
 }

@@ -1,7 +1,7 @@
 //! A znode as it lies in memory.
 //!
 //! Half a million nodes should cost no more than they must: eighty bytes here, one allocation for name and data
-//! together, and thirty-two bytes more ([`Extra`]) only for a node that is a parent, has an owner or another
+//! together, and forty bytes more ([`Extra`]) only for a node that is a parent, has an owner or another
 //! ACL version, or whose `pzxid` is not its `czxid`.
 
 use zk_proto::stat::StatPersisted;
@@ -127,6 +127,8 @@ pub(super) struct Extra {
     pub(super) aversion: i32,
     pub(super) first_child: u32,
     pub(super) num_children: u32,
+    /// The bytes of the children's names: how long a list of them is.
+    pub(super) names_len: u64,
 }
 
 impl Extra {
@@ -139,6 +141,7 @@ impl Extra {
             aversion: 0,
             first_child: NONE,
             num_children: 0,
+            names_len: 0,
         }
     }
 }

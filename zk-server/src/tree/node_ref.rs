@@ -71,6 +71,14 @@ impl<'a> NodeRef<'a> {
         self.tree.extra(self.id).num_children as usize
     }
 
+    /// How many bytes a list of its children takes as a vector of strings.
+    #[must_use]
+    pub fn children_len(&self) -> usize {
+        let extra = self.tree.extra(self.id);
+        let names = usize::try_from(extra.names_len).unwrap_or(usize::MAX);
+        4 + 4 * extra.num_children as usize + names
+    }
+
     /// How many nodes there are below it, at any depth; visits them all.
     #[must_use]
     pub fn count_below(&self) -> usize {

@@ -54,6 +54,8 @@ impl Model {
         let mut open = vec![tree.node("/").unwrap()];
         while let Some(node) = open.pop() {
             assert_eq!(node.children().count(), node.child_count());
+            let names = node.children().map(|child| child.name().len() + 4);
+            assert_eq!(names.sum::<usize>() + 4, node.children_len());
             open.extend(node.children());
             let mut path = node.path();
             if path == "/" {

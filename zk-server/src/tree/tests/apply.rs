@@ -306,3 +306,15 @@ fn the_server_reaps_what_is_not_needed() {
         assert_eq!(applied.error(), error, "{path}");
     }
 }
+
+#[test]
+fn every_128th_digest_is_kept() {
+    let mut tree = DataTree::new(&TreeOptions::default());
+    let last = 128 * 1030;
+    for zxid in 1..=last {
+        apply(&mut tree, zxid, &Txn::Error(ErrorTxn { err: -1 }));
+    }
+    let log: Vec<_> = tree.digest_log().map(|(zxid, _)| zxid.0).collect();
+    assert_eq!((log[0], log.len()), (128 * 7, 1024));
+    assert_eq!(tree.digest_log().last(), Some((Zxid(last), tree.digest())));
+}

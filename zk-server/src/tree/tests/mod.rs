@@ -18,7 +18,7 @@ use zk_proto::{
 
 use super::{
     Applied, DataTree, Effects, TreeOptions,
-    read::{Caller, read, set_watches},
+    read::{Caller, read, reply_len, set_watches},
     watches::{ConnId, WatchTable},
 };
 use crate::{
@@ -114,7 +114,10 @@ impl Server {
         };
         let mut out = BytesMut::new();
         match read(&self.tree, &self.watches, &caller, request, &mut out) {
-            Ok(()) => Ok(decoded(request.op_code(), &out)),
+            Ok(()) => {
+                assert!(out.len() <= reply_len(&self.tree, &caller, request));
+                Ok(decoded(request.op_code(), &out))
+            }
             Err(error) => {
                 assert!(out.is_empty());
                 Err(error)

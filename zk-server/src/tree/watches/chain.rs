@@ -77,12 +77,8 @@ impl WatchTable {
         self.put_before(id, first, Link::Path);
         let first = self.conns.insert(conn, id).unwrap_or(NONE);
         self.put_before(id, first, Link::Conn);
-        let hash = self.entry_index.hash(&key(path, conn));
-        let entries = &self.entries;
-        self.entry_index.insert(hash, id, |index, id| {
-            let entry = entries.get(id);
-            index.hash(&key(entry.path, entry.conn))
-        });
+        self.entry_index
+            .insert(self.entry_index.hash(&key(path, conn)), id);
         id
     }
 

@@ -12,7 +12,7 @@
 //! | recursive | addWatch 1 | created, deleted, data changed, of the node and all below it |
 //!
 //! Invariants: an entry has at least one kind; a path and a connection are here as long as they have an entry.
-//! Memory: 28 bytes an entry, 24 and its text a path, about ten each for the way to them.
+//! Memory: 28 bytes an entry, 24 and its text a path, about twenty each for the way to them.
 //!
 //! Deliberately not here: ACLs (the caller asks the event), sessions, outboxes, and the lock.
 
@@ -20,7 +20,7 @@ mod chain;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zk_proto::watch::{EventType, WatcherType};
 
@@ -104,6 +104,17 @@ struct Counts {
     data: usize,
     child: usize,
     recursive: usize,
+}
+
+/// How many there are of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchSummary {
+    /// Connections that watch some node's data.
+    pub connections: usize,
+    /// Paths at which data is watched.
+    pub paths: usize,
+    /// Pairs of both.
+    pub watches: usize,
 }
 
 /// All watches of a server.
@@ -219,6 +230,23 @@ impl WatchTable {
         })
     }
 
+    /// What `wchs` tells of data watches; looks at every watch.
+    #[must_use]
+    pub fn summary(&self) -> WatchSummary {
+        let (mut conns, mut paths) = (BTreeSet::new(), BTreeSet::new());
+        let mut watches = 0;
+        for (conn, path) in self.data_watches() {
+            conns.insert(conn);
+            paths.insert(path);
+            watches += 1;
+        }
+        WatchSummary {
+            connections: conns.len(),
+            paths: paths.len(),
+            watches,
+        }
+    }
+
     fn collect(&mut self, path: &str, concerned: WatchKinds, used_up: WatchKinds) {
         let Some(path_id) = self.find_path(path) else {
             return;
@@ -257,11 +285,8 @@ impl WatchTable {
             text: path.into(),
             first: NONE,
         });
-        let hash = self.path_index.hash(path.as_bytes());
-        let paths = &self.paths;
-        self.path_index.insert(hash, id, |index, id| {
-            index.hash(paths.get(id).text.as_bytes())
-        });
+        self.path_index
+            .insert(self.path_index.hash(path.as_bytes()), id);
         id
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use zk_proto::watch::{EventType, WatcherType};
 
-use super::{ConnId, WatchKinds, WatchTable, ancestors};
+use super::{ConnId, WatchKinds, WatchSummary, WatchTable, ancestors};
 
 const A: ConnId = ConnId(1);
 const B: ConnId = ConnId(2);
@@ -94,6 +94,13 @@ fn a_persistent_watch_counts_twice() {
     assert_eq!(table.count(), 4);
     let listed: Vec<_> = table.data_watches().collect();
     assert_eq!(listed, [(A, "/a"), (B, "/b")]);
+    table.register(A, "/b", WatchKinds::RECURSIVE);
+    let expected = WatchSummary {
+        connections: 2,
+        paths: 2,
+        watches: 3,
+    };
+    assert_eq!(table.summary(), expected);
 }
 
 #[test]
