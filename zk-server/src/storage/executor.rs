@@ -42,7 +42,7 @@ impl LogExecutor {
     ///
     /// Everything that is appended shares one write and one fdatasync, unless something else than an append
     /// stands between. After [`DiskDone::Failed`] nothing is carried out any more, in this batch or later.
-    pub fn execute(&mut self, batch: Vec<DiskOp>, done: &mut Vec<DiskDone>) {
+    pub fn execute(&mut self, batch: impl IntoIterator<Item = DiskOp>, done: &mut Vec<DiskDone>) {
         if self.failed {
             return;
         }
@@ -62,6 +62,19 @@ impl LogExecutor {
             true => None,
             false => self.log.background_job(),
         }
+    }
+
+    /// Gives back the space that was made ahead of need, for a clean stop; without it, only space is lost.
+    pub fn close(mut self) {
+        if !self.failed {
+            self.log.close();
+        }
+    }
+
+    /// The last transaction of the log.
+    #[must_use]
+    pub const fn last_zxid(&self) -> Zxid {
+        self.log.last()
     }
 
     fn carry_out(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) -> Result<(), Fatal> {

@@ -1,8 +1,9 @@
 //! Which files lie where, and what their names say.
 //!
 //! ```text
-//! dataDir/           myid  initialize  sessionSecret
+//! dataDir/           myid  sessionSecret
 //! dataDir/version-2/     snapshot.<zxid>[.gz|.snappy]  currentEpoch  acceptedEpoch
+//! dataLogDir/        initialize
 //! dataLogDir/version-2/  log.<zxid of the first record>
 //! ```
 //! (`FileTxnSnapLog`, `Util`.) Zxids are hexadecimal without a prefix.
@@ -15,7 +16,7 @@ use super::disk::{DirectoryLock, Disk};
 use crate::error::Fatal;
 
 /// The subdirectory for the current formats (`FileTxnSnapLog.VERSION`).
-const VERSION_DIR: &str = "version-2";
+pub(super) const VERSION_DIR: &str = "version-2";
 
 /// A log file in the making, its zeros already written; renamed when its turn comes.
 ///
@@ -28,14 +29,14 @@ pub(super) const TMP_SUFFIX: &str = ".tmp";
 /// The directories of one member, held for this process alone.
 #[derive(Clone)]
 pub struct Directories {
-    /// `dataDir` itself: `myid`, `initialize`, the session secret.
+    /// `dataDir` itself: `myid`, the session secret.
     pub data: Arc<dyn Disk>,
+    /// `dataLogDir` itself: `initialize`.
+    pub(super) log_root: Arc<dyn Disk>,
     /// `dataDir/version-2`: snapshots and epochs.
     pub snapshots: Arc<dyn Disk>,
     /// `dataLogDir/version-2`: the transaction log.
     pub logs: Arc<dyn Disk>,
-    /// Whether logs and snapshots have directories of their own.
-    pub(super) separate: bool,
     _locks: Arc<Vec<DirectoryLock>>,
 }
 
@@ -57,10 +58,10 @@ impl Directories {
         let lock = take(&*data, "dataDir")?;
         let version = version_dir(&*data)?;
         Ok(Self {
+            log_root: data.clone(),
             data,
             snapshots: version.clone(),
             logs: version,
-            separate: false,
             _locks: Arc::new(vec![lock]),
         })
     }
@@ -76,7 +77,7 @@ impl Directories {
             snapshots: version_dir(&*data)?,
             logs: version_dir(&*log)?,
             data,
-            separate: true,
+            log_root: log,
             _locks: Arc::new(locks),
         };
         directories.check_contents()?;

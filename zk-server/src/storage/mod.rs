@@ -19,7 +19,12 @@ mod executor;
 mod fs_disk;
 mod layout;
 pub mod mem_disk;
+mod purge;
+mod recovery;
 mod replace;
+mod secret;
+mod snapshot;
+mod trigger;
 mod txn_log;
 
 pub use disk::{Access, DirectoryLock, Disk, DiskFile, FileInfo};
@@ -29,6 +34,11 @@ pub use executor::LogExecutor;
 pub use fs_disk::FsDisk;
 pub use layout::Directories;
 pub use mem_disk::MemDisk;
+pub use purge::{Purged, SNAP_RETAIN_COUNT_MIN, purge};
+pub use recovery::{Recovered, RecoveryOptions, TornTail, recover};
+pub use secret::SessionSecret;
+pub use snapshot::{SnapshotDone, SnapshotOptions, put_piece, write_snapshot};
+pub use trigger::SnapshotTrigger;
 pub use txn_log::{BackgroundJob, LogOptions};
 
 use std::time::Duration;

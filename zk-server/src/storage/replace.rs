@@ -7,8 +7,8 @@ use super::{
     layout::TMP_SUFFIX,
 };
 
-/// Larger than any of them; a file that exceeds it is not one of ours.
-const LEN_MAX: u64 = 4096;
+/// Larger than any of them (a session secret with three million older sessions); a longer one is not ours.
+const LEN_MAX: u64 = 64 << 20;
 
 /// Replaces a file durably: after a power cut it has its old content or the new one.
 pub(super) fn replace(

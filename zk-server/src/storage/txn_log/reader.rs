@@ -90,7 +90,8 @@ impl LogReader {
     }
 
     fn feed(&mut self, at_least: usize) -> Result<(), ReadError> {
-        self.piece.resize(at_least.max(PIECE), 0);
+        let left = usize::try_from(self.len - self.read_to).unwrap_or(usize::MAX);
+        self.piece.resize(at_least.max(PIECE.min(left)), 0);
         let got = self
             .file
             .read_at(self.read_to, &mut self.piece)

@@ -99,6 +99,19 @@ impl LogSpace {
         }
     }
 
+    /// Does what is left to do with the disk's space, at once, and removes what was prepared for nothing.
+    pub(super) fn give_back(&mut self) {
+        let trims = |job: &BackgroundJob| matches!(job.0, Job::Trim { .. });
+        self.jobs
+            .drain(..)
+            .filter(trims)
+            .for_each(BackgroundJob::run);
+        if self.take().is_some() {
+            // Recovery would remove it, too.
+            let _ = self.disk.remove(PREPARED_LOG);
+        }
+    }
+
     pub(super) fn job(&mut self) -> Option<BackgroundJob> {
         self.jobs.pop()
     }

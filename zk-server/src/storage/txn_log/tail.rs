@@ -11,7 +11,7 @@
 //!   disk did not write is therefore whole sectors of zeros. If every damaged record misses such a piece, and all
 //!   of it is within what is ever written without an fdatasync, the batch was torn.
 //!
-//! See `docs/decisions/0003-torn-batches.md`.
+//! See `docs/decisions/0002-torn-batches.md`.
 
 use std::io;
 
@@ -71,7 +71,7 @@ pub(in crate::storage) fn examine_tail(
     };
     Ok(match region.next_intact(0) {
         None => Tail::Torn { bytes },
-        Some(_) if bytes == got as u64 && region.is_torn_batch() => Tail::Torn { bytes },
+        Some(next) if bytes == got as u64 && region.is_torn_batch(next) => Tail::Torn { bytes },
         Some(at) => Tail::Corrupt {
             intact_at: offset + at as u64,
         },
@@ -80,7 +80,8 @@ pub(in crate::storage) fn examine_tail(
 
 /// Where the last byte that is not zero ends; `None` when all are zeros.
 fn data_end(file: &mut dyn DiskFile, offset: u64, len: u64) -> io::Result<Option<u64>> {
-    let mut piece = vec![0; 256 << 10];
+    let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let mut piece = vec![0; left.min(256 << 10)];
     let (mut at, mut end) = (offset, None);
     while at < len {
         let got = file.read_at(at, &mut piece)?;
@@ -133,27 +134,26 @@ impl Region<'_> {
         }
     }
 
-    /// Whether lost sectors of one batch explain all of the damage.
-    fn is_torn_batch(&self) -> bool {
-        let (mut at, mut last_start) = (0, 0);
-        while at < self.bytes.len() {
-            if let Some(len) = self.intact_len(at) {
+    /// Whether lost sectors of one batch explain all of the damage, the first of which ends at or before `next`.
+    fn is_torn_batch(&self, next: usize) -> bool {
+        let (mut at, mut next, mut last_start) = (0, Some(next), 0);
+        while let Some(intact) = next {
+            at = match self.lost_from(at) {
+                None => return false,
+                Some(Lost::UpTo(end)) => end.min(intact),
+                Some(Lost::Unknown) => intact,
+            };
+            while let Some(len) = self.intact_len(at) {
                 last_start = at;
                 at += len;
-                continue;
             }
-            match (self.lost_from(at), self.next_intact(at + 1)) {
-                (_, None) => break,
-                (None, Some(_)) => return false,
-                (Some(Lost::UpTo(end)), Some(next)) => at = end.min(next).max(at + 1),
-                (Some(Lost::Unknown), Some(next)) => at = next,
-            }
+            next = self.next_intact(at);
         }
         last_start <= UNSYNCED_BYTES_MAX
     }
 
     fn intact_len(&self, at: usize) -> Option<usize> {
-        let rest = &self.bytes[at..];
+        let rest = self.bytes.get(at..)?;
         let len = self.len_at(at)?;
         let record = rest.get(..len)?;
         (find_record(record) == Some(0) && self.belongs(at)).then_some(len)

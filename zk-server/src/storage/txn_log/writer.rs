@@ -55,8 +55,8 @@ struct OpenLog {
     position: u64,
     /// Up to where the file is zeros.
     allocated: u64,
-    /// Its name is not durable yet.
-    is_new: bool,
+    /// Whether its name is durable.
+    name_synced: bool,
 }
 
 /// A batch that is on the disk.
@@ -133,6 +133,12 @@ impl LogWriter {
         self.last
     }
 
+    /// Gives back what was prepared and not used; nothing is appended afterwards.
+    pub(in crate::storage) fn close(&mut self) {
+        self.close_file();
+        self.space.give_back();
+    }
+
     /// Something to do on another thread, without which the log works but stalls now and then.
     pub(in crate::storage) fn background_job(&mut self) -> Option<BackgroundJob> {
         self.space.job()
@@ -167,24 +173,39 @@ impl LogWriter {
             name,
             position: FileHeader::LEN as u64,
             allocated: prepared.len,
-            is_new: true,
+            name_synced: false,
         })
     }
 
+    /// Makes a file on the spot. Its header is durable before any record is written, so that a file without one
+    /// never held a record.
     fn create(&self, name: String) -> io::Result<OpenLog> {
         let mut file = self.disk.create(&name, Access::Default)?;
-        file.write_at(0, &FileHeader::LOG.to_bytes())?;
+        let mut start = BytesMut::new();
+        FileHeader::LOG.encode(&mut start);
+        start.put_bytes(0, self.space_of(FIRST_SPACE));
+        file.write_at(0, &start)?;
+        if self.options.force_sync {
+            file.sync_data()?;
+            self.disk.sync_dir()?;
+        }
         Ok(OpenLog {
             file,
             name,
             position: FileHeader::LEN as u64,
-            allocated: FileHeader::LEN as u64,
-            is_new: true,
+            allocated: start.len() as u64,
+            name_synced: true,
         })
+    }
+
+    /// So much space, or what `preAllocSize` allows.
+    fn space_of(&self, wanted: usize) -> usize {
+        usize::try_from(self.options.pre_alloc_bytes).map_or(wanted, |limit| limit.min(wanted))
     }
 
     /// Writes the batch, with zeros behind it when the file's space is used up.
     fn write_pending(&mut self) -> io::Result<()> {
+        let more = self.space_of(MORE_SPACE);
         let Some(file) = &mut self.file else {
             return Err(io::ErrorKind::NotFound.into());
         };
@@ -192,13 +213,8 @@ impl LogWriter {
         let records = bytes.len();
         let end = file.position + records as u64;
         if end > file.allocated {
-            let more = match file.is_new {
-                true => FIRST_SPACE,
-                false => MORE_SPACE,
-            };
-            let limit = usize::try_from(self.options.pre_alloc_bytes).unwrap_or(usize::MAX);
-            bytes.put_bytes(0, more.min(limit));
-            file.allocated = file.position + bytes.len() as u64;
+            bytes.put_bytes(0, more);
+            file.allocated = end + more as u64;
         }
         file.file.write_at(file.position, bytes)?;
         file.position = end;
@@ -211,8 +227,9 @@ impl LogWriter {
         let before = self.disk.elapsed();
         if let (Some(file), true) = (&mut self.file, self.options.force_sync) {
             file.file.sync_data()?;
-            if std::mem::take(&mut file.is_new) {
+            if !file.name_synced {
                 self.disk.sync_dir()?;
+                file.name_synced = true;
             }
         }
         if let Some(file) = &self.file {

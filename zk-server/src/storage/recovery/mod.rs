@@ -1,0 +1,162 @@
+//! How a member comes back: the newest snapshot that can be believed, and the log from there on.
+//!
+//! Invariants: every record that was once reported [`Synced`](super::DiskDone::Synced) is in the tree
+//! afterwards, or recovery refuses; no record counts that its checksum does not certify; zxids follow each other
+//! without a gap. Only the torn end of the last log is ever cut, and where is reported. What stands in a record or
+//! a snapshot is never trusted with more memory than the file has bytes.
+//!
+//! Deliberately not here: what a member of an ensemble does when its log is damaged (it starts without a vote until
+//! a leader has synced it); a standalone server has nobody to ask and stops with an explanation.
+
+mod base;
+mod replay;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use zk_proto::{Epoch, Zxid};
+
+use self::replay::Replay;
+use super::{
+    Directories, EpochKind, Fatal, LogExecutor, LogOptions, SnapshotOptions, epochs,
+    layout::{PREPARED_LOG, TMP_SUFFIX, names},
+};
+use crate::{
+    config::Config,
+    storage::disk::Disk,
+    tree::{DataTree, TreeOptions},
+};
+
+/// What recovery must know.
+#[derive(Debug, Clone, Copy)]
+pub struct RecoveryOptions {
+    /// How the tree is set up.
+    pub tree: TreeOptions,
+    /// How the log is written from now on.
+    pub log: LogOptions,
+    /// How the first snapshot of a fresh directory is written.
+    pub snapshot: SnapshotOptions,
+    /// `snapshot.trust.empty`: a log without any snapshot is replayed onto an empty tree.
+    pub trust_empty_snapshot: bool,
+    /// `db.autocreate`: an empty directory is an empty database even without the file `initialize`.
+    pub create_empty: bool,
+}
+
+impl RecoveryOptions {
+    /// As configured; `hash_seed` should be random ([`TreeOptions::hash_seed`]).
+    #[must_use]
+    pub const fn of(config: &Config, hash_seed: u64) -> Self {
+        Self {
+            tree: TreeOptions {
+                extended_types: config.extended_types_enabled,
+                digest: config.digest_enabled,
+                hash_seed,
+            },
+            log: LogOptions {
+                pre_alloc_bytes: config.pre_alloc_size_bytes,
+                size_limit_bytes: config.txn_log_size_limit_bytes,
+                force_sync: config.force_sync,
+            },
+            snapshot: SnapshotOptions::of(config),
+            trust_empty_snapshot: config.snapshot_trust_empty,
+            create_empty: config.db_autocreate,
+        }
+    }
+}
+
+/// What was on the disk, and the right to go on with it.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The tree after the last transaction of the log.
+    pub tree: DataTree,
+    /// The owner of the log from now on.
+    pub log: LogExecutor,
+    /// The snapshot that was used.
+    pub snapshot: Zxid,
+    /// Transactions replayed from the log: what counts towards the next snapshot already.
+    pub txns_since_snapshot: u64,
+    /// The bytes of their records.
+    pub log_bytes: u64,
+    /// A torn write that was cut off the end of the log.
+    pub torn: Option<TornTail>,
+    /// The first transaction after which the tree's digest was not the one that was logged with it. Apache only
+    /// logs that, and so should the caller.
+    pub digest_mismatch: Option<Zxid>,
+    /// `currentEpoch`, if there is such a file.
+    pub current_epoch: Option<Epoch>,
+    /// `acceptedEpoch`, if there is such a file.
+    pub accepted_epoch: Option<Epoch>,
+}
+
+/// What a write that was cut short left behind, and recovery cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The log file.
+    pub file: String,
+    /// Where its intact part ends.
+    pub offset: u64,
+    /// How many bytes lay behind it.
+    pub bytes: u64,
+}
+
+impl fmt::Display for TornTail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: a write was cut short; {} bytes were removed from offset {} on",
+            self.file, self.bytes, self.offset
+        )
+    }
+}
+
+/// Brings a member back from its directories; blocks until the tree is complete.
+///
+/// A fresh directory gets its first snapshot, since Apache refuses a log without one.
+///
+/// # Errors
+/// [`Fatal`] when the disk fails, and when going on would lose what was promised: damage that an intact record
+/// follows, a gap in the log, no snapshot that holds. The message names the file and says what to do.
+pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<Recovered, Fatal> {
+    remove_leftovers(directories)?;
+    let (tree, base) = base::find(directories, options)?;
+    let mut replay = Replay::new(tree, base.trailer.digest);
+    replay.run(&*directories.logs)?;
+    base.check_reached(replay.last())?;
+    let (current_epoch, accepted_epoch) = (
+        epochs::load(&*directories.snapshots, EpochKind::Current)?,
+        epochs::load(&*directories.snapshots, EpochKind::Accepted)?,
+    );
+    let log = LogExecutor::new(directories, options.log, replay.last(), replay.bytes);
+    Ok(Recovered {
+        log,
+        snapshot: base.snapshot,
+        txns_since_snapshot: replay.records,
+        log_bytes: replay.bytes,
+        torn: replay.torn,
+        digest_mismatch: replay.digest_mismatch,
+        tree: replay.tree,
+        current_epoch,
+        accepted_epoch,
+    })
+}
+
+/// Removes what an earlier process was still working on.
+fn remove_leftovers(directories: &Directories) -> Result<(), Fatal> {
+    let is_snapshot_tmp = |name: &str| name.starts_with("snapshot.") && name.ends_with(TMP_SUFFIX);
+    let remove = |disk: &dyn Disk, name: &str| {
+        disk.remove(name)
+            .map_err(|error| Fatal::io(format!("removing {}", disk.path_of(name)), &error))
+    };
+    for name in names(&*directories.snapshots)? {
+        if is_snapshot_tmp(&name) {
+            remove(&*directories.snapshots, &name)?;
+        }
+    }
+    for name in names(&*directories.logs)? {
+        if name == PREPARED_LOG {
+            remove(&*directories.logs, &name)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Power cuts by the thousand.
+
+use super::*;
+use crate::storage::mem_disk::FaultyCall;
+
+/// What one seeded life and death showed.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Everything that was reported synced is there, and the tree is one that was.
+    Kept { torn: bool },
+    /// Something that was reported synced is gone, or recovery refused.
+    Lost,
+}
+
+/// Writes batches of random sizes, cuts the power in the middle of one, and looks.
+fn life(seed: u64, lie: bool) -> Verdict {
+    let disk = MemDisk::new();
+    let mut back = recovered(&disk);
+    if lie {
+        disk.lie_about_sync();
+    }
+    let mut dice = seed;
+    let mut below = |bound: u64| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (dice >> 33) % bound
+    };
+    let mut author = Author::new();
+    let mut dumps = vec![author.dump()];
+    let mut synced = Zxid::ZERO;
+    author.data_len = usize::try_from(below(600)).unwrap();
+    // The power goes in one of the calls: a failing call leaves what a write cut short leaves.
+    let fatal_call = [
+        FaultyCall::Sync,
+        FaultyCall::Write,
+        FaultyCall::SyncDir,
+        FaultyCall::Create,
+    ][usize::try_from(below(4)).unwrap()];
+    let nth = u32::try_from(1 + below(12)).unwrap();
+    disk.fail(fatal_call, nth, std::io::ErrorKind::Other);
+    for _ in 0..40 {
+        let mut ops = Vec::new();
+        for _ in 0..=below(24) {
+            ops.push(append(author.write()));
+            dumps.push(author.dump());
+        }
+        if below(5) == 0 {
+            ops.push(DiskOp::RollLog);
+        }
+        let mut done = Vec::new();
+        back.log.execute(ops, &mut done);
+        if below(2) == 0 {
+            while let Some(job) = back.log.background_job() {
+                job.run();
+            }
+        }
+        for done in &done {
+            if let DiskDone::Synced { zxid, .. } = done {
+                synced = zxid.get();
+            }
+        }
+        if matches!(done.last(), Some(DiskDone::Failed(_))) {
+            break;
+        }
+    }
+    disk.power_cut(seed);
+    disk.heal();
+    let Ok(mut back) = try_recover(&disk) else {
+        return Verdict::Lost;
+    };
+    let last = back.log.last_zxid();
+    if last < synced {
+        return Verdict::Lost;
+    }
+    let then = &dumps[usize::try_from(last.0).unwrap()];
+    assert_eq!(
+        &dump(&mut back.tree),
+        then,
+        "seed {seed}: a tree that never was"
+    );
+    Verdict::Kept {
+        torn: back.torn.is_some(),
+    }
+}
+
+#[test]
+fn a_thousand_power_cuts_lose_nothing_that_was_reported_synced() {
+    let mut torn = 0;
+    for seed in 0..1000 {
+        match life(seed, false) {
+            Verdict::Kept { torn: true } => torn += 1,
+            Verdict::Kept { torn: false } => {}
+            Verdict::Lost => panic!("seed {seed} lost what was reported synced"),
+        }
+    }
+    assert!(torn > 100, "only {torn} cuts tore anything");
+}
+
+#[test]
+fn a_disk_whose_sync_lies_is_caught_by_the_same_check() {
+    let caught = (0..1000).filter(|seed| life(*seed, true) == Verdict::Lost);
+    let caught = caught.count();
+    assert!(caught > 500, "caught {caught} of 1000");
+}
+
+#[test]
+fn after_a_failed_write_or_sync_nothing_is_written_any_more() {
+    for call in [
+        FaultyCall::Write,
+        FaultyCall::Sync,
+        FaultyCall::SyncDir,
+        FaultyCall::Create,
+    ] {
+        let disk = MemDisk::new();
+        let mut back = recovered(&disk);
+        let mut author = Author::new();
+        disk.fail(call, 1, std::io::ErrorKind::Other);
+        let failed = execute(&mut back.log, vec![append(author.write())]).unwrap_err();
+        assert!(failed.to_string().contains("log"), "{failed}");
+        disk.heal();
+        // A retry could succeed and prove nothing.
+        let mut done = Vec::new();
+        back.log
+            .execute([append(author.write()), DiskOp::Barrier(1)], &mut done);
+        assert!(done.is_empty());
+        assert!(back.log.background_job().is_none());
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_log_with_what_the_system_says() {
+    let disk = MemDisk::new();
+    let mut back = recovered(&disk);
+    let mut author = Author::new();
+    author.data_len = 3000;
+    disk.set_capacity(40_000);
+    let failed = (0..30).find_map(|_| execute(&mut back.log, vec![append(author.write())]).err());
+    let why = failed.unwrap().to_string();
+    assert!(why.contains("log.1") && why.contains("storage"), "{why}");
+}
+
+#[test]
+fn one_batch_is_one_sync() {
+    let disk = MemDisk::new();
+    disk.set_latency(crate::storage::mem_disk::Latency {
+        sync: std::time::Duration::from_millis(1),
+        write: std::time::Duration::ZERO,
+    });
+    let mut back = recovered(&disk);
+    let mut author = Author::new();
+    execute(&mut back.log, vec![append(author.write())]).unwrap();
+    let before = disk.elapsed();
+    let ops = (0..100).map(|_| append(author.write()));
+    let mut done = Vec::new();
+    back.log.execute(ops.chain([DiskOp::Barrier(5)]), &mut done);
+    assert_eq!((disk.elapsed() - before).as_millis(), 1);
+    assert!(
+        matches!(
+            &done[..],
+            [DiskDone::Synced { zxid, generation: 0, .. }, DiskDone::Barrier(5)] if zxid.get() == Zxid(101)
+        ),
+        "{done:?}"
+    );
+}
