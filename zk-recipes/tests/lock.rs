@@ -656,6 +656,60 @@ async fn a_refused_client_gets_the_servers_answer() {
 }
 
 #[tokio::test]
+async fn a_long_wait_says_who_holds_the_lock() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let log = support::Log::default();
+    let _subscriber = log.capture();
+    let holder = builder(&address)
+        .identity("billing-7")
+        .connect()
+        .await
+        .unwrap();
+    let path = unique("warning");
+    let guard = holder.lock(&path).await.unwrap();
+    let waiting = holder.lock(&path).warn_after(Duration::from_millis(20));
+    let waiter = tokio::spawn(waiting.into_future());
+    soon("the warning", log.contains("holder=billing-7")).await;
+    drop(guard);
+    drop(soon("the waiter", waiter).await.unwrap().unwrap());
+}
+
+#[tokio::test]
+async fn a_lock_through_a_session_ends_with_it() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let proxy = Proxy::start(&address).await;
+    let client = builder(proxy.address())
+        .session_timeout(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap();
+    let (session, other, mine) = (
+        client.session(),
+        support::client(&address).await,
+        unique("mine"),
+    );
+    drop(client.lock("/zk-recipes-test/any").await.unwrap());
+    client.create(&mine, "").ephemeral().await.unwrap();
+    proxy.cut();
+    let (stat, expired) = other.exists(&mine).watch().await.unwrap();
+    if stat.is_some() {
+        soon("expiry on the server", expired).await;
+    }
+    proxy.restore();
+    soon("the end", session.ended()).await;
+    let ended = soon("the error", session.lock(&unique("bound"))).await;
+    assert!(
+        matches!(&ended, Err(Error::Client(error)) if error.kind() == ErrorKind::SessionChanged),
+        "{ended:?}"
+    );
+    drop(client.lock(&unique("unbound")).await.unwrap());
+}
+
+#[tokio::test]
 async fn many_clients_and_breaking_connections_share_one_lock() {
     let Some(address) = server().await else {
         return;

@@ -99,6 +99,8 @@ impl<T: Send + Sync + 'static> Reader<T> {
                     patience.reset();
                     self.wait(change, &mut states).await
                 }
+                // The client given is bound to a session that is over.
+                Ok(Err(error)) if error.kind() == ErrorKind::SessionChanged => return error.into(),
                 Ok(Err(error)) if setback(&error) == Setback::Refused => {
                     // An ACL that is broken later may be mended, and the last good value is served meanwhile.
                     if !self.known.borrow().was_read() {

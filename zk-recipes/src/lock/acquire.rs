@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::{sync::oneshot, time::Sleep};
+use tracing::Instrument;
 use zk_client::Client;
 
 use super::{LockContender, LockGuard, LockLayout, contender::Contender, holder};
@@ -173,7 +174,8 @@ impl Attempt {
             options,
             waits,
         };
-        runtime.spawn(contender.run(sender));
+        let span = tracing::debug_span!("lock", path = %self.path);
+        runtime.spawn(contender.run(sender).instrument(span));
         let timer = self
             .timeout
             .map(|timeout| Box::pin(tokio::time::sleep(timeout)));

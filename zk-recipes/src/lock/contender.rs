@@ -30,6 +30,10 @@ use crate::{
     queue_order::{Turn, turn},
 };
 
+/// In how many sessions, one after another, nothing may be possible at all: more means that the client is itself bound to
+/// a session that is over.
+const FRUITLESS_MAX: u32 = 3;
+
 /// What whoever waits is sent: the guard, or `None` where it was not to be waited for.
 pub(super) type Answer = oneshot::Sender<Result<Option<LockGuard>>>;
 
@@ -117,6 +121,7 @@ impl Contender {
         let mut patience = Patience::new();
         let mut watches = Watches::default();
         let mut warning = Warning::new(self.options.warn_after);
+        let mut fruitless = 0;
         loop {
             let attempt = self.attempt(entry, &mut watches, &mut warning, &mut patience);
             let error = match attempt.await {
@@ -130,6 +135,10 @@ impl Contender {
                 Setback::Refused => return Err(error.into()),
                 Setback::Connection => patience.wait(&self.client).await?,
                 Setback::SessionEnded => {
+                    fruitless = if entry.is_absent() { fruitless + 1 } else { 0 };
+                    if fruitless > FRUITLESS_MAX {
+                        return Err(error.into());
+                    }
                     patience.wait(&self.client).await?;
                     *entry = self.new_entry();
                     watches = Watches::default();

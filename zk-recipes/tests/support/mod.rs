@@ -179,3 +179,44 @@ pub fn trace() {
         .with_test_writer()
         .try_init();
 }
+
+/// What was traced, as text.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    written: Arc<tokio::sync::Notify>,
+}
+
+impl Log {
+    /// Captures what this thread traces, as long as the result lives.
+    pub fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || log.clone());
+        tracing::subscriber::set_default(subscriber.finish())
+    }
+
+    /// Waits until this text was traced.
+    pub async fn contains(&self, text: &str) {
+        loop {
+            let written = self.written.notified();
+            if String::from_utf8_lossy(&self.text.lock()).contains(text) {
+                return;
+            }
+            written.await;
+        }
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.text.lock().extend_from_slice(bytes);
+        self.written.notify_one();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
