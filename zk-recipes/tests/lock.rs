@@ -25,6 +25,13 @@ use tokio::task::JoinSet;
 use zk_client::ErrorKind;
 use zk_recipes::{Error, lock::LockContender, prelude::*};
 
+/// Opcodes (`ZooDefs.OpCode`).
+const DELETE: i32 = 2;
+const GET_DATA: i32 = 4;
+const GET_CHILDREN: i32 = 8;
+const SYNC: i32 = 9;
+const CREATE2: i32 = 15;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_holder_at_a_time_and_every_token_is_larger() {
     let Some(address) = server().await else {
@@ -653,6 +660,70 @@ async fn a_refused_client_gets_the_servers_answer() {
     let stranger = client(&address).await;
     let refused = stranger.lock(&path).await;
     assert!(matches!(refused, Err(Error::Client(error)) if error.kind() == ErrorKind::NoAuth));
+}
+
+#[tokio::test]
+async fn a_hand_over_costs_one_delete_and_two_requests_sent_together() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (near, far) = (Proxy::start(&address).await, Proxy::start(&address).await);
+    let (releaser, successor) = (client(near.address()).await, client(far.address()).await);
+    let (other, path) = (client(&address).await, unique("cost"));
+    let guard = releaser.lock(&path).await.unwrap();
+    let waiter = tokio::spawn(successor.lock(&path).into_future());
+    until_contenders(&other, &path, 2).await;
+    // The last thing that a contender does before it waits is to read its predecessor.
+    let mut before = Vec::new();
+    soon("the wait", async {
+        while before.iter().filter(|op| **op == GET_DATA).count() < 2 {
+            before.extend(far.seen());
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(
+        before,
+        [CREATE2, SYNC, GET_CHILDREN, GET_DATA, GET_DATA],
+        "own node, predecessor"
+    );
+    successor.session().who_am_i().await.unwrap(); // everything before it is answered
+    far.seen();
+    near.seen();
+    guard.release().await.unwrap();
+    let next = soon("the next holder", waiter).await.unwrap().unwrap();
+    assert_eq!(near.seen(), [DELETE]);
+    assert_eq!(far.seen(), [SYNC, GET_CHILDREN]);
+    next.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_contender_of_curator_has_its_turn() {
+    let Some(address) = server().await else {
+        return;
+    };
+    let (client, curator, path) = (
+        client(&address).await,
+        client(&address).await,
+        unique("curator"),
+    );
+    drop(client.lock(&path).await.unwrap());
+    let name = format!("{path}/_c_{}-lock-", curator.guid());
+    let theirs = curator
+        .create(&name, "10.0.0.7")
+        .ephemeral()
+        .sequential()
+        .await
+        .unwrap();
+    let waiter = tokio::spawn(client.lock(&path).into_future());
+    until_contenders(&client, &path, 2).await;
+    assert!(client.lock(&path).try_acquire().await.unwrap().is_none());
+    let queue = client.lock(&path).contenders().await.unwrap();
+    assert_eq!(queue[0].identity, "10.0.0.7");
+    assert!(!waiter.is_finished());
+    curator.delete(&theirs.path).await.unwrap();
+    let guard = soon("our turn", waiter).await.unwrap().unwrap();
+    assert!(guard.token() > theirs.stat.czxid);
 }
 
 #[tokio::test]

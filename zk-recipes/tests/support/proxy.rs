@@ -15,6 +15,8 @@ use tokio::{
 /// Opcodes of every kind of create (`ZooDefs.OpCode`): create, create2, createContainer, createTTL.
 const CREATES: [i32; 4] = [1, 15, 19, 21];
 
+const PING: i32 = 11;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     Open,
@@ -32,6 +34,8 @@ struct Shared {
 /// What is to be lost next.
 #[derive(Debug, Default)]
 struct Plan {
+    /// The operations of the requests since the last look.
+    seen: Vec<i32>,
     lose_create_replies: usize,
     lost: usize,
     /// Cut for good after a loss, until `restore`.
@@ -92,6 +96,12 @@ impl Proxy {
         plan.stay_cut = true;
     }
 
+    /// The operations that were requested since the last look, pings left out.
+    pub fn seen(&self) -> Vec<i32> {
+        let seen = std::mem::take(&mut self.shared.plan.lock().seen);
+        seen.into_iter().filter(|op| *op != PING).collect()
+    }
+
     /// How many replies were lost so far.
     pub fn lost(&self) -> usize {
         self.shared.plan.lock().lost
@@ -137,6 +147,7 @@ async fn requests(
         if !first {
             let (xid, op) = (int(&frame, 4), int(&frame, 8));
             let mut plan = shared.plan.lock();
+            plan.seen.extend(op);
             if plan.lose_create_replies > 0 && op.is_some_and(|op| CREATES.contains(&op)) {
                 plan.lose_create_replies -= 1;
                 *doomed.lock() = xid;
