@@ -5,10 +5,24 @@
 
 pub mod auth;
 pub mod config;
+pub mod conn;
+#[cfg(feature = "driver")]
+mod driver;
 pub mod election;
+#[cfg(feature = "driver")]
+pub mod embedded;
 pub mod error;
+pub mod limits;
+pub mod metrics;
+pub mod peer;
 pub mod prep;
 pub mod quorum;
+pub mod session;
 pub mod storage;
 pub mod time;
 pub mod tree;
+
+#[cfg(feature = "driver")]
+pub use driver::net;
+#[cfg(feature = "driver")]
+pub use embedded::Server;

@@ -1,0 +1,328 @@
+//! The task of one connection: one read syscall, decode everything, one tree lock, one write syscall.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::AsyncWrite,
+    time::{Instant, Sleep},
+};
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use super::{Hub, four_letter, net::Transport};
+use crate::{
+    conn::{
+        CloseReason, Connection,
+        handle::ConnHandle,
+        outbox::{Collected, Established},
+        reads::Reads,
+    },
+    peer::{Input, Submit},
+    time::Now,
+};
+
+/// How much to read at once.
+const READ: usize = 16 << 10;
+/// Rounds before other tasks get their turn.
+const ROUNDS: usize = 16;
+/// How long the other side may take to notice that the connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
+/// Above this, an empty buffer is given back.
+const KEEP: usize = 64 << 10;
+
+/// One connection, from its first byte to its last.
+pub(super) struct ConnectionTask {
+    io: Transport,
+    core: Connection,
+    handle: Arc<ConnHandle>,
+    hub: Arc<Hub>,
+    input: BytesMut,
+    output: BytesMut,
+    reads: Reads,
+    seen: Collected,
+    session: Option<Established>,
+    phase: Phase,
+    stuck_since: Option<Duration>,
+    alarm: Option<Alarm>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Send what is left, then say that nothing follows.
+    Flushing,
+    /// Wait for the other side to close too, so that our last frame is not lost to a reset.
+    Lingering {
+        until: Duration,
+    },
+}
+
+struct Alarm {
+    at: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl ConnectionTask {
+    pub(super) fn new(io: Transport, handle: Arc<ConnHandle>, hub: Arc<Hub>) -> Self {
+        Self {
+            core: Connection::new(hub.conn_limits, hub.clock.now()),
+            io,
+            handle,
+            hub,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            reads: Reads::default(),
+            seen: Collected::default(),
+            session: None,
+            phase: Phase::Serving,
+            stuck_since: None,
+            alarm: None,
+        }
+    }
+
+    /// Serves the connection to its end, and tells the peer.
+    pub(super) async fn run(mut self) {
+        let reason = poll_fn(|cx| self.poll(cx)).await;
+        let (remote, session) = (self.handle.remote, self.handle.stats.session());
+        tracing::debug!(%remote, %session, %reason, "connection closed");
+        self.count_end(reason);
+        let conn = self.handle.clone();
+        self.hub
+            .mailbox
+            .push(Input::Submit(Submit::Closed { conn }));
+    }
+
+    fn count_end(&self, reason: CloseReason) {
+        let metrics = &self.hub.shared.metrics;
+        match reason {
+            CloseReason::NoSession => metrics.sessionless_expired.add(1),
+            CloseReason::ByPeer => metrics.connections_dropped.add(1),
+            _ => {}
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.handle.outbox.register(cx.waker());
+        if self.hub.is_stopping() {
+            return Poll::Ready(CloseReason::ByServer);
+        }
+        let now = self.hub.clock.now();
+        for _ in 0..ROUNDS {
+            match self.round(cx, now) {
+                Ok(true) => {}
+                Ok(false) => return self.poll_alarm(cx, now),
+                Err(reason) => return Poll::Ready(reason),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads, decodes, carries out and writes once; returns whether there may be more to do at once.
+    fn round(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, CloseReason> {
+        self.collect();
+        let read = self.read(cx, now)?;
+        let frames = self.core.receive(now, &mut self.input)?;
+        if frames > 0 {
+            self.hub.shared.metrics.packets_received.add(frames);
+            self.handle.stats.received.fetch_add(frames, Relaxed);
+        }
+        let more = self.carry_out(now)?;
+        let answered = self.seen.answered;
+        self.collect();
+        self.write(cx, now)?;
+        self.shut_down(cx, now)?;
+        let answers = self.seen.answered != answered && self.core.queued() > 0;
+        Ok(read || answers || more)
+    }
+
+    /// Takes over what the outbox holds.
+    fn collect(&mut self) {
+        self.seen = self.handle.outbox.collect(&mut self.output);
+        if self.session.is_none()
+            && let Some(established) = self.seen.established
+        {
+            self.session = Some(established);
+            self.core
+                .established(Duration::from_millis(established.timeout_ms.into()));
+            let stats = &self.handle.stats;
+            stats.session.store(established.session.0, Relaxed);
+            stats.timeout_ms.store(established.timeout_ms, Relaxed);
+        }
+        if self.seen.closing && self.phase == Phase::Serving {
+            self.core.end();
+            self.phase = Phase::Flushing;
+        }
+    }
+
+    /// Reads once, if more may come in; returns whether it did.
+    fn read(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, CloseReason> {
+        let wanted = match self.phase {
+            Phase::Serving => {
+                self.core.wants_input() && self.output.len() < self.hub.conn_limits.max_outbox
+            }
+            Phase::Flushing => false,
+            Phase::Lingering { .. } => true,
+        };
+        if !wanted {
+            return Ok(false);
+        }
+        if self.input.capacity() - self.input.len() < READ / 4 {
+            self.input.reserve(READ);
+        }
+        match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0) | Err(_)) => Err(match self.phase {
+                Phase::Serving => CloseReason::ByPeer,
+                _ => CloseReason::ByServer,
+            }),
+            Poll::Ready(Ok(n)) => {
+                self.handle.heard(now);
+                self.hub.shared.metrics.bytes_received.add(n as u64);
+                if self.phase != Phase::Serving {
+                    self.input.clear();
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Carries out what is due; returns whether more may be due at once.
+    fn carry_out(&mut self, now: Now) -> Result<bool, CloseReason> {
+        let shared = &self.hub.shared;
+        let answered = self.seen.answered;
+        let handed = self
+            .reads
+            .carry_out(&mut self.core, answered, shared, &self.handle, now)?;
+        if let Some(request) = handed.connect {
+            let conn = self.handle.clone();
+            let submit = Submit::Connect { conn, request };
+            self.hub.mailbox.push(Input::Submit(submit));
+        }
+        if let Some(word) = handed.word {
+            let answer = four_letter::answer(&self.hub, word, now);
+            self.output.extend_from_slice(answer.as_bytes());
+            self.handle.outbox.close();
+        }
+        if !handed.requests.is_empty() {
+            let submit = Submit::Requests {
+                conn: self.handle.clone(),
+                credentials: self.handle.credentials(),
+                received: now.mono,
+                requests: handed.requests,
+            };
+            self.hub.mailbox.push(Input::Submit(submit));
+        }
+        Ok(handed.more)
+    }
+
+    /// Writes as much as the socket takes.
+    fn write(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), CloseReason> {
+        while !self.output.is_empty() {
+            match poll_write_buf(Pin::new(&mut self.io), cx, &mut self.output) {
+                Poll::Pending => {
+                    let full = self.output.len() >= self.hub.conn_limits.max_outbox;
+                    self.stuck_since = match self.stuck_since {
+                        Some(since) if full => Some(since),
+                        None if full => Some(now.mono),
+                        _ => None,
+                    };
+                    return Ok(());
+                }
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.stuck_since = None;
+                    self.hub.shared.metrics.response_bytes.add(n as u64);
+                }
+                Poll::Ready(_) => return Err(CloseReason::ByPeer),
+            }
+        }
+        if self.output.capacity() > KEEP {
+            self.output = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    /// Once everything is out and nothing may follow: says so, and waits for the other side to do the same.
+    fn shut_down(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), CloseReason> {
+        if self.phase != Phase::Flushing || !self.output.is_empty() {
+            return Ok(());
+        }
+        match Pin::new(&mut self.io).poll_shutdown(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Err(_)) => Err(CloseReason::ByServer),
+            Poll::Ready(Ok(())) => {
+                self.input.clear();
+                let until = now.mono + LINGER;
+                self.phase = Phase::Lingering { until };
+                cx.waker().wake_by_ref();
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at the deadlines, and sets the alarm for the next one.
+    ///
+    /// The alarm is moved only to an earlier time; one that goes off too early is set again. So a busy
+    /// connection touches no timer.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>, now: Now) -> Poll<CloseReason> {
+        loop {
+            let Some(at) = self.next_deadline() else {
+                return Poll::Pending;
+            };
+            if at <= now.mono {
+                return Poll::Ready(self.late(now));
+            }
+            if self.alarm.as_ref().is_none_or(|alarm| at < alarm.at) {
+                let when = Instant::now() + (at - now.mono);
+                match &mut self.alarm {
+                    Some(alarm) => {
+                        alarm.at = at;
+                        alarm.sleep.as_mut().reset(when);
+                    }
+                    none => {
+                        let sleep = Box::pin(tokio::time::sleep_until(when));
+                        *none = Some(Alarm { at, sleep });
+                    }
+                }
+            }
+            let Some(alarm) = &mut self.alarm else {
+                return Poll::Pending;
+            };
+            match alarm.sleep.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) => self.alarm = None,
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Lingering { until } => Some(until),
+            _ => [self.core.next_deadline(), self.stuck_until()]
+                .into_iter()
+                .flatten()
+                .min(),
+        }
+    }
+
+    fn stuck_until(&self) -> Option<Duration> {
+        Some(self.stuck_since? + self.hub.conn_limits.stuck_timeout)
+    }
+
+    /// What the deadline that has passed means.
+    fn late(&self, now: Now) -> CloseReason {
+        match self.phase {
+            Phase::Lingering { .. } => CloseReason::ByServer,
+            _ => self
+                .core
+                .check_deadline(now)
+                .unwrap_or(CloseReason::NotReading),
+        }
+    }
+}

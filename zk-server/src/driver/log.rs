@@ -1,0 +1,152 @@
+//! Who appends to the log: a thread of its own, or a task where nothing may block.
+//!
+//! What is asked for while an fsync runs makes the next batch, and so the next fsync: group commit.
+
+#![allow(clippy::disallowed_methods, reason = "the driver owns the log thread")]
+
+use std::{
+    future::poll_fn,
+    io,
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::mailbox::Mailbox;
+use crate::{
+    metrics::Metrics,
+    peer::{Input, Shared},
+    storage::{BackgroundJob, Directories, DiskDone, DiskOp, LogExecutor},
+};
+
+/// What the log has still to do.
+#[derive(Debug, Default)]
+pub(super) struct LogQueue {
+    inner: Mutex<Inner>,
+    ready: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    ops: Vec<DiskOp>,
+    closed: bool,
+    task: Option<Waker>,
+}
+
+impl LogQueue {
+    /// Hands over a batch, leaving it empty.
+    pub(super) fn append(&self, ops: &mut Vec<DiskOp>) {
+        if ops.is_empty() {
+            return;
+        }
+        self.change(|inner| inner.ops.append(ops));
+    }
+
+    /// Ends the log once everything handed over is done.
+    pub(super) fn close(&self) {
+        self.change(|inner| inner.closed = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner.lock();
+        change(&mut inner);
+        let task = inner.task.take();
+        drop(inner);
+        self.ready.notify_one();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Waits for a batch, blocking; `false` at the end.
+    fn wait(&self, batch: &mut Vec<DiskOp>) -> bool {
+        let mut inner = self.inner.lock();
+        while inner.ops.is_empty() && !inner.closed {
+            self.ready.wait(&mut inner);
+        }
+        std::mem::swap(&mut inner.ops, batch);
+        !batch.is_empty()
+    }
+
+    /// Waits for a batch; `false` at the end.
+    async fn next(&self, batch: &mut Vec<DiskOp>) -> bool {
+        poll_fn(|cx| {
+            let mut inner = self.inner.lock();
+            if inner.ops.is_empty() && !inner.closed {
+                inner.task = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            std::mem::swap(&mut inner.ops, batch);
+            Poll::Ready(!batch.is_empty())
+        })
+        .await
+    }
+}
+
+/// The log and the way its answers go.
+pub(super) struct Log {
+    pub(super) executor: LogExecutor,
+    pub(super) queue: Arc<LogQueue>,
+    pub(super) mailbox: Arc<Mailbox<Input>>,
+    pub(super) shared: Arc<Shared>,
+    /// Held so that nobody else takes them before the log has ended.
+    pub(super) _directories: Directories,
+}
+
+impl Log {
+    /// Runs on a thread of its own, and tells when it has ended.
+    pub(super) fn spawn_thread(mut self, ended: oneshot::Sender<()>) -> io::Result<()> {
+        let run = move || {
+            let mut batch = Vec::new();
+            while self.queue.wait(&mut batch) {
+                self.execute(&mut batch);
+                if let Some(job) = self.executor.background_job() {
+                    in_background(job);
+                }
+            }
+            drop(self);
+            let _ = ended.send(());
+        };
+        let thread = std::thread::Builder::new().name("zk-log".to_owned());
+        thread.spawn(run).map(drop)
+    }
+
+    /// Runs as a task, for disks that do not block.
+    pub(super) async fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.queue.next(&mut batch).await {
+            self.execute(&mut batch);
+            if let Some(job) = self.executor.background_job() {
+                job.run();
+            }
+        }
+    }
+
+    fn execute(&mut self, batch: &mut Vec<DiskOp>) {
+        let mut done = Vec::new();
+        self.executor.execute(std::mem::take(batch), &mut done);
+        let mut inputs = done
+            .into_iter()
+            .inspect(|done| note(&self.shared.metrics, done))
+            .map(Input::Disk)
+            .collect();
+        self.mailbox.append(&mut inputs);
+    }
+}
+
+/// Log space is made by a thread of its own; without one, the log makes it itself when it gets there.
+fn in_background(job: BackgroundJob) {
+    let thread = std::thread::Builder::new().name("zk-log-space".to_owned());
+    if let Err(error) = thread.spawn(move || job.run()) {
+        tracing::warn!(%error, "no thread to make log space ahead of need");
+    }
+}
+
+fn note(metrics: &Metrics, done: &DiskDone) {
+    if let DiskDone::Synced { sync_time, .. } = done {
+        let millis = u64::try_from(sync_time.as_millis()).unwrap_or(u64::MAX);
+        metrics.fsync_time.add(millis);
+    }
+}

@@ -1,0 +1,103 @@
+//! Accepting clients, and giving each connection its place.
+
+#![allow(clippy::disallowed_types, reason = "the driver is where sockets live")]
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, sync::mpsc::UnboundedSender};
+
+use super::{
+    Hub,
+    connection::ConnectionTask,
+    net::{Listener, Transport},
+};
+
+/// A connection on its way to another thread: taken off one reactor, not yet on the next.
+pub(super) type Handover = (std::net::TcpStream, SocketAddr);
+
+/// The client port.
+pub(super) enum Port {
+    Tcp(TcpListener),
+    Net(Box<dyn Listener>),
+}
+
+impl Port {
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Net(listener) => listener.local_addr(),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Transport, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Transport::Tcp(stream), remote))
+            }
+            Self::Net(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                Ok((Transport::Net(stream), remote))
+            }
+        }
+    }
+}
+
+/// Where connections run: on this runtime, and in turn on each of the others.
+pub(super) struct Places {
+    others: Vec<UnboundedSender<Handover>>,
+    next: usize,
+}
+
+impl Places {
+    pub(super) const fn new(others: Vec<UnboundedSender<Handover>>) -> Self {
+        Self { others, next: 0 }
+    }
+
+    fn place(
+        &mut self,
+        hub: &Arc<Hub>,
+        transport: Transport,
+        remote: SocketAddr,
+    ) -> io::Result<()> {
+        let place = self.next;
+        self.next = (place + 1) % (self.others.len() + 1);
+        match (transport, self.others.get(place.wrapping_sub(1))) {
+            (Transport::Tcp(stream), Some(other)) => {
+                // A thread that is gone drops the connection, and the client tries again.
+                let _ = other.send((stream.into_std()?, remote));
+            }
+            (transport, _) => serve(hub, transport, remote),
+        }
+        Ok(())
+    }
+}
+
+/// Accepts until the server stops.
+pub(super) async fn accept(hub: Arc<Hub>, port: Port, mut places: Places) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = port.accept() => accepted,
+            () = hub.stop.cancelled() => return,
+        };
+        let placed = accepted.and_then(|(transport, remote)| places.place(&hub, transport, remote));
+        if let Err(error) = placed {
+            // Out of file descriptors, or a client that was gone at once: neither ends the port.
+            tracing::warn!(%error, "could not accept a connection");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Begins to serve a connection on this runtime, if there may be one more.
+pub(super) fn serve(hub: &Arc<Hub>, transport: Transport, remote: SocketAddr) {
+    let shared = &hub.shared;
+    let now = hub.clock.now();
+    let Some(handle) = shared.conns.open(remote, &shared.auth, now) else {
+        shared.metrics.connections_rejected.add(1);
+        tracing::warn!(%remote, "too many connections");
+        return;
+    };
+    tokio::spawn(ConnectionTask::new(transport, handle, hub.clone()).run());
+}

@@ -1,0 +1,230 @@
+//! From a configuration to a running server.
+
+#![allow(clippy::disallowed_methods, reason = "the driver owns the threads")]
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock, atomic::AtomicBool},
+};
+
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Hub, Sizes,
+    clock::Clock,
+    disk::{Opened, Place, open},
+    log::{Log, LogQueue},
+    member::Member,
+    net::{Net, Transport},
+    ports::{Handover, Places, Port, accept, serve},
+    settings::{auth_config, conn_limits, max_conns, peer_options, seed},
+    snapshot::Snapshots,
+};
+use crate::{
+    config::Config,
+    embedded::StartError,
+    error::Fatal,
+    peer::{Peer, Shared},
+    storage::SnapshotOptions,
+    tree::DataTree,
+};
+
+/// What a server is started with.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) bind: SocketAddr,
+    pub(crate) place: Place,
+    pub(crate) net: Option<Arc<dyn Net>>,
+    pub(crate) io_threads: usize,
+}
+
+/// What has to end before a server has.
+pub(crate) struct Running {
+    member: JoinHandle<()>,
+    log: oneshot::Receiver<()>,
+    threads: Vec<oneshot::Receiver<()>>,
+    temporary: Option<TempDir>,
+}
+
+impl Running {
+    /// Waits until every thread is done with the disk; the server must have been stopped before.
+    pub(crate) async fn ended(self) {
+        // A task or thread that is gone without a word has ended too.
+        let _ = self.member.await;
+        let _ = self.log.await;
+        for thread in self.threads {
+            let _ = thread.await;
+        }
+        drop(self.temporary);
+    }
+}
+
+/// Recovers what is on the disk, listens, and sets everything going.
+pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartError> {
+    let Setup {
+        config,
+        bind,
+        place,
+        net,
+        io_threads,
+    } = setup;
+    if config.servers.len() > 1 {
+        let text = "this version serves alone: the configuration names more than one server";
+        return Err(Fatal::new(text).into());
+    }
+    // A disk that is the caller's, or a simulated network, means that nothing may block or leave this runtime.
+    let may_block = net.is_none() && !matches!(place, Place::Disk(_));
+    let (temporary, opened) = open(place, &config, may_block).await?;
+    let port = listen(bind, net.as_deref()).await?;
+    let clock = net.map_or(Clock::Machine, Clock::Net);
+    let (member, log, hub) = assemble(config, clock, port.local_addr()?, opened, may_block);
+    let running = Running {
+        log: run_log(log, may_block)?,
+        member: tokio::spawn(member.run()),
+        threads: Vec::new(),
+        temporary,
+    };
+    let (threads, others) = io_threads_beside(&hub, if may_block { io_threads } else { 1 })?;
+    tokio::spawn(accept(hub.clone(), port, Places::new(others)));
+    Ok((hub, Running { threads, ..running }))
+}
+
+/// Puts the cores and what they share together.
+fn assemble(
+    config: Config,
+    clock: Clock,
+    local_addr: SocketAddr,
+    opened: Opened,
+    may_block: bool,
+) -> (Member, Log, Arc<Hub>) {
+    let Opened {
+        directories,
+        recovered,
+        passwords,
+    } = opened;
+    let options = peer_options(&config, passwords, recovered.txns_since_snapshot);
+    let hub = hub(
+        config,
+        clock,
+        local_addr,
+        recovered.tree,
+        Sizes::of(&directories),
+    );
+    let queue = Arc::new(LogQueue::default());
+    let log = Log {
+        executor: recovered.log,
+        queue: queue.clone(),
+        mailbox: hub.mailbox.clone(),
+        shared: hub.shared.clone(),
+        _directories: directories.clone(),
+    };
+    let snapshots = Snapshots {
+        shared: hub.shared.clone(),
+        mailbox: hub.mailbox.clone(),
+        directories,
+        options: SnapshotOptions::of(&hub.config),
+        may_block,
+        running: None,
+    };
+    let peer = Peer::new(options, hub.shared.clone(), hub.started);
+    (Member::new(peer, hub.clone(), queue, snapshots), log, hub)
+}
+
+fn hub(
+    config: Config,
+    clock: Clock,
+    local_addr: SocketAddr,
+    tree: DataTree,
+    sizes: Sizes,
+) -> Arc<Hub> {
+    let (auth, max_conns) = (auth_config(&config), max_conns(&config));
+    Arc::new(Hub {
+        shared: Arc::new(Shared::new(tree, seed(), auth, max_conns)),
+        mailbox: Arc::default(),
+        started: clock.now(),
+        clock,
+        conn_limits: conn_limits(&config),
+        local_addr,
+        sizes,
+        stop: CancellationToken::new(),
+        stopping: AtomicBool::new(false),
+        failure: OnceLock::new(),
+        #[cfg(feature = "testing")]
+        reply_before_write: super::settings::reply_before_write(&config),
+        config,
+    })
+}
+
+async fn listen(address: SocketAddr, net: Option<&dyn Net>) -> Result<Port, StartError> {
+    let port = match net {
+        Some(net) => net.listen(address).await.map(Port::Net),
+        None => TcpListener::bind(address).await.map(Port::Tcp),
+    };
+    port.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Starts the log; the receiver resolves when it has ended.
+fn run_log(log: Log, may_block: bool) -> io::Result<oneshot::Receiver<()>> {
+    let (tell, told) = oneshot::channel();
+    if may_block {
+        log.spawn_thread(tell)?;
+    } else {
+        tokio::spawn(async move {
+            log.run().await;
+            let _ = tell.send(());
+        });
+    }
+    Ok(told)
+}
+
+/// What the caller keeps of the threads that serve connections beside its own.
+type Threads = (
+    Vec<oneshot::Receiver<()>>,
+    Vec<mpsc::UnboundedSender<Handover>>,
+);
+
+fn io_threads_beside(hub: &Arc<Hub>, threads: usize) -> io::Result<Threads> {
+    let (mut ends, mut places) = (Vec::new(), Vec::new());
+    for number in 1..threads {
+        let (tell, told) = oneshot::channel();
+        let (place, connections) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let hub = hub.clone();
+        std::thread::Builder::new()
+            .name(format!("zk-io-{number}"))
+            .spawn(move || {
+                runtime.block_on(serve_handed_over(&hub, connections));
+                drop(runtime);
+                let _ = tell.send(());
+            })?;
+        ends.push(told);
+        places.push(place);
+    }
+    Ok((ends, places))
+}
+
+/// Serves the connections that are handed over to this thread, until the server stops.
+async fn serve_handed_over(hub: &Arc<Hub>, mut connections: mpsc::UnboundedReceiver<Handover>) {
+    loop {
+        let handed = tokio::select! {
+            handed = connections.recv() => handed,
+            () = hub.stop.cancelled() => return,
+        };
+        let Some((stream, remote)) = handed else {
+            return;
+        };
+        match TcpStream::from_std(stream) {
+            Ok(stream) => serve(hub, Transport::Tcp(stream), remote),
+            Err(error) => tracing::warn!(%remote, %error, "could not take a connection over"),
+        }
+    }
+}

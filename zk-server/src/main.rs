@@ -1,0 +1,116 @@
+//! The server as a program: `zk-server run [ZOO_CFG] [--set key=value]...`.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use zk_server::{
+    Server,
+    config::{Config, HostPort},
+};
+
+/// A ZooKeeper server, compatible with Apache ZooKeeper 3.9.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve in the foreground until SIGTERM or Ctrl-C.
+    ///
+    /// Without a file: on 127.0.0.1:2181, with the data in ./zk-data.
+    Run {
+        /// An Apache `zoo.cfg`.
+        zoo_cfg: Option<PathBuf>,
+        /// Set an option of `zoo.cfg`, or override the file's; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+}
+
+/// What the program ends with: a sentence for the person who started it.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let Command::Run { zoo_cfg, set } = Cli::parse().command;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    end_on_panic();
+    match run(zoo_cfg, &set) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A task that died must not leave a server behind that only looks alive.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}
+
+fn run(zoo_cfg: Option<PathBuf>, set: &[String]) -> Result<(), Failure> {
+    let overrides: Vec<&str> = set.iter().map(String::as_str).collect();
+    let parsed = Config::load(zoo_cfg.as_deref(), &overrides)?;
+    for warning in &parsed.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(parsed.config))
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let address = resolve(config.client_address.as_ref())?;
+    let threads = config.io_threads.unwrap_or_else(default_io_threads);
+    let data = config.data_dir.clone();
+    let server = Server::builder()
+        .config(config)
+        .bind(address)
+        .data_dir(&data)
+        .io_threads(threads)
+        .start()
+        .await?;
+    tracing::info!(address = %server.local_addr(), data = %data.display(), "serving");
+    tokio::select! {
+        fatal = server.failed() => return Err(fatal.into()),
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    server.shutdown().await?;
+    Ok(())
+}
+
+/// One per core, at most four.
+fn default_io_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
+}
+
+/// Where `clientPort` binds: every address of the machine unless `clientPortAddress` names one, as in Apache.
+fn resolve(address: Option<&HostPort>) -> Result<SocketAddr, Failure> {
+    let Some(address) = address else {
+        return Err("the configuration names no clientPort".into());
+    };
+    let host = address.host.as_deref().unwrap_or("::");
+    let found = (host, address.port).to_socket_addrs()?.next();
+    found.ok_or_else(|| format!("{host} has no address").into())
+}

@@ -1,0 +1,489 @@
+//! Proposing, committing, applying: the leader's write path.
+//!
+//! Order of zxids = order of log = order of commits = order of applying. Nothing that a reply or an event
+//! could reveal happens before the commit, and a reply enters its outbox under the lock that applied it.
+
+use std::{sync::Arc, time::Duration};
+
+use zk_proto::{
+    Encode, ErrorCode, OpCode, SessionId, Utf8Bytes, Xid, Zxid,
+    op::Request,
+    txn::{Txn, TxnDigest, TxnHeader},
+    watch::EventType,
+};
+
+use super::{Output, Peer};
+use crate::{
+    auth::Credentials,
+    conn::{handle::ConnHandle, reads::put_read, reply as frames},
+    metrics::Metrics,
+    prep::{Prepared, Standing, WriteOp, WriteRequest},
+    storage::DiskOp,
+    time::Now,
+    tree::{Applied, DataTree, read::Caller, watches::ConnId},
+};
+
+/// Most transactions applied under one lock; readers get their turn in between.
+const APPLY_AT_ONCE: usize = 512;
+
+/// What waits for the disk, in the order in which it came.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    work: Work,
+    /// Reads of the same connection that came after it and before its next entry; carried out right behind it.
+    reads: Vec<Behind>,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// A transaction on its way into the log.
+    Proposal(Proposal),
+    /// A sync, behind everything that was proposed before it came in.
+    Sync { asker: Asker, path: Utf8Bytes },
+}
+
+/// A read that waits for an earlier request of its session.
+#[derive(Debug)]
+struct Behind {
+    asker: Asker,
+    session: SessionId,
+    credentials: Arc<Credentials>,
+    request: Request,
+    received: Duration,
+}
+
+/// A transaction that is not committed yet.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    header: TxnHeader,
+    txn: Txn,
+    digest: Option<TxnDigest>,
+    origin: Origin,
+    received: Duration,
+}
+
+/// Who gets the answer.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A client's request.
+    Request { asker: Asker, op: OpCode },
+    /// A client that wants a session.
+    Connect {
+        conn: Arc<ConnHandle>,
+        read_only: Option<bool>,
+    },
+    /// The server itself.
+    Internal,
+}
+
+/// A request's connection and number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    conn: ConnId,
+    serial: u64,
+    xid: Xid,
+}
+
+impl Peer {
+    /// Takes a batch of one connection's requests in.
+    pub(super) fn take_requests(
+        &mut self,
+        now: Now,
+        conn: &Arc<ConnHandle>,
+        credentials: &Arc<Credentials>,
+        received: Duration,
+        requests: Vec<(Xid, Option<Request>)>,
+    ) {
+        let Some(session) = self
+            .replies
+            .of(conn.id, conn.serial)
+            .map(|slot| slot.session)
+        else {
+            return;
+        };
+        let shared = self.shared.clone();
+        let tree = shared.tree.read();
+        for (xid, request) in requests {
+            if self.sessions.check(session, conn).is_err() {
+                // Closing, or resumed elsewhere: what came too late is dropped with its connection.
+                break;
+            }
+            let asker = Asker {
+                conn: conn.id,
+                serial: conn.serial,
+                xid,
+            };
+            match request {
+                Some(Request::Sync(request)) => {
+                    let path = request.path;
+                    self.wait(Work::Sync { asker, path });
+                }
+                Some(request) if !request.op_code().is_write() => {
+                    let read = Behind {
+                        asker,
+                        session,
+                        credentials: credentials.clone(),
+                        request,
+                        received,
+                    };
+                    self.read_behind(now, &tree, read);
+                }
+                request => {
+                    let write = write_request(session, xid, credentials, request.as_ref());
+                    let prepared = self
+                        .prep
+                        .prepare(&tree, &write, next(self.last_proposed), now);
+                    let op = request.map_or(OpCode::Multi, |request| request.op_code());
+                    if op == OpCode::CloseSession {
+                        self.sessions.set_closing(session);
+                    }
+                    self.propose(prepared, Origin::Request { asker, op }, received);
+                }
+            }
+        }
+        self.deliver();
+        drop(tree);
+        if self.is_due(self.last_committed) {
+            self.commit(now, self.last_committed);
+        }
+        self.commit_early(now);
+    }
+
+    /// Puts something at the end of the queue.
+    fn wait(&mut self, work: Work) {
+        let place = self.popped + self.waiting.len() as u64 + 1;
+        let asker = match &work {
+            Work::Sync { asker, .. } => Some(*asker),
+            Work::Proposal(proposal) => match proposal.origin {
+                Origin::Request { asker, .. } => Some(asker),
+                Origin::Connect { .. } | Origin::Internal => None,
+            },
+        };
+        if let Some(slot) = asker.and_then(|asker| self.replies.of(asker.conn, asker.serial)) {
+            slot.last_waiting = place;
+        }
+        let reads = Vec::new();
+        self.waiting.push_back(Waiting { work, reads });
+    }
+
+    /// Has a read carried out behind the last request of its connection that waits, at once if none does.
+    fn read_behind(&mut self, now: Now, tree: &DataTree, read: Behind) {
+        let Asker { conn, serial, .. } = read.asker;
+        let Some(slot) = self.replies.of(conn, serial) else {
+            return;
+        };
+        let ahead = slot.last_waiting.checked_sub(self.popped + 1);
+        let ahead = ahead.and_then(|at| usize::try_from(at).ok());
+        match ahead.and_then(|at| self.waiting.get_mut(at)) {
+            Some(waiting) => waiting.reads.push(read),
+            None => self.answer_read(now, tree, read),
+        }
+    }
+
+    /// Proposes something of the server's own: sessions beginning and ending.
+    pub(super) fn propose_internal(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        op: WriteOp<'_>,
+        origin: Origin,
+    ) {
+        let write = WriteRequest {
+            session,
+            cxid: Xid(0),
+            credentials: &Credentials::none(),
+            standing: Standing::GOOD,
+            op,
+        };
+        let shared = self.shared.clone();
+        let prepared =
+            self.prep
+                .prepare(&shared.tree.read(), &write, next(self.last_proposed), now);
+        self.propose(prepared, origin, now.mono);
+    }
+
+    /// Encodes the transaction once and sends it to the log.
+    fn propose(&mut self, prepared: Prepared, origin: Origin, received: Duration) {
+        let Prepared {
+            header,
+            txn,
+            digest,
+        } = prepared;
+        assert_eq!(
+            header.zxid,
+            next(self.last_proposed),
+            "zxids have no gaps (I4)"
+        );
+        header.encode(&mut self.encoder);
+        txn.encode(&mut self.encoder);
+        if let Some(digest) = &digest {
+            digest.encode(&mut self.encoder);
+        }
+        let record = self.encoder.split().freeze();
+        self.last_proposed = header.zxid;
+        self.shared.metrics.proposals.add(1);
+        self.outputs.push_back(Output::Disk(DiskOp::Append {
+            zxid: header.zxid,
+            record,
+        }));
+        self.wait(Work::Proposal(Proposal {
+            header,
+            txn,
+            digest,
+            origin,
+            received,
+        }));
+    }
+
+    #[cfg(feature = "testing")]
+    fn commit_early(&mut self, now: Now) {
+        if self.options.reply_before_write {
+            self.commit(now, self.last_proposed);
+        }
+    }
+
+    #[cfg(not(feature = "testing"))]
+    #[expect(
+        clippy::unused_self,
+        clippy::needless_pass_by_ref_mut,
+        reason = "as under `testing`"
+    )]
+    fn commit_early(&mut self, _now: Now) {}
+
+    /// A quorum has everything up to `zxid`: apply it, answer, tell.
+    pub(super) fn commit(&mut self, now: Now, zxid: Zxid) {
+        assert!(
+            zxid <= self.last_proposed,
+            "only what was proposed is committed"
+        );
+        if zxid < self.last_committed {
+            return;
+        }
+        self.last_committed = zxid;
+        while self.is_due(zxid) {
+            self.apply_some(now, zxid);
+        }
+    }
+
+    fn is_due(&self, committed: Zxid) -> bool {
+        match self.waiting.front().map(|waiting| &waiting.work) {
+            Some(Work::Proposal(proposal)) => proposal.header.zxid <= committed,
+            Some(Work::Sync { .. }) => true,
+            None => false,
+        }
+    }
+
+    /// Applies up to [`APPLY_AT_ONCE`] transactions under one lock, and delivers their replies and events
+    /// before the lock is released.
+    fn apply_some(&mut self, now: Now, committed: Zxid) {
+        let shared = self.shared.clone();
+        let mut tree = shared.tree.write();
+        for _ in 0..APPLY_AT_ONCE {
+            if !self.is_due(committed) {
+                break;
+            }
+            let Some(Waiting { work, reads }) = self.waiting.pop_front() else {
+                break;
+            };
+            self.popped += 1;
+            match work {
+                Work::Proposal(proposal) => self.apply(now, &mut tree, proposal),
+                Work::Sync { asker, path } => self.answer_sync(asker, &path, tree.last_zxid()),
+            }
+            for read in reads {
+                self.answer_read(now, &tree, read);
+            }
+        }
+        self.deliver();
+        drop(tree);
+    }
+
+    /// Moves what is to be sent into the outboxes; whoever calls it holds the tree's lock.
+    fn deliver(&mut self) {
+        let outputs = &mut self.outputs;
+        let sent = self
+            .replies
+            .deliver(|conn| outputs.push_back(Output::Wake(conn)));
+        if sent > 0 {
+            self.shared.metrics.packets_sent.add(sent);
+        }
+    }
+
+    fn apply(&mut self, now: Now, tree: &mut DataTree, proposal: Proposal) {
+        let Proposal {
+            header,
+            txn,
+            digest,
+            origin,
+            received,
+        } = proposal;
+        self.effects.clear();
+        let applied = tree.apply(&header, &txn, &mut self.effects);
+        self.prep.applied(header.zxid);
+        self.verify(tree, header.zxid, digest);
+        self.tell(header.zxid);
+        match origin {
+            Origin::Request { asker, op } => self.answer(now, asker, op, header, &applied),
+            Origin::Connect { conn, read_only } => {
+                self.session_created(now, &conn, header, &txn, read_only)
+            }
+            Origin::Internal => {}
+        }
+        if matches!(applied, Applied::SessionClosed) {
+            self.session_closed(header.client_id);
+        }
+        let metrics = &self.shared.metrics;
+        let waited = millis_since(received, now);
+        metrics.latency.add(waited);
+        metrics.update_latency.add(waited);
+        metrics.commits.add(1);
+    }
+
+    /// The tree must be what the proposer said it would be; a difference is counted and told, as in Apache's
+    /// server, which has such differences of its own making.
+    fn verify(&self, tree: &DataTree, zxid: Zxid, expected: Option<TxnDigest>) {
+        let Some(expected) = expected else { return };
+        let found = tree.digest().to_i64();
+        if found != expected.tree_digest {
+            self.shared.metrics.digest_mismatches.add(1);
+            tracing::error!(%zxid, found, expected = expected.tree_digest, "digest mismatch");
+        }
+    }
+
+    /// Hands every event to those who wait for it and may read the node.
+    fn tell(&mut self, zxid: Zxid) {
+        if self.effects.events().is_empty() {
+            return;
+        }
+        let replies = &mut self.replies;
+        let mut watches = self.shared.watches.lock();
+        let metrics = &self.shared.metrics;
+        for event in self.effects.events() {
+            let mut frame = bytes::BytesMut::new();
+            let mut told = 0;
+            watches.trigger(event.kind, event.path(), |id| {
+                let Some(slot) = replies.watcher(id) else {
+                    return;
+                };
+                if !event.readable_by(&slot.conn.credentials()) {
+                    return;
+                }
+                if frame.is_empty() {
+                    frames::put_event(&mut frame, zxid, event.kind, event.path());
+                }
+                slot.frames.extend_from_slice(&frame);
+                slot.sent += 1;
+                told += 1;
+            });
+            count_events(metrics, event.kind, told);
+        }
+    }
+
+    fn answer(&mut self, now: Now, asker: Asker, op: OpCode, header: TxnHeader, applied: &Applied) {
+        let Some(slot) = self.replies.frame_to(asker.conn, asker.serial) else {
+            return;
+        };
+        let _ = frames::put_reply(&mut slot.frames, asker.xid, header.zxid, |out| {
+            applied.encode_reply(out);
+            match applied.error() {
+                ErrorCode::Ok => Ok(()),
+                error => Err(error),
+            }
+        });
+        slot.answered += 1;
+        slot.sent += 1;
+        slot.conn
+            .stats
+            .replied(asker.xid, op.code(), header.zxid, now);
+    }
+
+    fn answer_read(&mut self, now: Now, tree: &DataTree, read: Behind) {
+        let Behind {
+            asker,
+            session,
+            credentials,
+            request,
+            received,
+        } = read;
+        let Some(slot) = self.replies.frame_to(asker.conn, asker.serial) else {
+            return;
+        };
+        let caller = Caller {
+            conn: asker.conn,
+            session,
+            credentials: &credentials,
+        };
+        let shared = &self.shared;
+        put_read(
+            &mut slot.frames,
+            tree,
+            &shared.watches,
+            &caller,
+            asker.xid,
+            &request,
+        );
+        slot.answered += 1;
+        slot.sent += 1;
+        let op = request.op_code().code();
+        slot.conn
+            .stats
+            .replied(asker.xid, op, tree.last_zxid(), now);
+        let waited = millis_since(received, now);
+        shared.metrics.latency.add(waited);
+        shared.metrics.read_latency.add(waited);
+    }
+
+    fn answer_sync(&mut self, asker: Asker, path: &Utf8Bytes, last: Zxid) {
+        let Some(slot) = self.replies.frame_to(asker.conn, asker.serial) else {
+            return;
+        };
+        let _ = frames::put_reply(&mut slot.frames, asker.xid, last, |out| {
+            path.encode(out);
+            Ok(())
+        });
+        slot.answered += 1;
+        slot.sent += 1;
+    }
+}
+
+/// A client's write, as `prep` wants it.
+fn write_request<'a>(
+    session: SessionId,
+    cxid: Xid,
+    credentials: &'a Credentials,
+    request: Option<&'a Request>,
+) -> WriteRequest<'a> {
+    WriteRequest {
+        session,
+        cxid,
+        credentials,
+        standing: Standing::GOOD,
+        op: match request {
+            Some(Request::CloseSession) => WriteOp::CloseSession,
+            Some(request) => WriteOp::Request(request),
+            None => WriteOp::Malformed,
+        },
+    }
+}
+
+fn millis_since(then: Duration, now: Now) -> u64 {
+    let millis = now.mono.saturating_sub(then).as_millis();
+    u64::try_from(millis).unwrap_or(u64::MAX)
+}
+
+fn count_events(metrics: &Metrics, event: EventType, told: u64) {
+    let counter = match event {
+        EventType::NodeCreated => &metrics.created_events,
+        EventType::NodeDeleted => &metrics.deleted_events,
+        EventType::NodeDataChanged => &metrics.changed_events,
+        _ => &metrics.children_events,
+    };
+    if told > 0 {
+        counter.add(told);
+    }
+}
+
+/// A standalone server counts on through the epoch's end, as Apache's does.
+const fn next(zxid: Zxid) -> Zxid {
+    Zxid(zxid.0 + 1)
+}

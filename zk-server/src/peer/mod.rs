@@ -1,0 +1,198 @@
+//! A member of the ensemble: the only composite core, and the only writer of the tree.
+//!
+//! One way through: what connections submit becomes a transaction ([`Prep`]), gets its zxid, is appended to
+//! the log, is committed once a quorum has it on disk, is applied under the tree's write lock together with
+//! its replies and events, and only then are tasks woken. A standalone server is a leader with a quorum of
+//! one: its own log's `Synced` is the quorum.
+//!
+//! The verbs are `handle`, `poll_output`, `next_deadline`. One input, then every output must be drained
+//! before the next: asserted.
+//!
+//! Deliberately not here yet: election, followers and their synchronisation. They join in as further inputs
+//! (acks) and outputs (packets); proposing, committing and applying stay as they are.
+
+mod input;
+mod leader;
+mod replies;
+mod sessions;
+mod shared;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use zk_proto::{ServerId, Zxid};
+
+pub use self::{
+    input::{Input, Output, Submit},
+    shared::{ConnTable, MaxConns, Shared},
+};
+use self::{leader::Waiting, replies::Replies};
+use crate::{
+    prep::{Prep, PrepOptions},
+    session::{Passwords, SessionTracker},
+    storage::{DiskDone, DiskOp, SnapshotTrigger},
+    time::Now,
+    tree::{Cut, Effects},
+};
+
+/// What a peer needs to know from the start.
+#[derive(Debug)]
+pub struct PeerOptions {
+    /// `myid`; 1 for a standalone server, as Apache has it.
+    pub server: ServerId,
+    /// The unit of session expiry (`tickTime`).
+    pub tick: Duration,
+    /// The shortest session timeout granted, in milliseconds.
+    pub min_session_timeout_ms: u32,
+    /// The longest session timeout granted, in milliseconds.
+    pub max_session_timeout_ms: u32,
+    /// When snapshots are due.
+    pub snapshots: SnapshotTrigger,
+    /// How requests become transactions.
+    pub prep: PrepOptions,
+    /// How sessions get their passwords.
+    pub passwords: Passwords,
+    /// Answers writes before they are logged: a fault that our own checks must find.
+    #[cfg(feature = "testing")]
+    pub reply_before_write: bool,
+}
+
+/// The core of one member.
+#[derive(Debug)]
+pub struct Peer {
+    options: PeerOptions,
+    shared: Arc<Shared>,
+    prep: Prep,
+    sessions: SessionTracker,
+    replies: Replies,
+    /// Proposals that are not committed, and syncs that wait behind them, in order.
+    waiting: VecDeque<Waiting>,
+    /// How many entries have left `waiting`.
+    popped: u64,
+    last_proposed: Zxid,
+    last_committed: Zxid,
+    last_synced: Zxid,
+    snapshotting: bool,
+    effects: Effects,
+    encoder: BytesMut,
+    outputs: VecDeque<Output>,
+    stopped: bool,
+}
+
+impl Peer {
+    /// A member whose disk is recovered; every session in the tree gets its full timeout from `now` on.
+    #[must_use]
+    pub fn new(options: PeerOptions, shared: Arc<Shared>, now: Now) -> Self {
+        let tree = shared.tree.read();
+        let last = tree.last_zxid();
+        let mut sessions = SessionTracker::new(options.tick, options.server, now);
+        for (id, timeout_ms) in tree.sessions() {
+            let timeout = u64::try_from(timeout_ms).unwrap_or_default();
+            sessions.track(id, Duration::from_millis(timeout), now);
+        }
+        let prep = Prep::new(options.prep.clone());
+        drop(tree);
+        shared.metrics.global_sessions.set(sessions.len());
+        Self {
+            prep,
+            sessions,
+            replies: Replies::default(),
+            waiting: VecDeque::new(),
+            popped: 0,
+            last_proposed: last,
+            last_committed: last,
+            last_synced: last,
+            snapshotting: false,
+            effects: Effects::default(),
+            encoder: BytesMut::new(),
+            outputs: VecDeque::new(),
+            stopped: false,
+            options,
+            shared,
+        }
+    }
+
+    /// Takes one input in.
+    ///
+    /// # Panics
+    /// When outputs of the input before were not all taken out: a bug of the driver's.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        assert!(
+            self.outputs.is_empty(),
+            "outputs are drained before the next input"
+        );
+        if self.stopped {
+            return;
+        }
+        match input {
+            Input::Submit(submit) => self.submit(now, submit),
+            Input::Disk(done) => self.disk_done(now, done),
+            Input::SnapshotDone { cut } => self.snapshot_done(cut),
+            Input::Expire(session) => self.expire(now, session),
+            Input::Deadline => self.expire_due(now),
+        }
+        let waiting = self.waiting.len();
+        self.shared.metrics.outstanding.set(waiting);
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Deadline`].
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.sessions.next_deadline()
+    }
+
+    fn submit(&mut self, now: Now, submit: Submit) {
+        match submit {
+            Submit::Connect { conn, request } => self.connect(now, &conn, &request),
+            Submit::Requests {
+                conn,
+                credentials,
+                received,
+                requests,
+            } => self.take_requests(now, &conn, &credentials, received, requests),
+            Submit::Closed { conn } => self.closed(&conn),
+        }
+    }
+
+    fn disk_done(&mut self, now: Now, done: DiskDone) {
+        match done {
+            DiskDone::Synced {
+                zxid, log_bytes, ..
+            } => {
+                self.commit(now, zxid.get());
+                self.synced(zxid.get(), log_bytes);
+            }
+            DiskDone::Failed(fatal) => self.stop(fatal),
+            DiskDone::Truncated { .. } | DiskDone::EpochSaved { .. } | DiskDone::Barrier(_) => {}
+        }
+    }
+
+    /// Begins a snapshot when enough was logged since the last one; the log goes on in a new file.
+    fn synced(&mut self, zxid: Zxid, log_bytes: u64) {
+        let txns = u64::try_from(zxid.0 - self.last_synced.0).unwrap_or_default();
+        self.last_synced = zxid;
+        if !self.options.snapshots.logged(txns, log_bytes) || self.snapshotting {
+            return;
+        }
+        self.snapshotting = true;
+        let cut = self.shared.tree.write().begin_cut();
+        self.outputs.push_back(Output::Disk(DiskOp::RollLog));
+        self.outputs.push_back(Output::TakeSnapshot { cut });
+    }
+
+    /// A failed snapshot loses nothing: the log is kept, and the next snapshot is tried in its time.
+    fn snapshot_done(&mut self, cut: Cut) {
+        self.snapshotting = false;
+        self.shared.tree.write().end_cut(cut);
+    }
+
+    fn stop(&mut self, fatal: crate::error::Fatal) {
+        self.stopped = true;
+        self.outputs.push_back(Output::Stop(fatal));
+    }
+}

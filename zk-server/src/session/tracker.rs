@@ -1,0 +1,373 @@
+//! The leader's book of sessions (`SessionTrackerImpl.java`).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use zk_proto::{ErrorCode, ServerId, SessionId};
+
+use super::ExpiryQueue;
+use crate::{conn::handle::ConnHandle, time::Now};
+
+/// Every session that may still be used, its connection here if it has one, and when it will be over.
+#[derive(Debug)]
+pub struct SessionTracker {
+    sessions: HashMap<SessionId, Session>,
+    queue: ExpiryQueue<SessionId>,
+    next_id: i64,
+}
+
+#[derive(Debug)]
+struct Session {
+    timeout: Duration,
+    /// The latest of: made, attached, detached; its connection's clock may know of a later sign of life.
+    heard: Duration,
+    conn: Option<Arc<ConnHandle>>,
+    closing: bool,
+    bucket: u64,
+}
+
+/// What [`SessionTracker::attach`] did.
+#[derive(Debug)]
+pub struct Attached {
+    /// The connection that had the session until now; to be closed.
+    pub before: Option<Arc<ConnHandle>>,
+}
+
+impl Session {
+    fn last_heard(&self) -> Duration {
+        let by_conn = self
+            .conn
+            .as_ref()
+            .map(|conn| Duration::from_millis(conn.last_heard_ms.load(Relaxed)));
+        self.heard.max(by_conn.unwrap_or_default())
+    }
+}
+
+impl SessionTracker {
+    /// A book without sessions; ids begin as Apache's do: the server's id in the high byte, then 40 bits of
+    /// milliseconds, then 16 bits to count in.
+    ///
+    /// Apache takes the milliseconds since boot, and so may give an id again after a reboot; the wall clock
+    /// does not.
+    #[must_use]
+    pub fn new(tick: Duration, server: ServerId, now: Now) -> Self {
+        Self {
+            sessions: HashMap::new(),
+            queue: ExpiryQueue::new(tick),
+            next_id: first_id(server, now.wall_ms),
+        }
+    }
+
+    /// An id that no session has.
+    pub fn new_id(&mut self) -> SessionId {
+        loop {
+            let id = SessionId(self.next_id);
+            self.next_id = self.next_id.wrapping_add(1);
+            if !self.sessions.contains_key(&id) && id != CONTAINER_OWNER && id != SessionId::NONE {
+                return id;
+            }
+        }
+    }
+
+    /// Begins to watch over a session; it has its full timeout from now on.
+    pub fn track(&mut self, id: SessionId, timeout: Duration, now: Now) {
+        let bucket = self.queue.bucket_of(now.mono + timeout);
+        let session = Session {
+            timeout,
+            heard: now.mono,
+            conn: None,
+            closing: false,
+            bucket,
+        };
+        self.sessions.insert(id, session);
+        self.queue.push(bucket, id);
+    }
+
+    /// Gives the session to a connection, with a timeout agreed anew.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionExpired`] when there is no such session or it is closing.
+    pub fn attach(
+        &mut self,
+        id: SessionId,
+        conn: &Arc<ConnHandle>,
+        timeout: Duration,
+        now: Now,
+    ) -> Result<Attached, ErrorCode> {
+        let session = self
+            .sessions
+            .get_mut(&id)
+            .filter(|session| !session.closing)
+            .ok_or(ErrorCode::SessionExpired)?;
+        session.heard = now.mono;
+        session.timeout = timeout;
+        let before = session.conn.replace(conn.clone());
+        let bucket = self.queue.bucket_of(now.mono + timeout);
+        if bucket < session.bucket {
+            session.bucket = bucket;
+            self.queue.push(bucket, id);
+        }
+        Ok(Attached { before })
+    }
+
+    /// The connection is gone; its session lives on until it is resumed or expires.
+    pub fn detach(&mut self, id: SessionId, conn: &ConnHandle) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && session.is_of(conn)
+        {
+            session.heard = session.last_heard();
+            session.conn = None;
+        }
+    }
+
+    /// Whether a request of this session that came over this connection may be carried out.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionMoved`] over any connection but the session's own, [`ErrorCode::SessionExpired`]
+    /// when the session is closing or gone.
+    pub fn check(&self, id: SessionId, conn: &ConnHandle) -> Result<(), ErrorCode> {
+        match self.sessions.get(&id) {
+            None => Err(ErrorCode::SessionExpired),
+            Some(session) if session.closing => Err(ErrorCode::SessionExpired),
+            Some(session) if !session.is_of(conn) => Err(ErrorCode::SessionMoved),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// A closeSession for it is on its way: no request of it is accepted any more.
+    ///
+    /// Returns whether it was there and not closing already.
+    pub fn set_closing(&mut self, id: SessionId) -> bool {
+        match self.sessions.get_mut(&id) {
+            Some(session) => !std::mem::replace(&mut session.closing, true),
+            None => false,
+        }
+    }
+
+    /// The session is over; returns the connection it had.
+    pub fn remove(&mut self, id: SessionId) -> Option<Arc<ConnHandle>> {
+        self.sessions.remove(&id)?.conn
+    }
+
+    /// Whether it is known, closing or not.
+    #[must_use]
+    pub fn contains(&self, id: SessionId) -> bool {
+        self.sessions.contains_key(&id)
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// When to call [`expire`](Self::expire) next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.queue.next_deadline()
+    }
+
+    /// Looks at every bucket that is due, files again the sessions that were heard since, and marks as
+    /// closing and returns those that were not.
+    pub fn expire(&mut self, now: Now) -> Vec<SessionId> {
+        let mut expired = Vec::new();
+        while let Some((bucket, entries)) = self.queue.pop_due(now.mono) {
+            for id in entries {
+                let Some(session) = self.sessions.get_mut(&id) else {
+                    continue;
+                };
+                if session.closing || session.bucket != bucket {
+                    continue;
+                }
+                let due = self.queue.bucket_of(session.last_heard() + session.timeout);
+                if due > bucket {
+                    session.bucket = due;
+                    self.queue.push(due, id);
+                } else {
+                    session.closing = true;
+                    expired.push(id);
+                }
+            }
+        }
+        expired
+    }
+}
+
+impl Session {
+    fn is_of(&self, conn: &ConnHandle) -> bool {
+        self.conn
+            .as_ref()
+            .is_some_and(|own| own.serial == conn.serial)
+    }
+}
+
+/// What the owner field of a container holds; no session may have it for its id.
+const CONTAINER_OWNER: SessionId = SessionId(i64::MIN);
+
+/// `SessionTrackerImpl.initializeNextSessionId`.
+const fn first_id(server: ServerId, ms: i64) -> i64 {
+    let millis = ((ms as u64) << 24) >> 8;
+    (millis & 0x00ff_ffff_ffff_ffff).cast_signed() | (server.0 << 56)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+    use crate::{auth::Credentials, tree::watches::ConnId};
+
+    const TICK: Duration = Duration::from_secs(2);
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn at(ms: u64) -> Now {
+        Now {
+            mono: Duration::from_millis(ms),
+            wall_ms: 1_700_000_000_000,
+        }
+    }
+
+    fn tracker() -> SessionTracker {
+        SessionTracker::new(TICK, ServerId(1), at(0))
+    }
+
+    fn conn(serial: u64) -> Arc<ConnHandle> {
+        let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        Arc::new(ConnHandle::new(
+            ConnId(1),
+            serial,
+            remote,
+            Credentials::none(),
+            at(0),
+        ))
+    }
+
+    /// Runs the queue from deadline to deadline; returns when the first session expired.
+    fn run_until_expiry(tracker: &mut SessionTracker) -> (Duration, Vec<SessionId>) {
+        loop {
+            let mono = tracker.next_deadline().unwrap();
+            let expired = tracker.expire(Now { mono, wall_ms: 0 });
+            if !expired.is_empty() {
+                return (mono, expired);
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_made_as_apache_makes_them() {
+        // (1700000000000L << 24) >>> 8 | 1L << 56
+        assert_eq!(tracker().new_id(), SessionId(0x018b_cfe5_6800_0000));
+        let mut tracker = tracker();
+        let (a, b) = (tracker.new_id(), tracker.new_id());
+        assert_eq!(b.0, a.0 + 1);
+        assert!(
+            first_id(ServerId(255), 1) < 0,
+            "the high byte is the server's alone"
+        );
+    }
+
+    #[test]
+    fn a_silent_session_lives_its_timeout_and_at_most_a_tick_more() {
+        for start in [0, 1, 777, 1999, 2000] {
+            let mut tracker = tracker();
+            let id = tracker.new_id();
+            tracker.track(id, TIMEOUT, at(start));
+            let (when, expired) = run_until_expiry(&mut tracker);
+            assert_eq!(expired, [id]);
+            let lived = when - Duration::from_millis(start);
+            assert!(
+                lived >= TIMEOUT && lived <= TIMEOUT + TICK,
+                "lived {lived:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_sign_of_life_is_seen_when_the_bucket_falls_due() {
+        let mut tracker = tracker();
+        let (id, conn) = (tracker.new_id(), conn(1));
+        tracker.track(id, TIMEOUT, at(0));
+        tracker.attach(id, &conn, TIMEOUT, at(0)).unwrap();
+        conn.heard(at(9_000));
+        let (when, _) = run_until_expiry(&mut tracker);
+        assert!(when >= Duration::from_secs(19) && when <= Duration::from_secs(21));
+    }
+
+    #[test]
+    fn detaching_keeps_what_the_connection_had_heard() {
+        let mut tracker = tracker();
+        let (id, conn) = (tracker.new_id(), conn(1));
+        tracker.track(id, TIMEOUT, at(0));
+        tracker.attach(id, &conn, TIMEOUT, at(0)).unwrap();
+        conn.heard(at(5_000));
+        tracker.detach(id, &conn);
+        conn.heard(at(100_000));
+        let (when, _) = run_until_expiry(&mut tracker);
+        assert!(when >= Duration::from_secs(15) && when <= Duration::from_secs(17));
+    }
+
+    #[test]
+    fn a_shorter_timeout_takes_effect_at_once() {
+        let mut tracker = tracker();
+        let id = tracker.new_id();
+        tracker.track(id, Duration::from_secs(40), at(0));
+        tracker
+            .attach(id, &conn(1), Duration::from_secs(4), at(1_000))
+            .unwrap();
+        let (when, expired) = run_until_expiry(&mut tracker);
+        assert_eq!(expired, [id]);
+        assert!(when <= Duration::from_secs(7), "{when:?}");
+        assert!(
+            tracker.expire(at(60_000)).is_empty(),
+            "the stale entry is skipped"
+        );
+    }
+
+    #[test]
+    fn a_moved_session_takes_requests_over_its_new_connection_only() {
+        let mut tracker = tracker();
+        let id = tracker.new_id();
+        let (old, new) = (conn(1), conn(2));
+        tracker.track(id, TIMEOUT, at(0));
+        assert!(
+            tracker
+                .attach(id, &old, TIMEOUT, at(0))
+                .unwrap()
+                .before
+                .is_none()
+        );
+        assert_eq!(tracker.check(id, &old), Ok(()));
+        let before = tracker.attach(id, &new, TIMEOUT, at(1)).unwrap().before;
+        assert_eq!(before.map(|conn| conn.serial), Some(1));
+        assert_eq!(tracker.check(id, &old), Err(ErrorCode::SessionMoved));
+        assert_eq!(tracker.check(id, &new), Ok(()));
+        tracker.detach(id, &old);
+        assert_eq!(
+            tracker.check(id, &new),
+            Ok(()),
+            "the old connection's end changes nothing"
+        );
+    }
+
+    #[test]
+    fn a_closing_session_takes_nothing_and_cannot_be_resumed() {
+        let mut tracker = tracker();
+        let (id, conn) = (tracker.new_id(), conn(1));
+        tracker.track(id, TIMEOUT, at(0));
+        tracker.attach(id, &conn, TIMEOUT, at(0)).unwrap();
+        assert!(tracker.set_closing(id) && !tracker.set_closing(id));
+        assert_eq!(tracker.check(id, &conn), Err(ErrorCode::SessionExpired));
+        assert!(tracker.attach(id, &conn, TIMEOUT, at(1)).is_err());
+        assert!(tracker.remove(id).is_some());
+        assert!(!tracker.contains(id));
+    }
+}

@@ -1,0 +1,17 @@
+//! The embedded server from outside, frame by frame.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "a test ends where it fails"
+)]
+
+mod client;
+mod limits;
+mod memory_net;
+mod order;
+mod restart;
+mod sessions;
+mod virtual_time;
+mod words;

@@ -1,0 +1,108 @@
+//! What was acknowledged is there after a stop, a kill and a power cut.
+
+use std::sync::Arc;
+
+use zk_proto::{CreateMode, ErrorCode, connect::ConnectResponse};
+use zk_server::{
+    Server,
+    storage::{MemDisk, mem_disk::FaultyCall},
+};
+
+use crate::client::{create, exists, get, resume, tcp};
+
+async fn start(disk: &MemDisk) -> Server {
+    let server = Server::builder()
+        .disk(Arc::new(disk.clone()))
+        .set("snapCount", "20");
+    server.start().await.unwrap()
+}
+
+/// Writes a hundred nodes through a session that stays open.
+async fn fill(server: &Server) -> ConnectResponse {
+    let (mut client, session) = tcp(server).await.open().await;
+    client
+        .call(1, create("/mine", "", CreateMode::Ephemeral))
+        .await;
+    for i in 0..100 {
+        let made = client
+            .call(
+                2,
+                create(&format!("/n{i}"), &i.to_string(), CreateMode::Persistent),
+            )
+            .await;
+        assert_eq!(made.header.err, 0);
+    }
+    session
+}
+
+async fn check(server: &Server, session: &ConnectResponse) {
+    let mut client = tcp(server).await;
+    let resumed = client.connect(&resume(session)).await.unwrap();
+    assert_eq!(
+        resumed.session_id, session.session_id,
+        "sessions outlive a restart"
+    );
+    assert_eq!(client.call(1, exists("/mine")).await.header.err, 0);
+    for i in 0..100 {
+        let (data, _) = client.call(2, get(&format!("/n{i}"))).await.data();
+        assert_eq!(data, i.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_clean_stop_keeps_everything() {
+    let disk = MemDisk::new();
+    let server = start(&disk).await;
+    let session = fill(&server).await;
+    server.shutdown().await.unwrap();
+    check(&start(&disk).await, &session).await;
+}
+
+#[tokio::test]
+async fn a_power_cut_keeps_everything_that_was_acknowledged() {
+    for seed in 0..20 {
+        let disk = MemDisk::new();
+        let server = start(&disk).await;
+        let session = fill(&server).await;
+        disk.power_cut(seed);
+        let _ = server.shutdown().await;
+        check(&start(&disk).await, &session).await;
+    }
+}
+
+#[tokio::test]
+async fn a_directory_serves_again_after_shutdown_and_only_one_server_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let builder = || {
+        Server::builder()
+            .data_dir(directory.path())
+            .set("snapCount", "20")
+    };
+    let server = builder().start().await.unwrap();
+    let session = fill(&server).await;
+    assert!(builder().start().await.is_err(), "the directory is taken");
+    server.shutdown().await.unwrap();
+    let server = builder().start().await.unwrap();
+    check(&server, &session).await;
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_ends_the_server_and_nothing_more_is_acknowledged() {
+    let disk = MemDisk::new();
+    let server = start(&disk).await;
+    let (mut client, _) = tcp(&server).await.open().await;
+    disk.fail(FaultyCall::Sync, 1, std::io::ErrorKind::Other);
+    client
+        .send(1, &[create("/a", "", CreateMode::Persistent)])
+        .await;
+    assert!(client.is_closed().await, "no answer");
+    let fatal = server.failed().await;
+    assert!(server.shutdown().await.is_err(), "{fatal}");
+    disk.heal();
+    disk.power_cut(1);
+    let server = start(&disk).await;
+    let (mut client, _) = tcp(&server).await.open().await;
+    let found = client.call(1, exists("/a")).await.header.err;
+    assert!([0, ErrorCode::NoNode.code()].contains(&found));
+}
