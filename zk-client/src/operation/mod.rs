@@ -3,25 +3,32 @@
 //! Invariants: a request is submitted when the builder is first polled, and never again except for a read
 //! whose connection broke under it; dropping the future leaves the request to its fate and the session intact.
 
+mod attached;
+mod call;
+mod pending;
+
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
 use futures::channel::oneshot;
-use zk_proto::{ErrorCode, OpCode, op::Response, watch::AddWatchMode};
+use zk_proto::OpCode;
 
 use crate::{
     client::Client,
-    core::{Command, Kind, Leaves, Moment, Reply, StreamRequest, WatchRequest, chroot::Chroot},
-    driver::{Shared, Ticket},
+    core::{Command, Moment, Reply},
+    driver::Ticket,
     error::{Error, ErrorKind, Failure, Result, changes_something, op_name},
-    evidence::EvidenceHold,
-    watcher::{EventQueue, Watch, WatchChange, WatchEvent},
 };
+
+pub use attached::Attached;
+use attached::prepare;
+pub(crate) use call::sealed;
+pub(crate) use call::wrong_form;
+pub use call::{Call, ClientParts, Finish, Surroundings, Wants};
+pub use pending::Pending;
 
 type Answer = oneshot::Receiver<Result<Reply, Failure>>;
 
@@ -50,104 +57,6 @@ enum Stage {
     New(Option<Ticket>),
     Submitted(Answer, Attached),
     Done,
-}
-
-/// What comes with a submitted request and undoes itself when nobody wants it any more.
-#[derive(Debug)]
-pub enum Attached {
-    /// Nothing.
-    Nothing,
-    /// A one-shot watch.
-    Watch(WatchChange),
-    /// A persistent watch.
-    Stream(Watch),
-    /// A claim on heartbeats, there to be dropped.
-    Hold(#[allow(dead_code, reason = "kept for its drop")] EvidenceHold),
-}
-
-/// What an operation asks for and how its answer is read; the crate's own, for its builders.
-pub trait Call: sealed::Sealed + Unpin {
-    /// What the operation results in.
-    type Output: 'static;
-
-    #[doc(hidden)]
-    fn op(&self) -> OpCode;
-
-    #[doc(hidden)]
-    fn path(&self) -> &str;
-
-    #[doc(hidden)]
-    fn encode(&self, surroundings: &Surroundings<'_>, out: &mut BytesMut) -> Result<(), Failure>;
-
-    #[doc(hidden)]
-    fn wants(&self) -> Wants {
-        Wants::Answer
-    }
-
-    #[doc(hidden)]
-    fn finish(reply: Reply, context: Finish<'_>) -> Result<Self::Output, Failure>;
-}
-
-/// What an operation wants besides its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
-    /// Nothing.
-    Answer,
-    /// A one-shot watch.
-    Watch,
-    /// A persistent watch.
-    Stream(AddWatchMode),
-    /// Heartbeats.
-    Heartbeats,
-}
-
-/// What an operation is encoded with.
-#[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'s> {
-    pub(crate) chroot: &'s Chroot,
-    pub(crate) default_acl: &'s [zk_proto::Acl],
-    pub(crate) watch: bool,
-}
-
-/// What an answer is read with.
-#[derive(Debug)]
-pub struct Finish<'s> {
-    pub(crate) parts: &'s ClientParts,
-    pub(crate) attached: Attached,
-}
-
-impl Finish<'_> {
-    /// The path as the user knows it.
-    pub(crate) fn user_path(&self, path: &str) -> String {
-        self.parts.shared.chroot.strip(path).to_owned()
-    }
-}
-
-/// What outlives a client's borrow.
-#[derive(Debug, Clone)]
-pub struct ClientParts {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) generation: Option<u64>,
-}
-
-pub(crate) mod sealed {
-    /// Keeps [`Call`](super::Call) the crate's own; its methods are not for users.
-    pub trait Sealed {}
-}
-
-impl Reply {
-    /// The body, or the server's error.
-    pub(crate) fn body(self) -> Result<Response, Failure> {
-        match self.code {
-            ErrorCode::Ok => Ok(self.response),
-            code => Err(Failure::answered(code)),
-        }
-    }
-}
-
-/// The answer has another form than its operation's; the session core decodes by operation, so it cannot be.
-pub(crate) fn wrong_form<T>(_: Response) -> Result<T, Failure> {
-    Err(Failure::answered(ErrorCode::MarshallingError))
 }
 
 impl<'c, C: Call> Operation<'c, C> {
@@ -258,56 +167,6 @@ impl<'c, C: Call> Operation<'c, C> {
     }
 }
 
-/// The command's kind, and what to attach to it once it is queued.
-fn prepare<C: Call>(parts: &ClientParts, call: &C) -> (Kind, Raw) {
-    let (op, path) = (call.op(), || parts.shared.chroot.join(call.path()));
-    match call.wants() {
-        Wants::Answer => (Kind::Request(op, None), Raw::Nothing),
-        Wants::Heartbeats => (Kind::Evidence, Raw::Hold),
-        Wants::Watch => {
-            let (watcher, events) = oneshot::channel();
-            let request = WatchRequest {
-                path: path(),
-                watcher,
-            };
-            let raw = Raw::Watch(request.path.clone(), events);
-            (Kind::Request(op, Some(Leaves::Watch(request))), raw)
-        }
-        Wants::Stream(mode) => {
-            let queue = Arc::new(EventQueue::default());
-            let raw = Raw::Stream(path(), mode, Arc::clone(&queue));
-            let request = StreamRequest {
-                path: path(),
-                mode,
-                queue,
-            };
-            (Kind::Request(op, Some(Leaves::Stream(request))), raw)
-        }
-    }
-}
-
-/// What will be attached to a request: nothing yet that tells the driver when it is dropped.
-enum Raw {
-    Nothing,
-    Hold,
-    Watch(String, oneshot::Receiver<WatchEvent>),
-    Stream(String, AddWatchMode, Arc<EventQueue>),
-}
-
-impl Raw {
-    fn attach(self, shared: &Arc<Shared>) -> Attached {
-        let shared = || Arc::clone(shared);
-        match self {
-            Self::Nothing => Attached::Nothing,
-            Self::Hold => Attached::Hold(EvidenceHold::new(shared())),
-            Self::Watch(path, events) => Attached::Watch(WatchChange::new(shared(), path, events)),
-            Self::Stream(path, mode, queue) => {
-                Attached::Stream(Watch::new(shared(), path, mode, queue))
-            }
-        }
-    }
-}
-
 impl<C: Call> Future for Operation<'_, C> {
     type Output = Result<C::Output>;
 
@@ -364,43 +223,29 @@ impl<C: Call> fmt::Debug for Operation<'_, C> {
     }
 }
 
-/// The answer to an operation that was submitted.
-///
-/// Owns everything it needs. Dropping it neither cancels the operation nor harms the session. A connection
-/// that breaks before the answer is CONNECTIONLOSS here also for reads: repeating one alone would break the
-/// order that pipelines are for.
-#[must_use = "the operation is carried out in any case, but its result is lost"]
-pub struct Pending<T> {
-    answer: Answer,
-    attached: Attached,
-    parts: ClientParts,
-    op: &'static str,
-    sent: OpCode,
-    path: String,
-    finish: fn(Reply, Finish<'_>) -> Result<T, Failure>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        create::{Create, Created},
+        read::{Get, Node, Watched},
+        watcher::{Watch, WatchChange},
+    };
 
-impl<T> Future for Pending<T> {
-    type Output = Result<T>;
+    fn assert_send_unpin<T: Send + Unpin>() {}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let result = ready!(poll_answer(&mut this.answer, this.sent, cx));
-        let attached = std::mem::replace(&mut this.attached, Attached::Nothing);
-        let context = Finish {
-            parts: &this.parts,
-            attached,
-        };
-        let output = result.and_then(|reply| (this.finish)(reply, context));
-        Poll::Ready(output.map_err(|failure| Error::new(failure, this.op, Some(&this.path))))
-    }
-}
+    fn assert_static<T: Send + Unpin + 'static>() {}
 
-impl<T> fmt::Debug for Pending<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending")
-            .field("op", &self.op)
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+    #[test]
+    fn builders_move_between_threads_and_answers_own_what_they_need() {
+        assert_send_unpin::<Operation<'_, Create<'_>>>();
+        assert_send_unpin::<Operation<'_, Watched<Get<'_>>>>();
+        assert_static::<Pending<Created>>();
+        assert_static::<Pending<(Node, WatchChange)>>();
+        assert_static::<WatchChange>();
+        assert_static::<Watch>();
+        assert_static::<crate::SessionEnded>();
+        assert_static::<crate::EvidenceLost>();
+        assert_static::<crate::States>();
     }
 }

@@ -1,25 +1,18 @@
 //! The client: a cheap handle to one session, shared by many tasks.
 
-use std::{
-    fmt,
-    ops::Deref,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod session;
 
-use futures::future::BoxFuture;
-use zk_proto::{Acl, Password, SessionId, watch::AddWatchMode};
+use std::{sync::Arc, time::Duration};
+
+use zk_proto::{Acl, watch::AddWatchMode};
 
 use crate::{
     composed::{Composed, CreateAll, DeleteAll, Ensure, Update},
     control::{AddAuth, Close},
-    core::{Command, Kind, SessionInfo, auth::Credential},
+    core::{Command, Kind, auth::Credential},
     create::{Create, CreateSpec},
     driver::Shared,
     error::Result,
-    evidence::ProveLife,
     multi::Multi,
     operation::{ClientParts, Operation},
     options::{ClientBuilder, OnExpiry},
@@ -28,10 +21,12 @@ use crate::{
         CountDescendants, Exists, Get, GetAcl, GetOpt, ListChildren, ListChildrenWithStat,
         ListEphemerals, Node, SyncPath, WhoAmI,
     },
-    state::{SessionEnd, SessionState, States},
+    state::{SessionState, States},
     watcher::AddWatch,
     write::{ANY_VERSION, Delete, Set, SetAcl},
 };
+
+pub use session::{Session, SessionEnded};
 
 /// A client of a ZooKeeper ensemble, and its session.
 ///
@@ -324,10 +319,7 @@ impl Client {
     /// [`SessionChanged`](crate::ErrorKind::SessionChanged).
     #[must_use]
     pub fn session(&self) -> Session {
-        let info = self.parts.shared.session();
-        let mut client = self.clone();
-        client.parts.generation.get_or_insert(info.generation);
-        Session { client, info }
+        Session::new(self)
     }
 
     /// Who this client says it is, for "who holds this lock?"; `host:pid` unless the builder was told.
@@ -382,114 +374,14 @@ impl Client {
         }
     }
 
+    /// The same client, its calls bound to the session with this generation unless they are bound already.
+    fn bound_to(&self, generation: u64) -> Self {
+        let mut client = self.clone();
+        client.parts.generation.get_or_insert(generation);
+        client
+    }
+
     pub(crate) const fn parts(&self) -> &ClientParts {
         &self.parts
-    }
-}
-
-/// A [`Client`] bound to one session.
-///
-/// Derefs to [`Client`]: every operation is there, and `&session` is a `&Client` for code that takes one.
-#[derive(Debug, Clone)]
-pub struct Session {
-    client: Client,
-    info: SessionInfo,
-}
-
-impl Session {
-    /// The session's id; 0 where there was no session yet.
-    #[must_use]
-    pub const fn id(&self) -> SessionId {
-        self.info.id
-    }
-
-    /// The session's password: with the id, the right to resume it
-    /// ([`ClientBuilder::session`]).
-    #[must_use]
-    pub const fn password(&self) -> &Password {
-        &self.info.password
-    }
-
-    /// The session timeout that the server granted.
-    #[must_use]
-    pub const fn timeout(&self) -> Duration {
-        self.info.timeout
-    }
-
-    /// Whether it still is the client's session, as far as the client knows.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        let ended = self.client.parts.shared.ended();
-        let reason = ended.borrow().reason_of(self.info.generation);
-        reason.is_none()
-    }
-
-    /// An estimate of how long the session lives if no server is heard from now on; zero when it is likely gone.
-    ///
-    /// Counts from the last byte heard, on a clock that keeps counting while the machine sleeps. No authority:
-    /// only a server knows. It is for being *more* careful, not less.
-    #[must_use]
-    pub fn expires_in(&self) -> Duration {
-        let shared = &self.client.parts.shared;
-        let info = shared.session();
-        if info.generation != self.info.generation {
-            return Duration::ZERO;
-        }
-        (info.last_heard + info.timeout).since(shared.clock.now())
-    }
-
-    /// Resolves when the session is over, with the reason; at once if it is already.
-    ///
-    /// `'static` and sticky; does not keep the client open.
-    pub fn ended(&self) -> SessionEnded {
-        let mut ended = self.client.parts.shared.ended();
-        let generation = self.info.generation;
-        let wait = async move {
-            let over = ended
-                .wait_for(|ended| ended.reason_of(generation).is_some())
-                .await;
-            over.ok()
-                .and_then(|ended| ended.reason_of(generation))
-                .unwrap_or(SessionEnd::Closed)
-        };
-        SessionEnded {
-            wait: Box::pin(wait),
-        }
-    }
-
-    /// Asks the leader for evidence that it holds the session, and keeps asking while the result lives.
-    ///
-    /// Sends a `sync` in the order of the session's requests; its *sending* is what the evidence counts from. So
-    /// submitted right before the last look at a lock's children, it covers that look.
-    pub fn evidence(&self) -> Operation<'_, ProveLife> {
-        Operation::new(&self.client, ProveLife)
-    }
-}
-
-impl Deref for Session {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
-    }
-}
-
-/// The end of a session, as a future: [`Session::ended`].
-#[must_use = "futures do nothing unless polled"]
-pub struct SessionEnded {
-    wait: BoxFuture<'static, SessionEnd>,
-}
-
-impl Future for SessionEnded {
-    type Output = SessionEnd;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SessionEnd> {
-        self.wait.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for SessionEnded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionEnded").finish_non_exhaustive()
     }
 }

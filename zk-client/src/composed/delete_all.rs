@@ -1,0 +1,93 @@
+//! Whole subtrees, from the leaves up.
+
+use futures::future::BoxFuture;
+
+use super::{Steps, is_link_trouble};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind, Failure, Result},
+};
+
+/// How many requests are under way at once.
+const IN_FLIGHT: usize = 256;
+/// How often a subtree is listed again because children appeared under it.
+const ROUNDS: usize = 16;
+
+/// Delete a node and everything below it: [`Client::delete_all`].
+#[derive(Debug, Clone)]
+pub struct DeleteAll<'p> {
+    pub(crate) path: &'p str,
+}
+
+impl<'c> Steps<'c> for DeleteAll<'c> {
+    type Output = ();
+
+    fn run(self, client: &'c Client) -> BoxFuture<'c, Result<()>> {
+        Box::pin(async move {
+            if self.path == "/" {
+                let failure = Failure::bad_arguments("the root cannot be deleted");
+                return Err(Error::new(failure, "delete", Some(self.path)));
+            }
+            // The first listing fails where there is no node at all.
+            let mut nodes = descendants(client, self.path).await?;
+            for _ in 1..ROUNDS {
+                if delete_in_order(client, &nodes).await? {
+                    return Ok(());
+                }
+                nodes = match descendants(client, self.path).await {
+                    Err(error) if error.kind() == ErrorKind::NoNode => return Ok(()),
+                    nodes => nodes?,
+                };
+            }
+            client.delete(self.path).await
+        })
+    }
+}
+
+/// A node and everything below it, every node before its children.
+async fn descendants(client: &Client, path: &str) -> Result<Vec<String>> {
+    let mut nodes = vec![path.to_owned()];
+    let mut listed = 0;
+    while listed < nodes.len() {
+        let end = nodes.len().min(listed + IN_FLIGHT);
+        let mut level = Vec::with_capacity(end - listed);
+        for path in &nodes[listed..end] {
+            level.push(client.children(path).submit().await?);
+        }
+        for (at, pending) in (listed..end).zip(level) {
+            match pending.await {
+                Ok(names) => {
+                    let below = |name: String| format!("{}/{name}", nodes[at]);
+                    let children: Vec<_> = names.into_iter().map(below).collect();
+                    nodes.extend(children);
+                }
+                Err(error) if at > 0 && error.kind() == ErrorKind::NoNode => {}
+                Err(error) => return Err(error),
+            }
+        }
+        listed = end;
+    }
+    Ok(nodes)
+}
+
+/// Deletes children before their parents; false when a node has children that were not listed.
+async fn delete_in_order(client: &Client, nodes: &[String]) -> Result<bool> {
+    let mut complete = true;
+    for chunk in nodes.rchunks(IN_FLIGHT) {
+        let mut under_way = Vec::with_capacity(chunk.len());
+        for path in chunk.iter().rev() {
+            under_way.push(client.delete(path).submit().await?);
+        }
+        for pending in under_way {
+            match pending.await {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NoNode => {}
+                Err(error) if error.kind() == ErrorKind::NotEmpty || is_link_trouble(&error) => {
+                    complete = false;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(complete)
+}

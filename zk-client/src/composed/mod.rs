@@ -1,0 +1,116 @@
+//! Operations that take several requests: whole paths, whole subtrees, compare-and-set, protected creates.
+//!
+//! Each is a loop over plain operations, so none is atomic; what each promises instead is on its method of
+//! [`Client`]. A step whose repetition is harmless is repeated after a lost connection, until the request timeout
+//! of the whole is up.
+
+mod create_all;
+mod delete_all;
+mod protected;
+mod update;
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::future::BoxFuture;
+
+pub use create_all::{CreateAll, Ensure};
+pub use delete_all::DeleteAll;
+pub use protected::ProtectedCreate;
+pub use update::Update;
+
+use crate::{
+    client::Client,
+    core::Moment,
+    error::{Error, ErrorKind, Outcome, Result},
+};
+
+/// An operation of several requests, not begun yet; awaiting it carries it out.
+///
+/// # Cancel safety
+/// Dropping the future never harms the session; steps that were submitted may still be carried out, later ones
+/// are not begun.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct Composed<'c, S: Steps<'c>> {
+    stage: Stage<'c, S>,
+}
+
+enum Stage<'c, S: Steps<'c>> {
+    New(&'c Client, S),
+    Running(BoxFuture<'c, Result<S::Output>>),
+    Done,
+}
+
+/// What a composed operation does; the crate's own.
+pub trait Steps<'c>: Unpin {
+    /// What the operation results in.
+    type Output;
+
+    #[doc(hidden)]
+    fn run(self, client: &'c Client) -> BoxFuture<'c, Result<Self::Output>>;
+}
+
+impl<'c, S: Steps<'c>> Composed<'c, S> {
+    pub(crate) const fn new(client: &'c Client, steps: S) -> Self {
+        Self {
+            stage: Stage::New(client, steps),
+        }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut S)) -> Self {
+        if let Stage::New(_, steps) = &mut self.stage {
+            change(steps);
+        }
+        self
+    }
+}
+
+impl<'c, S: Steps<'c>> Future for Composed<'c, S> {
+    type Output = Result<S::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Stage::New(..) = self.stage
+            && let Stage::New(client, steps) = std::mem::replace(&mut self.stage, Stage::Done)
+        {
+            self.stage = Stage::Running(steps.run(client));
+        }
+        match &mut self.stage {
+            Stage::Running(steps) => steps.as_mut().poll(cx),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl<'c, S: Steps<'c>> fmt::Debug for Composed<'c, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Composed").finish_non_exhaustive()
+    }
+}
+
+fn parent(path: &str) -> Option<&str> {
+    match path.trim_end_matches('/').rsplit_once('/')? {
+        ("", _) => Some("/").filter(|parent| *parent != path),
+        (parent, _) => Some(parent),
+    }
+}
+
+/// The connection, or the wait for an answer: nothing that the server said.
+fn is_link_trouble(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::ConnectionLoss => true,
+        ErrorKind::OperationTimeout => error.outcome() == Outcome::Unknown,
+        _ => error.is_retryable(),
+    }
+}
+
+fn deadline_of(client: &Client) -> Moment {
+    let shared = &client.parts().shared;
+    shared.clock.now() + shared.settings.request_timeout
+}
+
+fn is_over(client: &Client, deadline: Moment) -> bool {
+    client.parts().shared.clock.now() >= deadline
+}

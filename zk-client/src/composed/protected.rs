@@ -1,0 +1,91 @@
+//! Creates that survive a lost answer: Curator's protection.
+
+use futures::future::BoxFuture;
+
+use super::{Composed, Steps, deadline_of, is_link_trouble, is_over};
+use crate::{
+    client::Client,
+    create::{Create, Created},
+    error::{Error, ErrorKind, Failure, Outcome, Result},
+    operation::Operation,
+};
+
+/// Create a node under a name that is found again after a lost connection: [`Operation::protected`].
+#[derive(Debug, Clone)]
+pub struct ProtectedCreate<'p> {
+    create: Create<'p>,
+}
+
+impl<'c> Operation<'c, Create<'c>> {
+    /// Survives a lost connection: the node's name gets a unique prefix, and when the answer is lost the parent's
+    /// children are searched for it before the node is created again.
+    ///
+    /// The name becomes `_c_{uuid}-{name}`, as Curator's protection makes it. An ephemeral node is only taken for
+    /// one's own if the present session owns it, and the call fails when that session ends.
+    pub fn protected(self) -> Composed<'c, ProtectedCreate<'c>> {
+        let (client, create) = (self.client(), self.call.clone());
+        Composed::new(client, ProtectedCreate { create })
+    }
+}
+
+impl<'c> Steps<'c> for ProtectedCreate<'c> {
+    type Output = Created;
+
+    fn run(self, client: &'c Client) -> BoxFuture<'c, Result<Created>> {
+        Box::pin(async move {
+            let deadline = deadline_of(client);
+            let prefix = format!("_c_{}-", client.guid());
+            let (parent, name) = self.create.path.rsplit_once('/').unwrap_or_default();
+            let path = format!("{parent}/{prefix}{name}");
+            let parent = if parent.is_empty() { "/" } else { parent };
+            // Bound to one session: an ephemeral node of an older one is about to vanish (CURATOR-498).
+            let session = client.session();
+            let client: &Client = if self.create.spec.ephemeral {
+                &session
+            } else {
+                client
+            };
+            loop {
+                let call = Create {
+                    path: &path,
+                    ..self.create.clone()
+                };
+                match Operation::new(client, call).await {
+                    Err(error) if is_link_trouble(&error) && !is_over(client, deadline) => {
+                        match find_own(client, parent, &prefix).await {
+                            Ok(Some(created)) => return Ok(created),
+                            Ok(None) => {}
+                            Err(lost) => return Err(unsettled(&lost, &path)),
+                        }
+                    }
+                    result => return result,
+                }
+            }
+        })
+    }
+}
+
+/// The node with this prefix, once everything that was sent before is settled.
+async fn find_own(client: &Client, parent: &str, prefix: &str) -> Result<Option<Created>> {
+    // The create may be on its way through the ensemble still: the sync passes the leader behind it.
+    client.sync(parent).await?;
+    let names = match client.children(parent).await {
+        Err(error) if error.kind() == ErrorKind::NoNode => return Ok(None),
+        names => names?,
+    };
+    let Some(name) = names.into_iter().find(|name| name.starts_with(prefix)) else {
+        return Ok(None);
+    };
+    let path = format!("{}/{name}", parent.trim_end_matches('/'));
+    let stat = client.exists(&path).await?;
+    Ok(stat.map(|stat| Created { path, stat }))
+}
+
+/// The search failed, so whether the node was created stays open.
+fn unsettled(error: &Error, path: &str) -> Error {
+    let failure = Failure {
+        outcome: Outcome::Unknown,
+        ..Failure::not_applied(error.kind())
+    };
+    Error::new(failure, "create", Some(path))
+}

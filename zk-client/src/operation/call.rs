@@ -1,0 +1,98 @@
+//! What an operation is to the future that carries it out.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use zk_proto::{ErrorCode, OpCode, op::Response, watch::AddWatchMode};
+
+use super::Attached;
+use crate::{
+    core::{Reply, chroot::Chroot},
+    driver::Shared,
+    error::Failure,
+};
+
+/// What an operation asks for and how its answer is read; the crate's own, for its builders.
+pub trait Call: sealed::Sealed + Unpin {
+    /// What the operation results in.
+    type Output: 'static;
+
+    #[doc(hidden)]
+    fn op(&self) -> OpCode;
+
+    #[doc(hidden)]
+    fn path(&self) -> &str;
+
+    #[doc(hidden)]
+    fn encode(&self, surroundings: &Surroundings<'_>, out: &mut BytesMut) -> Result<(), Failure>;
+
+    #[doc(hidden)]
+    fn wants(&self) -> Wants {
+        Wants::Answer
+    }
+
+    #[doc(hidden)]
+    fn finish(reply: Reply, context: Finish<'_>) -> Result<Self::Output, Failure>;
+}
+
+/// What an operation wants besides its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Nothing.
+    Answer,
+    /// A one-shot watch.
+    Watch,
+    /// A persistent watch.
+    Stream(AddWatchMode),
+    /// Heartbeats.
+    Heartbeats,
+}
+
+/// What an operation is encoded with.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'s> {
+    pub(crate) chroot: &'s Chroot,
+    pub(crate) default_acl: &'s [zk_proto::Acl],
+    pub(crate) watch: bool,
+}
+
+/// What an answer is read with.
+#[derive(Debug)]
+pub struct Finish<'s> {
+    pub(crate) parts: &'s ClientParts,
+    pub(crate) attached: Attached,
+}
+
+impl Finish<'_> {
+    /// The path as the user knows it.
+    pub(crate) fn user_path(&self, path: &str) -> String {
+        self.parts.shared.chroot.strip(path).to_owned()
+    }
+}
+
+/// What outlives a client's borrow.
+#[derive(Debug, Clone)]
+pub struct ClientParts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) generation: Option<u64>,
+}
+
+pub(crate) mod sealed {
+    /// Keeps [`Call`](super::Call) the crate's own; its methods are not for users.
+    pub trait Sealed {}
+}
+
+impl Reply {
+    /// The body, or the server's error.
+    pub(crate) fn body(self) -> Result<Response, Failure> {
+        match self.code {
+            ErrorCode::Ok => Ok(self.response),
+            code => Err(Failure::answered(code)),
+        }
+    }
+}
+
+/// The answer has another form than its operation's; the session core decodes by operation, so it cannot be.
+pub(crate) fn wrong_form<T>(_: Response) -> Result<T, Failure> {
+    Err(Failure::answered(ErrorCode::MarshallingError))
+}
