@@ -11,8 +11,8 @@
 //! siblings, in the order of creation.
 //!
 //! Invariants: `digest` is at all times the sum over the nodes that count; every node but the root is in its
-//! parent's chain and in the index; an ephemeral node is listed under its session. Everything that is iterated
-//! has the same order on every member.
+//! parent's chain and in the index; an ephemeral node is listed under its session. Nothing is iterated in the order
+//! of a hash table.
 //!
 //! Deliberately not here: watches of connections (the [`watches`] table stands beside the tree), checks of any
 //! request (`prep` makes them), the clock, files, and locks.
@@ -24,6 +24,7 @@ mod change;
 mod cut;
 mod effects;
 mod index;
+mod lookup;
 mod node;
 mod node_ref;
 mod owners;
@@ -47,7 +48,7 @@ use std::{collections::VecDeque, sync::Arc};
 use zk_proto::{
     Acl, SessionId, Zxid,
     create_mode::EphemeralOwner,
-    persist::{TreeDigest, body_crc, digest_with_stat},
+    persist::{TreeDigest, digest_with_stat},
     stat::{Stat, StatPersisted},
 };
 
@@ -256,60 +257,6 @@ impl DataTree {
         due.map(|id| self.path_of(id))
     }
 
-    fn find(&self, path: &str) -> Option<u32> {
-        self.find_bytes(path.as_bytes())
-    }
-
-    fn find_bytes(&self, path: &[u8]) -> Option<u32> {
-        match path {
-            b"" | b"/" => Some(ROOT),
-            _ => self
-                .index
-                .find(self.index.hash(path), |id| self.is_at(id, path)),
-        }
-    }
-
-    /// Whether this is the node's path: compared name by name from the end.
-    fn is_at(&self, mut id: u32, path: &[u8]) -> bool {
-        let mut rest = path;
-        while id != ROOT {
-            let node = self.nodes.get(id);
-            match rest.strip_suffix(node.name()) {
-                Some([front @ .., b'/']) => rest = front,
-                _ => return false,
-            }
-            id = node.parent;
-        }
-        rest.is_empty()
-    }
-
-    fn path_of(&self, id: u32) -> String {
-        let mut path = Vec::new();
-        self.write_path(id, &mut path);
-        match id {
-            ROOT => "/".to_owned(),
-            // Names are pieces of valid text, cut at slashes.
-            _ => String::from_utf8(path).unwrap_or_default(),
-        }
-    }
-
-    /// Replaces what is in `path` with the node's path; of the root, nothing.
-    fn write_path(&self, id: u32, path: &mut Vec<u8>) {
-        let ancestors = || {
-            let up = |id: &u32| Some(self.nodes.get(*id).parent);
-            std::iter::successors(Some(id), up)
-                .take_while(|id| *id != ROOT)
-                .map(|id| self.nodes.get(id).name())
-        };
-        let mut end = ancestors().map(|name| name.len() + 1).sum();
-        path.clear();
-        path.resize(end, b'/');
-        for name in ancestors() {
-            path[end - name.len()..end].copy_from_slice(name);
-            end -= name.len() + 1;
-        }
-    }
-
     fn extra(&self, id: u32) -> Extra {
         let node = self.nodes.get(id);
         match node.extra {
@@ -367,20 +314,5 @@ impl DataTree {
             true => digest_with_stat(self.nodes.get(id).body_crc, &self.stat_persisted(id)),
             false => 0,
         }
-    }
-
-    /// Puts a linked node into the index, the digest and the size.
-    fn enter(&mut self, path: &[u8], id: u32) {
-        self.index.insert(self.index.hash(path), id);
-        self.count_in(id, path);
-    }
-
-    fn count_in(&mut self, id: u32, path: &[u8]) {
-        let node = self.nodes.get_mut(id);
-        if self.options.digest {
-            node.body_crc = body_crc(path, node.data().unwrap_or_default());
-        }
-        self.data_size += (path.len() + node.data_len()) as u64;
-        self.digest.add(self.digest_of(id, path::counts(path)));
     }
 }

@@ -271,7 +271,7 @@ fn what_only_the_server_may_ask_is_refused() {
     for (request, error) in [
         (
             Request::DeleteContainer(zk_proto::op::DeleteContainerRequest { path: "/a".into() }),
-            ErrorCode::BadArguments,
+            ErrorCode::Unimplemented,
         ),
         (
             Request::Reconfig(zk_proto::op::ReconfigRequest {

@@ -5,18 +5,22 @@
 //!
 //! Paths of reads are not validated: a malformed one names no node.
 
+mod reply_len;
+mod set_watches;
+
 use bytes::{BufMut, BytesMut};
 use parking_lot::Mutex;
 use zk_proto::{
-    Encode, ErrorCode, OpCode, Perms, SessionId, Stat, Zxid,
+    Encode, ErrorCode, OpCode, Perms, SessionId, Stat,
     jute::{put_buffer, put_length, put_string},
     op::{
         ErrorResponse, ExistsRequest, GetChildrenRequest, GetDataRequest, MultiHeader, MultiOp,
         MultiRequest, Request, WhoAmIResponse,
     },
-    watch::{AddWatchMode, EventType},
+    watch::AddWatchMode,
 };
 
+pub use self::{reply_len::reply_len, set_watches::set_watches};
 use super::{
     DataTree, NodeRef,
     watches::{ConnId, WatchKinds, WatchTable},
@@ -93,116 +97,10 @@ pub fn read(
     }
 }
 
-/// How many bytes the answer to a read may take, known before it is built: [`read`] appends no more for the same
-/// tree.
-///
-/// Does not look at ACLs; answers of fixed size count as the largest of them.
-#[must_use]
-pub fn reply_len(tree: &DataTree, caller: &Caller<'_>, request: &Request) -> usize {
-    const STAT: usize = 68;
-    let data = |path: &str| {
-        let data = tree.node(path).and_then(|node| node.data());
-        data.map_or(0, <[u8]>::len) + 4 + STAT
-    };
-    let children = |path: &str| tree.node(path).map_or(0, |node| node.children_len());
-    match request {
-        Request::GetData(request) => data(&request.path),
-        Request::GetChildren(request) => children(&request.path),
-        Request::GetChildren2(request) => children(&request.path) + STAT,
-        Request::GetAcl(request) => {
-            let acl = tree.node(&request.path).map(|node| node.acl());
-            acl.map_or(0, |acl| acl.encoded_len()) + STAT
-        }
-        Request::GetEphemerals(_) => {
-            let paths = tree.ephemerals(caller.session);
-            4 + paths.map(|path| path.len() + 4).sum::<usize>()
-        }
-        Request::WhoAmI => {
-            let ids = caller.credentials.ids().iter();
-            4 + ids.map(Encode::encoded_len).sum::<usize>()
-        }
-        Request::MultiRead(request) => {
-            let part_len = |part: &MultiOp| match part {
-                MultiOp::GetData(part) => data(&part.path),
-                MultiOp::GetChildren(part) => children(&part.path),
-                _ => 0,
-            };
-            let parts = request.ops.iter();
-            9 + parts.map(|part| part_len(part) + 13).sum::<usize>()
-        }
-        _ => 0,
-    }
-    .max(STAT)
-}
-
 const fn found(is_there: bool) -> Result<(), ErrorCode> {
     match is_there {
         true => Ok(()),
         false => Err(ErrorCode::NoWatcher),
-    }
-}
-
-/// Leaves a client's watches again after it reconnected (setWatches, setWatches2), and tells `fire` what happened
-/// to them since the last zxid it saw, in the order in which it lists them; a watch that fires is not left.
-///
-/// These events are told whatever the node's ACL says, and their header has the zxid -1. Persistent watches catch
-/// up on nothing. A request of another kind does nothing.
-pub fn set_watches(
-    tree: &DataTree,
-    watches: &Mutex<WatchTable>,
-    conn: ConnId,
-    request: &Request,
-    mut fire: impl FnMut(EventType, &str),
-) {
-    let (since, data, exist, child, persistent, recursive) = match request {
-        Request::SetWatches(r) => (r.relative_zxid, &r.data, &r.exist, &r.child, None, None),
-        Request::SetWatches2(r) => (
-            r.relative_zxid,
-            &r.data,
-            &r.exist,
-            &r.child,
-            Some(&r.persistent),
-            Some(&r.persistent_recursive),
-        ),
-        _ => return,
-    };
-    let mut table = watches.lock();
-    let mut leave = |path: &str, missed: Option<EventType>, kinds| match missed {
-        Some(event) => fire(event, path),
-        None => table.register(conn, path, kinds),
-    };
-    for path in data {
-        let missed = changed(tree.node(path), since, EventType::NodeDataChanged, |s| {
-            s.mzxid
-        });
-        leave(path, missed, WatchKinds::DATA);
-    }
-    for path in exist {
-        let missed = tree.node(path).map(|_| EventType::NodeCreated);
-        leave(path, missed, WatchKinds::DATA);
-    }
-    for path in child {
-        let changes = EventType::NodeChildrenChanged;
-        let missed = changed(tree.node(path), since, changes, |s| s.pzxid);
-        leave(path, missed, WatchKinds::CHILD);
-    }
-    for path in persistent.into_iter().flatten() {
-        leave(path, None, WatchKinds::PERSISTENT);
-    }
-    for path in recursive.into_iter().flatten() {
-        leave(path, None, WatchKinds::RECURSIVE);
-    }
-}
-
-fn changed(
-    node: Option<NodeRef<'_>>,
-    since: Zxid,
-    event: EventType,
-    last_change: fn(Stat) -> Zxid,
-) -> Option<EventType> {
-    match node {
-        None => Some(EventType::NodeDeleted),
-        Some(node) => (last_change(node.stat()) > since).then_some(event),
     }
 }
 

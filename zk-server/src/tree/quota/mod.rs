@@ -4,10 +4,13 @@
 //! `.../zookeeper_stats` what there is, which every member keeps up to date on its own. Only the deepest quota above
 //! a node counts. A soft limit that is exceeded is logged, a hard one refuses the write.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod stats_track;
+
+use std::collections::BTreeSet;
 
 use zk_proto::ErrorCode;
 
+use self::stats_track::StatsTrack;
 use super::{
     DataTree,
     path::{self, QUOTA},
@@ -56,69 +59,6 @@ impl Quotas {
 fn normalized(path: &str) -> String {
     let names = path.split('/').filter(|name| !name.trim().is_empty());
     names.flat_map(|name| ["/", name]).collect()
-}
-
-/// Limits, or what there is.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct StatsTrack {
-    values: BTreeMap<String, i64>,
-}
-
-impl StatsTrack {
-    /// Reads `count=1,bytes=2=;countHardLimit=3`; what is not a number, or not there, counts as -1: no limit.
-    fn parse(data: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(data);
-        let pairs = text.split([',', ';']).filter(|pair| !pair.is_empty());
-        let value = |pair: &str| {
-            let mut parts = pair.split('=');
-            let key = parts.next()?.to_owned();
-            let number = parts.next().and_then(|number| number.parse().ok());
-            Some((key, number.unwrap_or(-1)))
-        };
-        Self {
-            values: pairs.filter_map(value).collect(),
-        }
-    }
-
-    fn get(&self, key: &str) -> i64 {
-        self.values.get(key).copied().unwrap_or(-1)
-    }
-
-    fn add(&mut self, key: &str, difference: i64) {
-        let value = self.get(key).wrapping_add(difference);
-        self.values.insert(key.to_owned(), value);
-    }
-
-    /// `count` and `bytes` first; then, behind a `=` that makes old readers stop, the others by name.
-    fn to_text(&self) -> String {
-        let mut text = format!("count={},bytes={}", self.get("count"), self.get("bytes"));
-        let is_other = |(key, _): &(&String, _)| !matches!(key.as_str(), "count" | "bytes");
-        let others: String = self
-            .values
-            .iter()
-            .filter(is_other)
-            .map(|(key, value)| format!(";{key}={value}"))
-            .collect();
-        if !others.is_empty() {
-            text.push('=');
-            text.push_str(&others);
-        }
-        text
-    }
-
-    /// Whether a value may grow by so much under these limits; the hard limit counts where there is one.
-    fn allows(&self, limits: &Self, soft: &str, hard: &str, difference: i64) -> bool {
-        let hard = limits.get(hard);
-        let limit = if hard > -1 { hard } else { limits.get(soft) };
-        let after = self.get(soft).wrapping_add(difference);
-        if difference == 0 || limit < 0 || after <= limit {
-            return true;
-        }
-        if hard < 0 && self.get(soft) <= limit {
-            tracing::warn!(limit, after, "soft quota of {soft} exceeded");
-        }
-        hard < 0
-    }
 }
 
 impl DataTree {
@@ -225,10 +165,7 @@ impl DataTree {
                 }
             }
         }
-        let mut stats = StatsTrack::default();
-        stats.values.insert("count".to_owned(), nodes);
-        stats.values.insert("bytes".to_owned(), bytes);
-        self.write_stats(limited, &stats);
+        self.write_stats(limited, &StatsTrack::of(nodes, bytes));
     }
 
     fn count_in_quota(&mut self, path: &str, nodes: i64, bytes: i64) {
@@ -263,27 +200,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stats_read_and_write_as_apache_does() {
-        for (text, canonical) in [
-            ("count=5,bytes=-1", "count=5,bytes=-1"),
-            ("count=5", "count=5,bytes=-1"),
-            ("bytes=7,count=5", "count=5,bytes=7"),
-            (
-                "count=1,bytes=2=;countHardLimit=3;byteHardLimit=4",
-                "count=1,bytes=2=;byteHardLimit=4;countHardLimit=3",
-            ),
-            ("", "count=-1,bytes=-1"),
-            ("count=x,,bytes", "count=-1,bytes=-1"),
-        ] {
-            assert_eq!(
-                StatsTrack::parse(text.as_bytes()).to_text(),
-                canonical,
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
     fn the_deepest_quota_governs() {
         let mut quotas = Quotas::default();
         quotas.add("/a");
@@ -302,30 +218,5 @@ mod tests {
         }
         quotas.remove("/a");
         assert_eq!(quotas.governing("/a/b"), None);
-    }
-
-    #[test]
-    fn only_hard_limits_refuse() {
-        let stats = StatsTrack::parse(b"count=5,bytes=100");
-        for (limits, count, bytes) in [
-            ("count=5,bytes=100", true, true),
-            (
-                "count=-1,bytes=-1=;countHardLimit=5;byteHardLimit=100",
-                false,
-                false,
-            ),
-            (
-                "count=5,bytes=100=;countHardLimit=6;byteHardLimit=101",
-                true,
-                true,
-            ),
-            ("count=1,bytes=1=;byteHardLimit=100", true, false),
-        ] {
-            let limits = StatsTrack::parse(limits.as_bytes());
-            assert_eq!(stats.allows(&limits, "count", "countHardLimit", 1), count);
-            assert_eq!(stats.allows(&limits, "bytes", "byteHardLimit", 1), bytes);
-            assert!(stats.allows(&limits, "bytes", "byteHardLimit", 0));
-            assert!(stats.allows(&limits, "bytes", "byteHardLimit", -1));
-        }
     }
 }
