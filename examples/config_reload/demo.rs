@@ -1,0 +1,129 @@
+//! The play: a steady stream of requests while an operator changes the settings for better and worse.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{sync::mpsc, task::JoinSet};
+use zk_client::Client;
+use zk_recipes::prelude::*;
+
+use super::{Failure, follow, pool::LivePool, say, service, settings::Settings};
+
+/// How many requests are under way at any moment.
+const CLIENTS: usize = 8;
+
+/// How many answers each act waits for, so that every pool serves a good number of requests.
+const ANSWERS: usize = 100;
+
+/// What the clients of the service saw.
+#[derive(Default)]
+struct Tally {
+    answered: AtomicUsize,
+    failed: AtomicUsize,
+    done: AtomicBool,
+}
+
+/// Plays all acts and fails when a request failed.
+///
+/// # Errors
+/// When something went otherwise than the play has it.
+pub async fn play(
+    client: &Client,
+    path: &str,
+    config: ConfigWatcher<Settings>,
+    pool: &Arc<LivePool>,
+    service: SocketAddr,
+    second_url: String,
+) -> Result<(), Failure> {
+    let tally = Arc::new(Tally::default());
+    let mut stream = JoinSet::new();
+    for _ in 0..CLIENTS {
+        stream.spawn(ask_on(service, Arc::clone(&tally)));
+    }
+    let (told, mut news) = mpsc::unbounded_channel();
+    let follower = {
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move {
+            follow(config, &pool, move |line| {
+                let _ = told.send(line);
+            })
+            .await
+        })
+    };
+
+    say("service", "answers requests, eight at a time, from the pool of the first settings");
+    wait_for_answers(&tally).await;
+    for (what, data) in acts(&second_url)? {
+        say("operator", what);
+        match data {
+            Some(data) => client.set(path, data).await.map(drop)?,
+            None => client.delete(path).await?,
+        }
+        say("settings", &news.recv().await.ok_or("the watcher ended")?);
+        wait_for_answers(&tally).await;
+        say("service", &format!("answers as \"{}\"", service::ask(service).await?));
+    }
+
+    tally.done.store(true, Ordering::Relaxed);
+    while let Some(client) = stream.join_next().await {
+        client?;
+    }
+    follower.abort();
+    match tally.failed.load(Ordering::Relaxed) {
+        0 => {
+            say("requests", "none failed");
+            Ok(())
+        }
+        failed => Err(format!("{failed} requests failed").into()),
+    }
+}
+
+/// What the operator does: good settings, three kinds of bad ones, and none at all.
+fn acts(second_url: &str) -> Result<Vec<(&'static str, Option<Vec<u8>>)>, Failure> {
+    let second = Settings {
+        url: second_url.to_owned(),
+        max_connections: 5,
+        banner: "second settings".into(),
+    };
+    let no_connections = Settings {
+        max_connections: 0,
+        ..second.clone()
+    };
+    let no_database = Settings {
+        url: "sqlite:///nonexistent/directory/app.db".into(),
+        banner: "third settings".into(),
+        ..second.clone()
+    };
+    Ok(vec![
+        ("writes the second settings", Some(serde_json::to_vec(&second)?)),
+        ("writes settings without connections", Some(serde_json::to_vec(&no_connections)?)),
+        ("writes settings with no such database", Some(serde_json::to_vec(&no_database)?)),
+        ("writes something that is no JSON", Some(b"max_connections: 9".to_vec())),
+        ("deletes the settings", None),
+    ])
+}
+
+async fn ask_on(service: SocketAddr, tally: Arc<Tally>) {
+    while !tally.done.load(Ordering::Relaxed) {
+        match service::ask(service).await {
+            Ok(_) => tally.answered.fetch_add(1, Ordering::Relaxed),
+            Err(error) => {
+                eprintln!("a request failed: {error}");
+                tally.failed.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+}
+
+/// Waits until the stream has had a good number of further answers.
+async fn wait_for_answers(tally: &Tally) {
+    let target = tally.answered.load(Ordering::Relaxed) + ANSWERS;
+    while tally.answered.load(Ordering::Relaxed) < target && tally.failed.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+}

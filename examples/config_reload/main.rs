@@ -1,0 +1,136 @@
+//! A configuration centre: a web service whose database pool follows a znode.
+//!
+//! The settings live as JSON in a znode. When it changes, a new pool opens and takes over; the old one drains
+//! its running queries and closes. Settings that are malformed, out of range or lead to no database are
+//! refused, and the last good pool keeps serving.
+//!
+//! ```text
+//! cargo run --example config_reload --features config-reload              # plays it through, then ends
+//! cargo run --example config_reload --features config-reload -- --serve   # serves until Ctrl-C
+//! ```
+//! `--connect host:port` uses any ZooKeeper, `--database mysql://...` or `postgres://...` any database (an
+//! SQLite file otherwise), `--listen address` and `--path znode` say where.
+
+mod demo;
+mod pool;
+mod service;
+mod settings;
+
+use std::{error::Error, io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use tokio::{net::TcpListener, sync::oneshot};
+use zk_client::Client;
+use zk_examples::Ensemble;
+use zk_recipes::prelude::*;
+
+use self::{pool::LivePool, settings::Settings};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    sqlx::any::install_default_drivers();
+    let arguments = Arguments::parse()?;
+    let directory = tempfile::tempdir()?;
+    let ensemble = Ensemble::at(arguments.connect.clone()).await?;
+    eprintln!("ZooKeeper at {}", ensemble.connect_string());
+
+    let client = Client::connect(ensemble.connect_string()).await?;
+    let first = arguments.database.clone().unwrap_or_else(|| sqlite(directory.path().join("first.db")));
+    write_first_settings(&client, &arguments.path, &Settings::first(first.clone())).await?;
+
+    let config = client.config(&arguments.path).json().validate(Settings::check).watch().await?;
+    let pool = Arc::new(LivePool::open(config.current()).await?);
+    let listener = TcpListener::bind(arguments.listen).await?;
+    let address = listener.local_addr()?;
+    eprintln!("answers at http://{address}/answer");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(service::serve(listener, Arc::clone(&pool), async {
+        let _ = stopped.await;
+    }));
+
+    if arguments.serve {
+        tokio::select! {
+            followed = follow(config, &pool, |line| say("settings", &line)) => followed?,
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+        }
+    } else {
+        let second = arguments.database.unwrap_or_else(|| sqlite(directory.path().join("second.db")));
+        demo::play(&client, &arguments.path, config, &pool, address, second).await?;
+    }
+
+    let _ = stop.send(());
+    serving.await??;
+    pool.close().await;
+    client.close().await?;
+    ensemble.stop().await
+        .map_err(Into::into)
+}
+
+/// Lets the pool follow the settings for as long as the watcher lives, and tells what happened.
+async fn follow(
+    mut config: ConfigWatcher<Settings>,
+    pool: &LivePool,
+    mut tell: impl FnMut(String),
+) -> Result<(), Failure> {
+    loop {
+        tell(match config.next_event().await? {
+            ConfigEvent::Changed(settings) => match pool.take_over(Arc::clone(&settings)).await {
+                Ok(()) => format!("{}: the new pool took over, the old one is closed", settings.banner),
+                Err(_) => format!("{}: refused, no such database; the old pool goes on", settings.banner),
+            },
+            ConfigEvent::Invalid(reason) => format!("refused, {reason}; the old pool goes on"),
+            ConfigEvent::Deleted => "deleted; the old pool goes on".to_owned(),
+        });
+    }
+}
+
+async fn write_first_settings(client: &Client, path: &str, settings: &Settings) -> Result<(), Failure> {
+    let json = serde_json::to_vec(settings)?;
+    client.create_all(path, &json).await?;
+    client.set(path, json).await?;
+    Ok(())
+}
+
+fn sqlite(file: PathBuf) -> String {
+    format!("sqlite://{}?mode=rwc", file.display())
+}
+
+fn say(what: &str, line: &str) {
+    // A closed pipe (`| head`) is no reason to panic.
+    let _ = writeln!(std::io::stdout(), "{what:<9} {line}");
+}
+
+struct Arguments {
+    connect: Option<String>,
+    database: Option<String>,
+    listen: SocketAddr,
+    path: String,
+    serve: bool,
+}
+
+impl Arguments {
+    fn parse() -> Result<Self, lexopt::Error> {
+        use lexopt::prelude::*;
+
+        let mut arguments = Self {
+            connect: None,
+            database: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            path: "/config_reload/settings".into(),
+            serve: false,
+        };
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Long("connect") => arguments.connect = Some(parser.value()?.string()?),
+                Long("database") => arguments.database = Some(parser.value()?.string()?),
+                Long("listen") => arguments.listen = parser.value()?.parse()?,
+                Long("path") => arguments.path = parser.value()?.string()?,
+                Long("serve") => arguments.serve = true,
+                other => return Err(other.unexpected()),
+            }
+        }
+        Ok(arguments)
+    }
+}
