@@ -6,10 +6,10 @@
 //! cargo run --example quickstart -- --connect host:port   # with any ZooKeeper
 //! ```
 
-use std::{error::Error, io::Write, sync::Arc};
+use std::{error::Error, io::Write, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Barrier, mpsc};
+use tokio::sync::{Notify, mpsc};
 use zk_client::Client;
 use zk_examples::Ensemble;
 use zk_recipes::prelude::*;
@@ -17,6 +17,9 @@ use zk_recipes::prelude::*;
 type Failure = Box<dyn Error + Send + Sync>;
 
 const ROUNDS: usize = 3;
+
+/// How long a holder works: long enough for the other to queue up behind it.
+const WORK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Settings {
@@ -40,10 +43,14 @@ async fn main() -> Result<(), Failure> {
 /// Alice and Bob, each with a session of their own, want the same lock three times each.
 async fn take_turns(hosts: &str) -> Result<(), Failure> {
     say("lock", "alice and bob take turns on /quickstart/lock");
-    let start = Arc::new(Barrier::new(2));
-    let alice = tokio::spawn(contender("alice", hosts.to_owned(), Arc::clone(&start)));
-    let bob = tokio::spawn(contender("bob", hosts.to_owned(), start));
-    let (alice, bob) = (alice.await??, bob.await??);
+    let alice_holds_it = Arc::new(Notify::new());
+    let alice = tokio::spawn({
+        let (hosts, first) = (hosts.to_owned(), Arc::clone(&alice_holds_it));
+        async move { contender("alice", &hosts, || first.notify_one()).await }
+    });
+    alice_holds_it.notified().await;
+    let bob = contender("bob", hosts, || ()).await?;
+    let alice = alice.await??;
 
     let mut tokens = [alice, bob].concat();
     tokens.sort_unstable();
@@ -53,15 +60,18 @@ async fn take_turns(hosts: &str) -> Result<(), Failure> {
 }
 
 /// Takes the lock, works while holding it, releases it; gives back the fencing tokens it held.
-async fn contender(name: &'static str, hosts: String, start: Arc<Barrier>) -> Result<Vec<i64>, Failure> {
-    let client = Client::builder(&hosts).identity(name).connect().await?;
-    start.wait().await;
+async fn contender(name: &str, hosts: &str, first_turn: impl Fn()) -> Result<Vec<i64>, Failure> {
+    let client = Client::builder(hosts).identity(name).connect().await?;
     let mut tokens = Vec::new();
     for turn in 1..=ROUNDS {
         let guard = client.lock("/quickstart/lock").await?;
         guard.ensure()?; // before every side effect: is it still ours?
         tokens.push(guard.token().0);
         say("lock", &format!("turn {turn}: {name} holds it"));
+        if turn == 1 {
+            first_turn();
+        }
+        tokio::time::sleep(WORK).await;
         guard.release().await?;
     }
     client.close().await?;

@@ -1,0 +1,125 @@
+//! The examples, as a reader would run them: the same output from a server of their own and from Apache.
+//!
+//! `cargo test` builds the examples that need no feature; `config_reload` is run where somebody built it
+//! (`.ci/run` does), and its absence is told.
+
+#![allow(clippy::panic, clippy::unwrap_used, clippy::disallowed_methods, reason = "all of this is a test")]
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+};
+
+use zk_tests::{apache, process::ServerProcess};
+
+/// Where cargo puts the examples: beside the folder of this test's own executable.
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    profile.join("examples").join(name)
+}
+
+/// Runs an example to its end and gives back what it printed.
+fn output(name: &str, arguments: &[&str]) -> String {
+    let run = Command::new(example(name)).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(run.status.success(), "{name} {arguments:?}: {said}{}", String::from_utf8_lossy(&run.stderr));
+    said
+}
+
+const QUICKSTART: &str = "\
+lock    alice and bob take turns on /quickstart/lock
+lock    turn 1: alice holds it
+lock    turn 1: bob holds it
+lock    turn 2: alice holds it
+lock    turn 2: bob holds it
+lock    turn 3: alice holds it
+lock    turn 3: bob holds it
+lock    6 turns, 6 different fencing tokens
+config  the program starts with Settings { greeting: \"hello\", workers: 2 }
+config  an operator writes      Settings { greeting: \"good morning\", workers: 4 }
+config  the program runs with   Settings { greeting: \"good morning\", workers: 4 }
+config  an operator writes      Settings { greeting: \"good night\", workers: 1 }
+config  the program runs with   Settings { greeting: \"good night\", workers: 1 }
+done
+";
+
+const CONFIG_RELOAD: &str = "\
+service   answers requests, eight at a time, from the pool of the first settings
+";
+
+/// Whether the example was built: `config_reload` takes a feature. What is left out is told.
+fn built(name: &str) -> bool {
+    let built = example(name).is_file();
+    if !built {
+        // Not eprintln!: the test harness would swallow it with the output of a passing test.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {name} is not built (--features config-reload)");
+    }
+    built
+}
+
+/// Turns begin and end one at a time, whoever has them, and everybody has as many as were asked for.
+fn check_turns(said: &str, each: usize) {
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 4 * each, "{said}");
+    for turn in lines.chunks(2) {
+        assert!(turn[0].ends_with("begins"), "{said}");
+        assert_eq!(turn[1], turn[0].replace("begins", "ends"), "{said}");
+    }
+    for name in ["a:", "b:"] {
+        assert_eq!(lines.iter().filter(|line| line.starts_with(name)).count(), 2 * each, "{said}");
+    }
+}
+
+#[test]
+fn quickstart_shows_turns_and_changes() {
+    assert_eq!(output("quickstart", &[]), QUICKSTART);
+}
+
+#[test]
+fn distributed_lock_takes_turns() {
+    check_turns(&output("distributed_lock", &["--turns", "3", "--work-ms", "20"]), 3);
+}
+
+#[test]
+fn config_reload_fails_no_request() {
+    if built("config_reload") {
+        assert_eq!(output("config_reload", &[]), CONFIG_RELOAD);
+    }
+}
+
+#[test]
+fn apache_makes_no_difference() {
+    let Some(launcher) = apache::launcher_or_skip("the examples against Apache") else {
+        return;
+    };
+    let server = ServerProcess::launch(launcher, &[]).unwrap();
+    let hosts = server.addr().to_string();
+    assert_eq!(output("quickstart", &["--connect", &hosts]), QUICKSTART);
+    if built("config_reload") {
+        assert_eq!(output("config_reload", &["--connect", &hosts]), CONFIG_RELOAD);
+    }
+    thread::scope(|scope| {
+        let contend = |name: &'static str| {
+            let hosts = &hosts;
+            scope.spawn(move || {
+                output("distributed_lock", &["--connect", hosts, "--name", name, "--turns", "2", "--work-ms", "20"])
+            })
+        };
+        for (name, run) in [("a", contend("a")), ("b", contend("b"))] {
+            let said = run.join().unwrap();
+            assert_eq!(said.lines().filter(|line| line.starts_with(&format!("{name}:"))).count(), 4, "{said}");
+        }
+    });
+}
+
+#[test]
+fn an_argument_nobody_knows_is_refused() {
+    for name in ["quickstart", "distributed_lock"] {
+        let run = Command::new(example(name)).arg("--conect").output().unwrap();
+        assert!(!run.status.success(), "{name}");
+        assert!(String::from_utf8_lossy(&run.stderr).contains("--conect"), "{name} names it");
+    }
+}
