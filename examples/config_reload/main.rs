@@ -74,13 +74,14 @@ async fn follow(
     mut tell: impl FnMut(String),
 ) -> Result<(), Failure> {
     loop {
-        tell(match config.next_event().await? {
-            ConfigEvent::Changed(settings) => match pool.take_over(Arc::clone(&settings)).await {
+        tell(match config.changed().await? {
+            ConfigChange::Updated(settings) => match pool.take_over(Arc::clone(&settings)).await {
                 Ok(()) => format!("{}: the new pool took over, the old one is closed", settings.banner),
                 Err(_) => format!("{}: refused, no such database; the old pool goes on", settings.banner),
             },
-            ConfigEvent::Invalid(reason) => format!("refused, {reason}; the old pool goes on"),
-            ConfigEvent::Deleted => "deleted; the old pool goes on".to_owned(),
+            ConfigChange::Invalid(bad) => format!("refused, {bad}; the old pool goes on"),
+            ConfigChange::Deleted => "deleted; the old pool goes on".to_owned(),
+            _ => continue,
         });
     }
 }
