@@ -7,13 +7,11 @@
 //! ```
 //! Without `--connect` it plays both terminals itself.
 
-use std::{error::Error, io::Write, time::Duration};
+use std::{io::Write, time::Duration};
 
 use zk_client::Client;
-use zk_examples::Ensemble;
+use zk_examples::{Ensemble, Failure};
 use zk_recipes::prelude::*;
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {

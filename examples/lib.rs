@@ -1,14 +1,26 @@
 //! What the examples share: where the server is.
 
+use std::{error::Error, fmt};
+
 use zk_server::Server;
+
+/// Whatever ends an example early.
+pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// The server an example runs against: one that was named, or one of its own.
 ///
 /// Keep it until the example ends: an embedded server stops when this is dropped.
-#[derive(Debug)]
 pub struct Ensemble {
     connect_string: String,
     embedded: Option<Server>,
+}
+
+impl fmt::Debug for Ensemble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ensemble")
+            .field("connect_string", &self.connect_string)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Ensemble {
@@ -17,7 +29,7 @@ impl Ensemble {
     ///
     /// # Errors
     /// When the embedded server cannot start.
-    pub async fn at(connect: Option<String>) -> Result<Self, zk_server::Error> {
+    pub async fn at(connect: Option<String>) -> Result<Self, Failure> {
         match connect {
             Some(connect_string) => Ok(Self {
                 connect_string,
@@ -43,9 +55,9 @@ impl Ensemble {
     ///
     /// # Errors
     /// When the embedded server could not be stopped cleanly.
-    pub async fn stop(self) -> Result<(), zk_server::Error> {
+    pub async fn stop(self) -> Result<(), Failure> {
         match self.embedded {
-            Some(server) => server.shutdown().await,
+            Some(server) => Ok(server.shutdown().await?),
             None => Ok(()),
         }
     }

@@ -6,15 +6,13 @@
 //! cargo run --example quickstart -- --connect host:port   # with any ZooKeeper
 //! ```
 
-use std::{error::Error, io::Write, sync::Arc, time::Duration};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 use zk_client::Client;
-use zk_examples::Ensemble;
+use zk_examples::{Ensemble, Failure};
 use zk_recipes::prelude::*;
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 const ROUNDS: usize = 3;
 
@@ -55,7 +53,14 @@ async fn take_turns(hosts: &str) -> Result<(), Failure> {
     let mut tokens = [alice, bob].concat();
     tokens.sort_unstable();
     tokens.dedup();
-    say("lock", &format!("{} turns, {} different fencing tokens", 2 * ROUNDS, tokens.len()));
+    say(
+        "lock",
+        &format!(
+            "{} turns, {} different fencing tokens",
+            2 * ROUNDS,
+            tokens.len()
+        ),
+    );
     Ok(())
 }
 
@@ -82,11 +87,28 @@ async fn contender(name: &str, hosts: &str, first_turn: impl Fn()) -> Result<Vec
 async fn reload(hosts: &str) -> Result<(), Failure> {
     let operator = Client::connect(hosts).await?;
     let program = Client::connect(hosts).await?;
-    operator.create_all("/quickstart/settings", br#"{"greeting":"hello","workers":2}"#).await?;
-    operator.set("/quickstart/settings", br#"{"greeting":"hello","workers":2}"#).await?;
+    operator
+        .create_all(
+            "/quickstart/settings",
+            br#"{"greeting":"hello","workers":2}"#,
+        )
+        .await?;
+    operator
+        .set(
+            "/quickstart/settings",
+            br#"{"greeting":"hello","workers":2}"#,
+        )
+        .await?;
 
-    let mut config: ConfigWatcher<Settings> = program.config("/quickstart/settings").json().watch().await?;
-    say("config", &format!("the program starts with {:?}", config.current()));
+    let mut config: ConfigWatcher<Settings> = program
+        .config("/quickstart/settings")
+        .json()
+        .watch()
+        .await?;
+    say(
+        "config",
+        &format!("the program starts with {:?}", config.current()),
+    );
 
     let (seen, mut changes) = mpsc::unbounded_channel();
     let watching = tokio::spawn(async move {
@@ -97,9 +119,14 @@ async fn reload(hosts: &str) -> Result<(), Failure> {
         }
     });
     for (greeting, workers) in [("good morning", 4), ("good night", 1)] {
-        let next = Settings { greeting: greeting.into(), workers };
+        let next = Settings {
+            greeting: greeting.into(),
+            workers,
+        };
         say("config", &format!("an operator writes {next:?}"));
-        operator.set("/quickstart/settings", serde_json::to_vec(&next)?).await?;
+        operator
+            .set("/quickstart/settings", serde_json::to_vec(&next)?)
+            .await?;
         let now = changes.recv().await.ok_or("the watcher ended")?;
         say("config", &format!("the program runs with  {now:?}"));
     }

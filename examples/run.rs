@@ -3,7 +3,12 @@
 //! `cargo test` builds the examples that need no feature; `config_reload` is run where somebody built it
 //! (`.ci/run` does), and its absence is told.
 
-#![allow(clippy::panic, clippy::unwrap_used, clippy::disallowed_methods, reason = "all of this is a test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "all of this is a test"
+)]
 
 use std::{
     io::Write as _,
@@ -23,9 +28,17 @@ fn example(name: &str) -> PathBuf {
 
 /// Runs an example to its end and gives back what it printed.
 fn output(name: &str, arguments: &[&str]) -> String {
-    let run = Command::new(example(name)).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let run = Command::new(example(name))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&run.stdout).into_owned();
-    assert!(run.status.success(), "{name} {arguments:?}: {said}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(
+        run.status.success(),
+        "{name} {arguments:?}: {said}{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
     said
 }
 
@@ -55,7 +68,10 @@ fn built(name: &str) -> bool {
     let built = example(name).is_file();
     if !built {
         // Not eprintln!: the test harness would swallow it with the output of a passing test.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {name} is not built (--features config-reload)");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: {name} is not built (--features config-reload)"
+        );
     }
     built
 }
@@ -69,7 +85,11 @@ fn check_turns(said: &str, each: usize) {
         assert_eq!(turn[1], turn[0].replace("begins", "ends"), "{said}");
     }
     for name in ["a:", "b:"] {
-        assert_eq!(lines.iter().filter(|line| line.starts_with(name)).count(), 2 * each, "{said}");
+        assert_eq!(
+            lines.iter().filter(|line| line.starts_with(name)).count(),
+            2 * each,
+            "{said}"
+        );
     }
 }
 
@@ -80,7 +100,10 @@ fn quickstart_shows_turns_and_changes() {
 
 #[test]
 fn distributed_lock_takes_turns() {
-    check_turns(&output("distributed_lock", &["--turns", "3", "--work-ms", "20"]), 3);
+    check_turns(
+        &output("distributed_lock", &["--turns", "3", "--work-ms", "20"]),
+        3,
+    );
 }
 
 #[test]
@@ -99,18 +122,39 @@ fn apache_makes_no_difference() {
     let hosts = server.addr().to_string();
     assert_eq!(output("quickstart", &["--connect", &hosts]), QUICKSTART);
     if built("config_reload") {
-        assert_eq!(output("config_reload", &["--connect", &hosts]), CONFIG_RELOAD);
+        assert_eq!(
+            output("config_reload", &["--connect", &hosts]),
+            CONFIG_RELOAD
+        );
     }
     thread::scope(|scope| {
         let contend = |name: &'static str| {
             let hosts = &hosts;
             scope.spawn(move || {
-                output("distributed_lock", &["--connect", hosts, "--name", name, "--turns", "2", "--work-ms", "20"])
+                output(
+                    "distributed_lock",
+                    &[
+                        "--connect",
+                        hosts,
+                        "--name",
+                        name,
+                        "--turns",
+                        "2",
+                        "--work-ms",
+                        "20",
+                    ],
+                )
             })
         };
         for (name, run) in [("a", contend("a")), ("b", contend("b"))] {
             let said = run.join().unwrap();
-            assert_eq!(said.lines().filter(|line| line.starts_with(&format!("{name}:"))).count(), 4, "{said}");
+            assert_eq!(
+                said.lines()
+                    .filter(|line| line.starts_with(&format!("{name}:")))
+                    .count(),
+                4,
+                "{said}"
+            );
         }
     });
 }
@@ -118,8 +162,14 @@ fn apache_makes_no_difference() {
 #[test]
 fn an_argument_nobody_knows_is_refused() {
     for name in ["quickstart", "distributed_lock"] {
-        let run = Command::new(example(name)).arg("--conect").output().unwrap();
+        let run = Command::new(example(name))
+            .arg("--conect")
+            .output()
+            .unwrap();
         assert!(!run.status.success(), "{name}");
-        assert!(String::from_utf8_lossy(&run.stderr).contains("--conect"), "{name} names it");
+        assert!(
+            String::from_utf8_lossy(&run.stderr).contains("--conect"),
+            "{name} names it"
+        );
     }
 }

@@ -10,9 +10,10 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinSet};
 use zk_client::Client;
+use zk_examples::Failure;
 use zk_recipes::prelude::*;
 
-use super::{Failure, follow, pool::LivePool, say, service, settings::Settings};
+use super::{follow, pool::LivePool, say, service, settings::Settings};
 
 /// How many requests are under way at any moment.
 const CLIENTS: usize = 8;
@@ -56,7 +57,10 @@ pub async fn play(
         })
     };
 
-    say("service", "answers requests, eight at a time, from the pool of the first settings");
+    say(
+        "service",
+        "answers requests, eight at a time, from the pool of the first settings",
+    );
     wait_for_answers(&tally).await;
     for (what, data) in acts(&second_url)? {
         say("operator", what);
@@ -66,7 +70,10 @@ pub async fn play(
         }
         say("settings", &news.recv().await.ok_or("the watcher ended")?);
         wait_for_answers(&tally).await;
-        say("service", &format!("answers as \"{}\"", service::ask(service).await?));
+        say(
+            "service",
+            &format!("answers as \"{}\"", service::ask(service).await?),
+        );
     }
 
     tally.done.store(true, Ordering::Relaxed);
@@ -100,10 +107,22 @@ fn acts(second_url: &str) -> Result<Vec<(&'static str, Option<Vec<u8>>)>, Failur
         ..second.clone()
     };
     Ok(vec![
-        ("writes the second settings", Some(serde_json::to_vec(&second)?)),
-        ("writes settings without connections", Some(serde_json::to_vec(&no_connections)?)),
-        ("writes settings with no such database", Some(serde_json::to_vec(&no_database)?)),
-        ("writes something that is no JSON", Some(b"max_connections: 9".to_vec())),
+        (
+            "writes the second settings",
+            Some(serde_json::to_vec(&second)?),
+        ),
+        (
+            "writes settings without connections",
+            Some(serde_json::to_vec(&no_connections)?),
+        ),
+        (
+            "writes settings with no such database",
+            Some(serde_json::to_vec(&no_database)?),
+        ),
+        (
+            "writes something that is no JSON",
+            Some(b"max_connections: 9".to_vec()),
+        ),
         ("deletes the settings", None),
     ])
 }
@@ -123,7 +142,9 @@ async fn ask_on(service: SocketAddr, tally: Arc<Tally>) {
 /// Waits until the stream has had a good number of further answers.
 async fn wait_for_answers(tally: &Tally) {
     let target = tally.answered.load(Ordering::Relaxed) + ANSWERS;
-    while tally.answered.load(Ordering::Relaxed) < target && tally.failed.load(Ordering::Relaxed) == 0 {
+    while tally.answered.load(Ordering::Relaxed) < target
+        && tally.failed.load(Ordering::Relaxed) == 0
+    {
         tokio::task::yield_now().await;
     }
 }

@@ -16,16 +16,14 @@ mod pool;
 mod service;
 mod settings;
 
-use std::{error::Error, io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::{net::TcpListener, sync::oneshot};
 use zk_client::Client;
-use zk_examples::Ensemble;
+use zk_examples::{Ensemble, Failure};
 use zk_recipes::prelude::*;
 
 use self::{pool::LivePool, settings::Settings};
-
-type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -36,10 +34,18 @@ async fn main() -> Result<(), Failure> {
     eprintln!("ZooKeeper at {}", ensemble.connect_string());
 
     let client = Client::connect(ensemble.connect_string()).await?;
-    let first = arguments.database.clone().unwrap_or_else(|| sqlite(directory.path().join("first.db")));
+    let first = arguments
+        .database
+        .clone()
+        .unwrap_or_else(|| sqlite(directory.path().join("first.db")));
     write_first_settings(&client, &arguments.path, &Settings::first(first.clone())).await?;
 
-    let config = client.config(&arguments.path).json().validate(Settings::check).watch().await?;
+    let config = client
+        .config(&arguments.path)
+        .json()
+        .validate(Settings::check)
+        .watch()
+        .await?;
     let pool = Arc::new(LivePool::open(config.current()).await?);
     let listener = TcpListener::bind(arguments.listen).await?;
     let address = listener.local_addr()?;
@@ -55,7 +61,9 @@ async fn main() -> Result<(), Failure> {
             interrupted = tokio::signal::ctrl_c() => interrupted?,
         }
     } else {
-        let second = arguments.database.unwrap_or_else(|| sqlite(directory.path().join("second.db")));
+        let second = arguments
+            .database
+            .unwrap_or_else(|| sqlite(directory.path().join("second.db")));
         demo::play(&client, &arguments.path, config, &pool, address, second).await?;
     }
 
@@ -64,7 +72,6 @@ async fn main() -> Result<(), Failure> {
     pool.close().await;
     client.close().await?;
     ensemble.stop().await
-        .map_err(Into::into)
 }
 
 /// Lets the pool follow the settings for as long as the watcher lives, and tells what happened.
@@ -76,8 +83,14 @@ async fn follow(
     loop {
         tell(match config.changed().await? {
             ConfigChange::Updated(settings) => match pool.take_over(Arc::clone(&settings)).await {
-                Ok(()) => format!("{}: the new pool took over, the old one is closed", settings.banner),
-                Err(_) => format!("{}: refused, no such database; the old pool goes on", settings.banner),
+                Ok(()) => format!(
+                    "{}: the new pool took over, the old one is closed",
+                    settings.banner
+                ),
+                Err(_) => format!(
+                    "{}: refused, no such database; the old pool goes on",
+                    settings.banner
+                ),
             },
             ConfigChange::Invalid(bad) => format!("refused, {bad}; the old pool goes on"),
             ConfigChange::Deleted => "deleted; the old pool goes on".to_owned(),
@@ -86,7 +99,11 @@ async fn follow(
     }
 }
 
-async fn write_first_settings(client: &Client, path: &str, settings: &Settings) -> Result<(), Failure> {
+async fn write_first_settings(
+    client: &Client,
+    path: &str,
+    settings: &Settings,
+) -> Result<(), Failure> {
     let json = serde_json::to_vec(settings)?;
     client.create_all(path, &json).await?;
     client.set(path, json).await?;

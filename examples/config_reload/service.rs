@@ -27,7 +27,9 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let app = Router::new().route("/answer", get(answer)).with_state(pool);
-    axum::serve(listener, app).with_graceful_shutdown(stop).await
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 async fn answer(State(pool): State<Arc<LivePool>>) -> Result<Json<Answer>, (StatusCode, String)> {
@@ -35,7 +37,10 @@ async fn answer(State(pool): State<Arc<LivePool>>) -> Result<Json<Answer>, (Stat
     let row = sqlx::query("SELECT 40 + 2 AS answer")
         .fetch_one(lease.pool())
         .await
-        .and_then(|row| row.try_get::<i64, _>("answer").or_else(|_| row.try_get::<i32, _>("answer").map(i64::from)))
+        .and_then(|row| {
+            row.try_get::<i64, _>("answer")
+                .or_else(|_| row.try_get::<i32, _>("answer").map(i64::from))
+        })
         .map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     Ok(Json(Answer {
         banner: lease.settings().banner.clone(),
@@ -56,7 +61,9 @@ pub async fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Erro
     let stream = tokio::net::TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get("/answer").header("host", "localhost").body(Empty::<Bytes>::new())?;
+    let request = Request::get("/answer")
+        .header("host", "localhost")
+        .body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

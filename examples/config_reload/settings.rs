@@ -39,7 +39,10 @@ impl Settings {
             return Err("the url is neither sqlite:, mysql: nor postgres:".into());
         }
         if !(1..=100).contains(&self.max_connections) {
-            return Err(format!("max_connections is {}, not 1 to 100", self.max_connections));
+            return Err(format!(
+                "max_connections is {}, not 1 to 100",
+                self.max_connections
+            ));
         }
         Ok(())
     }
