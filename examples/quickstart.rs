@@ -123,12 +123,12 @@ async fn reload(hosts: &str) -> Result<(), Failure> {
             greeting: greeting.into(),
             workers,
         };
-        say("config", &format!("an operator writes {next:?}"));
+        say("config", &format!("an operator writes      {next:?}"));
         operator
             .set("/quickstart/settings", serde_json::to_vec(&next)?)
             .await?;
         let now = changes.recv().await.ok_or("the watcher ended")?;
-        say("config", &format!("the program runs with  {now:?}"));
+        say("config", &format!("the program runs with   {now:?}"));
     }
     drop(changes);
     watching.abort();
@@ -140,5 +140,9 @@ async fn reload(hosts: &str) -> Result<(), Failure> {
 
 fn say(what: &str, line: &str) {
     // A closed pipe (`| head`) is no reason to panic.
-    let _ = writeln!(std::io::stdout(), "{what:<7} {line}");
+    let _ = writeln!(
+        std::io::stdout(),
+        "{}",
+        format!("{what:<7} {line}").trim_end()
+    );
 }
