@@ -20,7 +20,10 @@ async fn client(name: &str) -> Option<Client> {
     };
     // RUST_LOG=zk_client=debug shows what goes on.
     let log = tracing_subscriber::EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt().with_env_filter(log).with_test_writer().try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(log)
+        .with_test_writer()
+        .try_init();
     let outside = Client::connect(&hosts).await.unwrap();
     let root = format!("/live-{name}-{}", outside.guid());
     outside.create(&root, b"").await.unwrap();
@@ -196,6 +199,24 @@ async fn a_pipeline_is_carried_out_in_the_order_of_its_submission() {
     }
     assert!(zxids.is_sorted());
     assert_eq!(last.await.unwrap().len(), 100);
+}
+
+#[tokio::test]
+async fn a_pipeline_longer_than_what_servers_hold_does_not_stall() {
+    let Some(outer) = client("long").await else {
+        return;
+    };
+    let patient = Client::builder(root_of(&outer).await).session_timeout(Duration::from_secs(30));
+    // Shorter than the pause until the next ping, which would wake a server that went to sleep over it.
+    let client = patient
+        .request_timeout(Duration::from_secs(8))
+        .connect()
+        .await
+        .unwrap();
+    let paths: Vec<_> = (0..4000).map(|n| format!("/{n}")).collect();
+    let created = join_all(paths.iter().map(|path| client.create(path, b""))).await;
+    let failed: Vec<_> = created.into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "{} of 4000: {}", failed.len(), failed[0]);
 }
 
 #[tokio::test]

@@ -127,6 +127,7 @@ impl ConnectionTask {
     /// Reads, decodes, carries out and writes once; returns whether there may be more to do at once.
     fn round(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, CloseReason> {
         self.collect();
+        let was_reading = self.wants_read();
         let read = self.read(cx, now)?;
         let frames = self.core.receive(now, &mut self.input)?;
         if frames > 0 {
@@ -139,7 +140,9 @@ impl ConnectionTask {
         self.write(cx, now)?;
         self.shut_down(cx, now)?;
         let answers = self.seen.answered != answered && self.core.queued() > 0;
-        Ok(read || answers || more)
+        // Where there was no room to read, nothing wakes this task for what waits in the socket.
+        let room = !was_reading && self.wants_read();
+        Ok(read || answers || more || room)
     }
 
     /// Takes over what the outbox holds.
@@ -161,12 +164,15 @@ impl ConnectionTask {
         }
     }
 
+    /// Whether there is room for more requests and their answers.
+    fn wants_read(&self) -> bool {
+        self.core.wants_input() && self.output.len() < self.hub.conn_limits.max_outbox
+    }
+
     /// Reads once, if more may come in; returns whether it did.
     fn read(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, CloseReason> {
         let wanted = match self.phase {
-            Phase::Serving => {
-                self.core.wants_input() && self.output.len() < self.hub.conn_limits.max_outbox
-            }
+            Phase::Serving => self.wants_read(),
             Phase::Flushing => false,
             Phase::Lingering { .. } => true,
         };
