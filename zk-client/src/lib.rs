@@ -1,4 +1,203 @@
-//! An async, session-aware ZooKeeper client.
+//! An async client for ZooKeeper that tells the truth about sessions.
+//!
+//! It speaks to this project's own server and to every Apache ZooKeeper from 3.5 on. One connection serves any
+//! number of tasks; watches are values to await; what a lost connection leaves open is said, never hidden.
+//!
+//! # Connect
+//!
+//! ```
+//! use std::time::Duration;
+//! use zk_client::{Acl, Client, OnExpiry};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let hosts = server.connect_string();
+//! let client = Client::connect(&hosts).await?;         // "zk1:2181,zk2:2181,zk3:2181/app": hosts, and a chroot
+//! # client.close().await?;
+//!
+//! let client = Client::builder(&hosts)
+//!     .session_timeout(Duration::from_secs(10))
+//!     .request_timeout(Duration::from_secs(15))        // also counts the time without a connection
+//!     .on_expiry(OnExpiry::Renew)                      // a new session is opened, and announced
+//!     .auth("digest", "alice:secret")
+//!     .default_acl(Acl::creator_all())
+//!     .connect()
+//!     .await?;
+//! # assert_eq!(client.default_acl(), Acl::creator_all());
+//! client.close().await?;                               // or drop the last clone: closes in the background
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Client`] is a cheap clone; all clones share one session. [`connect`](Client::connect) returns once there is a
+//! session. The servers are tried in random order and race; a host that is down or whose name does not resolve costs
+//! nothing but itself, and names are resolved again at every attempt.
+//!
+//! # Read and write
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = zk_client::Client::connect(&server.connect_string()).await?;
+//! client.create("/app", "").await?;
+//! let job = client.create("/app/job-", b"data").ephemeral().sequential().await?;
+//! assert_eq!(job.path, "/app/job-0000000000");
+//!
+//! let node = client.get("/app").await?;                              // node.data, node.stat
+//! client.set("/app", "v2").version(node.stat.version).await?;        // only if nobody else did
+//! client.update("/app", |old| format!("{} and more", old.stat.version)).await?;
+//! assert_eq!(&client.get("/app").await?.data[..], b"1 and more");
+//!
+//! assert_eq!(client.children("/app").await?, ["job-0000000000"]);
+//! assert!(client.get_opt("/nothing").await?.is_none());
+//! client.create_all("/x/y/z", "").await?;
+//! client.delete_all("/x").await?;
+//!
+//! let results = client
+//!     .multi()
+//!     .check("/app", 2)
+//!     .create("/app/log-", "entry").sequential()
+//!     .delete(&job.path)
+//!     .commit()                                                      // all, or nothing
+//!     .await?;
+//! assert_eq!(results[1].created_path(), Some("/app/log-0000000001"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every operation is a future that is sent when it is first polled. Tasks that share a client are pipelined by
+//! themselves; to pipeline in one task, in a known order, [`submit`](Operation::submit) first and await later:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = zk_client::Client::connect(&server.connect_string()).await?;
+//! let first = client.create("/a", "").submit().await?;
+//! let second = client.create("/a/b", "").submit().await?;            // sent without waiting for the first
+//! first.await?;
+//! second.await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Watch
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = zk_client::Client::connect(&server.connect_string()).await?;
+//! # client.create("/config", "old").await?;
+//! let (node, change) = client.get("/config").watch().await?;         // no gap between the two
+//! # assert_eq!(&node.data[..], b"old");
+//! # client.set("/config", "new").await?;
+//! let event = change.await;                                          // the first change, exactly once
+//! assert_eq!(event.path(), Some("/config"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A change that happens while there is no connection is told after it. Where every change matters, a persistent
+//! watch is a [`Stream`](futures::Stream); it cannot tell what happened without a connection, and says so in its place:
+//!
+//! ```
+//! use zk_client::WatchEvent;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = zk_client::Client::connect(&server.connect_string()).await?;
+//! let mut watch = client.watch("/").recursive().await?;              // dropping it removes it
+//! # client.create("/a", "").await?;
+//! while let Some(event) = watch.next().await {
+//!     match event {
+//!         WatchEvent::Created(node) | WatchEvent::DataChanged(node) => println!("look at {}", node.path),
+//!         WatchEvent::Deleted(node) => println!("forget {}", node.path),
+//!         WatchEvent::SessionReconnected | WatchEvent::Lagged => println!("read everything again"),
+//!         _ => {}
+//!     }
+//! #   break;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Survive a failure
+//!
+//! **The connection breaks.** The session lives on for its timeout; the client looks for another server and resumes
+//! it, with credentials and watches. Operations wait ([`WhileDisconnected::Wait`]) up to their request timeout. What was
+//! on its way fails with [`ConnectionLoss`](ErrorKind::ConnectionLoss), and
+//! [`outcome`](Error::outcome) says whether it may have been carried out:
+//!
+//! ```
+//! use zk_client::{Client, ErrorKind, Outcome};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! match client.create("/order-42", "paid").await {
+//!     Ok(created) => println!("created at {}", created.stat.czxid),
+//!     Err(error) if error.kind() == ErrorKind::NodeExists => println!("somebody was here before"),
+//!     Err(error) if error.outcome() == Outcome::Unknown => println!("look before trying again"),
+//!     Err(error) if error.is_retryable() => println!("certainly not created: try again"),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Reads are repeated by themselves; writes never, since only you know whether that is safe. Two that are made safe:
+//! [`protected`](Operation::protected) creates find their node again, and [`update`](Client::update) compares.
+//!
+//! **The session expires.** A server says so; nothing else does. Its ephemeral nodes and watches are gone: watches resolve
+//! to [`SessionEnded`](WatchEvent::SessionEnded), queued operations fail with
+//! [`SessionExpired`](ErrorKind::SessionExpired), and by default a new session takes over, which
+//! [`states`](Client::states) announce. What must not slip into it goes through [`session`](Client::session):
+//!
+//! ```
+//! use zk_client::{Client, ErrorKind, SessionState};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! let mut states = client.states();
+//! let session = client.session();                                    // bound to this session
+//! session.create("/me", "address").ephemeral().await?;
+//! # server.expire_session(session.id());
+//! while let Some(state) = states.next().await {
+//!     if let SessionState::Renewed { .. } = state {
+//!         break;                                                     // time to announce oneself again
+//!     }
+//! }
+//! let error = session.create("/me", "address").ephemeral().await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::SessionChanged);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Being connected proves nothing.** A server that is cut off from its leader answers pings for seconds after the leader
+//! has expired the session. Who excludes others holds [`Evidence`]: it asks the leader, and says how long the session
+//! is certainly held. The locks of `zk-recipes` do.
+//!
+//! # In tests
+//!
+//! Start a server in the test, in milliseconds: `zk_server::Server::builder().start().await?`, and
+//! [`connect`](Client::connect) to its `connect_string()`. Its `expire_session` ends a session on purpose. For
+//! networks that delay, cut and lose on a paused clock, hand your own [`net::Net`] to
+//! [`ClientBuilder::net`].
+//!
+//! # Features
+//!
+//! * `driver` (default): the client. Without it only the sans-IO core is built.
+//! * `backoff`: a `backoff::ExponentialBackoff` converts into a [`RetryPolicy`].
+//!
+//! The crate logs through `tracing`: sessions and connections at `info` and `warn`, attempts at `debug`, every
+//! request with its xid, zxid and latency at `trace`. Secrets and passwords are never printed.
 
 #![cfg_attr(
     not(feature = "driver"),

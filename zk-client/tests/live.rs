@@ -1,9 +1,19 @@
-//! The client against a running ZooKeeper: set `ZK_TEST_CONNECT=host:port` to run it.
+//! The client against a running server: one of ours, or the one that `ZK_TEST_CONNECT=host:port` names.
 //!
 //! Every test works below a node of its own, so that they run side by side on any server.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
@@ -11,31 +21,54 @@ use zk_client::{
     Acl, Client, ErrorKind, MultiResult, Outcome, Perms, SessionState, WatchEvent,
     net::{Net, Stream, TcpNet},
 };
+use zk_server::Server;
 
-/// A client whose chroot is a fresh node, or `None` where no server is named.
-async fn client(name: &str) -> Option<Client> {
-    let Ok(hosts) = std::env::var("ZK_TEST_CONNECT") else {
-        eprintln!("SKIPPED {name}: ZK_TEST_CONNECT is not set");
-        return None;
-    };
+/// The server: the one that the environment names, else one of ours that lives as long as the process.
+fn hosts() -> String {
+    static OURS: OnceLock<String> = OnceLock::new();
+    std::env::var("ZK_TEST_CONNECT").unwrap_or_else(|_| OURS.get_or_init(start_ours).clone())
+}
+
+/// Starts a server on a thread of its own: every test has a runtime that ends with it.
+fn start_ours() -> String {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let server = Server::builder()
+                .set("maxClientCnxns", "0")
+                .set("tickTime", "500");
+            let server = server.start().await.unwrap();
+            sender.send(server.connect_string()).unwrap();
+            server.failed().await
+        })
+    });
+    receiver.recv().unwrap()
+}
+
+/// A client whose chroot is a fresh node.
+async fn client(name: &str) -> Client {
     // RUST_LOG=zk_client=debug shows what goes on.
     let log = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt()
         .with_env_filter(log)
         .with_test_writer()
         .try_init();
-    let outside = Client::connect(&hosts).await.unwrap();
+    let outside = Client::connect(&hosts()).await.unwrap();
     let root = format!("/live-{name}-{}", outside.guid());
     outside.create(&root, b"").await.unwrap();
     outside.close().await.unwrap();
-    Some(Client::connect(&format!("{hosts}{root}")).await.unwrap())
+    Client::connect(&format!("{}{root}", hosts()))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
 async fn a_node_is_created_read_changed_listed_and_deleted() {
-    let Some(client) = client("crud").await else {
-        return;
-    };
+    let client = client("crud").await;
     let created = client.create("/a", b"x").await.unwrap();
     assert_eq!(created.path, "/a");
     let node = client.get("/a").await.unwrap();
@@ -63,9 +96,7 @@ async fn a_node_is_created_read_changed_listed_and_deleted() {
 
 #[tokio::test]
 async fn a_multi_goes_through_as_a_whole_or_not_at_all() {
-    let Some(client) = client("multi").await else {
-        return;
-    };
+    let client = client("multi").await;
     let results = client
         .multi()
         .create("/a", "1")
@@ -97,9 +128,7 @@ async fn a_multi_goes_through_as_a_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn a_watch_tells_the_first_change_once() {
-    let Some(client) = client("watch").await else {
-        return;
-    };
+    let client = client("watch").await;
     let (absent, created) = client.exists("/a").watch().await.unwrap();
     assert_eq!(absent, None);
     client.create("/a", b"x").await.unwrap();
@@ -115,9 +144,7 @@ async fn a_watch_tells_the_first_change_once() {
 
 #[tokio::test]
 async fn what_a_watch_tells_is_the_path_below_the_chroot() {
-    let Some(client) = client("chroot").await else {
-        return;
-    };
+    let client = client("chroot").await;
     client.create_all("/a/b/c", b"").await.unwrap();
     let (_, change) = client.children("/a/b").watch().await.unwrap();
     let created = client
@@ -141,10 +168,8 @@ async fn what_a_watch_tells_is_the_path_below_the_chroot() {
 
 #[tokio::test]
 async fn a_chroot_that_is_missing_is_made_on_request() {
-    let Some(client) = client("missing").await else {
-        return;
-    };
-    let hosts = std::env::var("ZK_TEST_CONNECT").unwrap();
+    let client = client("missing").await;
+    let hosts = hosts();
     let root = format!("/live-made-{}", client.guid());
     let inside = Client::connect(&format!("{hosts}{root}/x/y"))
         .await
@@ -166,9 +191,7 @@ async fn a_chroot_that_is_missing_is_made_on_request() {
 
 #[tokio::test]
 async fn updates_of_many_tasks_are_all_counted() {
-    let Some(client) = client("update").await else {
-        return;
-    };
+    let client = client("update").await;
     client.create("/n", "0").await.unwrap();
     let add = |_| async {
         let plus_one = |old: &zk_client::Node| {
@@ -183,9 +206,7 @@ async fn updates_of_many_tasks_are_all_counted() {
 
 #[tokio::test]
 async fn a_pipeline_is_carried_out_in_the_order_of_its_submission() {
-    let Some(client) = client("pipeline").await else {
-        return;
-    };
+    let client = client("pipeline").await;
     let mut pending = Vec::new();
     pending.push(client.create("/a", b"").submit().await.unwrap());
     for n in 0..100 {
@@ -203,9 +224,7 @@ async fn a_pipeline_is_carried_out_in_the_order_of_its_submission() {
 
 #[tokio::test]
 async fn a_pipeline_longer_than_what_servers_hold_does_not_stall() {
-    let Some(outer) = client("long").await else {
-        return;
-    };
+    let outer = client("long").await;
     let patient = Client::builder(root_of(&outer).await).session_timeout(Duration::from_secs(30));
     // Shorter than the pause until the next ping, which would wake a server that went to sleep over it.
     let client = patient
@@ -221,9 +240,7 @@ async fn a_pipeline_longer_than_what_servers_hold_does_not_stall() {
 
 #[tokio::test]
 async fn an_acl_binds_those_who_are_not_in_it() {
-    let Some(client) = client("acl").await else {
-        return;
-    };
+    let client = client("acl").await;
     client.add_auth("digest", "alice:secret").await.unwrap();
     client
         .create("/mine", b"x")
@@ -253,7 +270,7 @@ async fn an_acl_binds_those_who_are_not_in_it() {
 
 /// The connect string of a client's chroot, as another client would write it.
 async fn root_of(client: &Client) -> String {
-    let hosts = std::env::var("ZK_TEST_CONNECT").unwrap();
+    let hosts = hosts();
     client.create("/root", b"").ephemeral().await.unwrap();
     let outside = Client::connect(&hosts).await.unwrap();
     for name in outside.children("/").await.unwrap() {
@@ -267,9 +284,7 @@ async fn root_of(client: &Client) -> String {
 
 #[tokio::test]
 async fn closing_frees_ephemerals_at_once_and_ends_the_states() {
-    let Some(client) = client("close").await else {
-        return;
-    };
+    let client = client("close").await;
     let other = Client::connect(&root_of(&client).await).await.unwrap();
     client.create("/e", b"").ephemeral().await.unwrap();
     let mut states = client.states();
@@ -293,9 +308,7 @@ async fn closing_frees_ephemerals_at_once_and_ends_the_states() {
 
 #[tokio::test]
 async fn dropping_the_last_clone_closes_the_session() {
-    let Some(client) = client("drop").await else {
-        return;
-    };
+    let client = client("drop").await;
     let other = Client::connect(&root_of(&client).await).await.unwrap();
     client.create("/e", b"").ephemeral().await.unwrap();
     let (_, gone) = other.exists("/e").watch().await.unwrap();
@@ -307,9 +320,7 @@ async fn dropping_the_last_clone_closes_the_session() {
 
 #[tokio::test]
 async fn a_session_can_be_resumed_by_its_id_and_password() {
-    let Some(client) = client("resume").await else {
-        return;
-    };
+    let client = client("resume").await;
     let hosts = root_of(&client).await;
     client.create("/e", b"").ephemeral().await.unwrap();
     let session = client.session();
@@ -329,9 +340,7 @@ async fn a_session_can_be_resumed_by_its_id_and_password() {
 
 #[tokio::test]
 async fn evidence_of_life_comes_through_the_leader() {
-    let Some(client) = client("evidence").await else {
-        return;
-    };
+    let client = client("evidence").await;
     let session = client.session();
     let evidence = session.evidence().await.unwrap();
     let left = evidence.time_left().unwrap();
@@ -347,9 +356,7 @@ async fn evidence_of_life_comes_through_the_leader() {
 
 #[tokio::test]
 async fn a_protected_create_has_a_name_that_is_found_again() {
-    let Some(client) = client("protected").await else {
-        return;
-    };
+    let client = client("protected").await;
     let created = client
         .create("/lock-", b"")
         .ephemeral()
@@ -366,9 +373,7 @@ async fn a_protected_create_has_a_name_that_is_found_again() {
 
 #[tokio::test]
 async fn container_and_ttl_nodes_are_what_they_are_called() {
-    let Some(client) = client("kinds").await else {
-        return;
-    };
+    let client = client("kinds").await;
     client.create("/box", b"").container().await.unwrap();
     match client
         .create("/tmp", b"")
@@ -390,9 +395,7 @@ async fn container_and_ttl_nodes_are_what_they_are_called() {
 
 #[tokio::test]
 async fn a_recursive_watch_tells_every_change_below() {
-    let Some(client) = client("stream").await else {
-        return;
-    };
+    let client = client("stream").await;
     client.create("/a", b"").await.unwrap();
     let mut watch = client.watch("/a").recursive().await.unwrap();
     client.create("/a/b", b"").await.unwrap();
@@ -453,20 +456,18 @@ impl Net for Scissors {
     }
 }
 
-async fn client_with_scissors(name: &str) -> Option<(Client, Client, Scissors)> {
-    let other = client(name).await?;
+async fn client_with_scissors(name: &str) -> (Client, Client, Scissors) {
+    let other = client(name).await;
     let scissors = Scissors {
         cuts: Arc::new(watch::Sender::new(0)),
     };
     let builder = Client::builder(root_of(&other).await).net(Arc::new(scissors.clone()));
-    Some((builder.connect().await.unwrap(), other, scissors))
+    (builder.connect().await.unwrap(), other, scissors)
 }
 
 #[tokio::test]
 async fn watches_of_every_kind_survive_a_lost_connection() {
-    let Some((client, other, scissors)) = client_with_scissors("survive").await else {
-        return;
-    };
+    let (client, other, scissors) = client_with_scissors("survive").await;
     other.create("/d", b"").await.unwrap();
     let id = client.session().id();
     let (_, data) = client.get("/d").watch().await.unwrap();
@@ -501,9 +502,7 @@ async fn watches_of_every_kind_survive_a_lost_connection() {
 
 #[tokio::test]
 async fn thousands_of_watches_are_registered_again() {
-    let Some((client, other, scissors)) = client_with_scissors("many").await else {
-        return;
-    };
+    let (client, other, scissors) = client_with_scissors("many").await;
     let paths: Vec<_> = (0..3000).map(|n| format!("/{n:0>120}")).collect();
     let watched = join_all(paths.iter().map(|path| client.exists(path).watch())).await;
     let mut states = client.states();
@@ -520,16 +519,13 @@ async fn thousands_of_watches_are_registered_again() {
 
 #[tokio::test]
 async fn an_expired_session_is_renewed_and_says_so() {
-    let Some((client, _other, scissors)) = client_with_scissors("renew").await else {
-        return;
-    };
+    let (client, _other, scissors) = client_with_scissors("renew").await;
     let old = client.session();
     client.create("/e", b"").ephemeral().await.unwrap();
     let (_, change) = client.get("/e").watch().await.unwrap();
     let mut states = client.states();
     // Who has the id and the password can end a session.
-    let thief = Client::builder(std::env::var("ZK_TEST_CONNECT").unwrap())
-        .session(old.id(), old.password().clone());
+    let thief = Client::builder(hosts()).session(old.id(), old.password().clone());
     thief.connect().await.unwrap().close().await.unwrap();
     scissors.cut();
     let renewed = loop {
