@@ -26,6 +26,7 @@ use zk_proto::Zxid;
 use zk_tests::{
     apache,
     history::{History, Nodes, Violation, check_zxids},
+    ours,
     process::ServerProcess,
 };
 
@@ -214,6 +215,40 @@ fn cut_log(data_dir: &Path) -> io::Result<()> {
     let header = 16;
     bytes[end.saturating_sub(LOG_CUT).max(header)..end].fill(0);
     fs::write(newest, bytes)
+}
+
+#[tokio::test]
+async fn our_server_loses_no_acknowledged_write() {
+    let launcher = ours::launcher().expect("our server");
+    let server = ServerProcess::prepare(launcher, &SETTINGS).expect("a directory");
+    let cycles = number_from_env("ZK_KILL9_CYCLES").unwrap_or(20);
+    assert_eq!(
+        first_violation(server, AfterKill::KeepAll, cycles).await,
+        None
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_replies_before_it_writes_is_caught() {
+    let launcher = ours::launcher().expect("our server");
+    let fault = [("testing.replyBeforeWrite", "true")];
+    let server = ServerProcess::prepare(launcher, &fault).expect("a directory");
+    let caught = first_violation(server, AfterKill::KeepAll, 50).await;
+    assert!(
+        matches!(caught, Some((_, Violation::LostAcknowledged { .. }))),
+        "{caught:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_log_without_its_end_is_caught() {
+    let launcher = ours::launcher().expect("our server");
+    let server = ServerProcess::prepare(launcher, &[]).expect("a directory");
+    let caught = first_violation(server, AfterKill::CutLog, 5).await;
+    assert!(
+        matches!(caught, Some((_, Violation::LostAcknowledged { .. }))),
+        "{caught:?}"
+    );
 }
 
 #[tokio::test]

@@ -57,6 +57,9 @@ pub(crate) async fn look(client: &mut RawClient, writer: usize) -> io::Result<No
         watch: false,
     });
     let answer = client.call(list).await?;
+    if answer.code() == ErrorCode::NoNode {
+        return Ok(Nodes::new());
+    }
     let Ok(Response::GetChildren(list)) = answer.response(OpCode::GetChildren) else {
         panic!("{home}: {answer:?}");
     };

@@ -6,6 +6,7 @@
 pub mod apache;
 pub mod frames;
 pub mod history;
+pub mod ours;
 pub mod ports;
 pub mod process;
 pub mod proxy;
