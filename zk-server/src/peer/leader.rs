@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use zk_proto::{
-    Encode, ErrorCode, OpCode, SessionId, Utf8Bytes, Xid, Zxid,
+    Decode, Encode, ErrorCode, OpCode, SessionId, Utf8Bytes, Xid, Zxid,
     op::Request,
     txn::{Txn, TxnDigest, TxnHeader},
     watch::EventType,
@@ -25,6 +25,9 @@ use crate::{
 
 /// Most transactions applied under one lock; readers get their turn in between.
 const APPLY_AT_ONCE: usize = 512;
+
+/// The size of the allocation that records share.
+const RECORDS: usize = 64 << 10;
 
 /// What waits for the disk, in the order in which it came.
 #[derive(Debug)]
@@ -214,6 +217,11 @@ impl Peer {
             next(self.last_proposed),
             "zxids have no gaps (I4)"
         );
+        // Records share large allocations: the log thread, which drops them, would else free one for each.
+        let len = header.encoded_len() + txn.encoded_len() + TxnDigest::MIN_LEN;
+        if self.encoder.capacity() < len {
+            self.encoder.reserve(len.max(RECORDS));
+        }
         header.encode(&mut self.encoder);
         txn.encode(&mut self.encoder);
         if let Some(digest) = &digest {
