@@ -100,9 +100,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One per core, at most four.
+/// One for two cores, at most four: the log, the kernel's network and often the clients want cores too, and a thread
+/// that has work all the time needs no waking.
 fn default_io_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4))
 }
 
 /// Where `clientPort` binds: every address of the machine unless `clientPortAddress` names one, as in Apache.

@@ -128,7 +128,7 @@ pub struct Config {
     pub session_passwords: Option<SessionPasswords>,
     /// `sessionSecretFile`: the secret that all members of an ensemble make HMAC passwords with.
     pub session_secret_file: Option<PathBuf>,
-    /// `ioThreads`: threads that serve connections; `None` for one per core, at most four.
+    /// `ioThreads`: threads that serve connections; `None` for one for two cores, at most four.
     pub io_threads: Option<usize>,
 
     /// `server.N`: the members; at most one is a standalone server.

@@ -60,7 +60,7 @@ impl Member {
             conn.outbox.close();
             conn.outbox.wake();
         }
-        self.snapshots.ended().await;
+        self.snapshots.stop().await;
     }
 
     fn step(&mut self, now: Now, input: Input) {

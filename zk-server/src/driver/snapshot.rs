@@ -5,12 +5,17 @@
     reason = "the driver owns the snapshot thread and looks at the clock for its metric"
 )]
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::mailbox::Mailbox;
+use super::{Hub, mailbox::Mailbox};
 use crate::{
     peer::{Input, Shared},
     storage::{Directories, SnapshotOptions, put_piece, write_snapshot},
@@ -19,15 +24,31 @@ use crate::{
 
 /// Writes one snapshot at a time; the peer sees to that.
 pub(super) struct Snapshots {
-    pub(super) shared: Arc<Shared>,
-    pub(super) mailbox: Arc<Mailbox<Input>>,
-    pub(super) directories: Directories,
-    pub(super) options: SnapshotOptions,
-    pub(super) may_block: bool,
-    pub(super) running: Option<oneshot::Receiver<()>>,
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox<Input>>,
+    directories: Directories,
+    options: SnapshotOptions,
+    may_block: bool,
+    running: Option<oneshot::Receiver<()>>,
+    pace: Arc<Pace>,
 }
 
 impl Snapshots {
+    pub(super) fn new(hub: &Hub, directories: Directories, may_block: bool) -> Self {
+        Self {
+            shared: hub.shared.clone(),
+            mailbox: hub.mailbox.clone(),
+            directories,
+            options: SnapshotOptions::of(&hub.config),
+            may_block,
+            running: None,
+            pace: Arc::new(Pace {
+                may_rest: may_block,
+                ..Pace::default()
+            }),
+        }
+    }
+
     /// Begins to write a snapshot; the peer hears of its end.
     pub(super) fn take(&mut self, cut: Cut) {
         let (tell, told) = oneshot::channel();
@@ -38,6 +59,7 @@ impl Snapshots {
             options: self.options,
             cut: Some(cut),
             tell: Some(tell),
+            pace: self.pace.clone(),
         };
         self.running = Some(told);
         if !self.may_block {
@@ -50,11 +72,37 @@ impl Snapshots {
         }
     }
 
-    /// Waits until no snapshot is being written.
-    pub(super) async fn ended(&mut self) {
+    /// Abandons the snapshot that is being written, if one is, and waits until it is.
+    pub(super) async fn stop(&mut self) {
+        self.pace.stop();
         if let Some(running) = self.running.take() {
             let _ = running.await;
         }
+    }
+}
+
+/// Keeps a snapshot out of the way of the log, and ends it early when the server stops.
+#[derive(Default)]
+struct Pace {
+    stopped: Mutex<bool>,
+    stop: Condvar,
+    may_rest: bool,
+}
+
+impl Pace {
+    /// Rests twice as long as the last piece took: the log has the disk, and the tasks their core, for two thirds of
+    /// the time, whatever the disk's speed. Returns whether the server stops.
+    fn rest(&self, worked: Duration) -> bool {
+        let mut stopped = self.stopped.lock();
+        if self.may_rest && !*stopped {
+            self.stop.wait_for(&mut stopped, 2 * worked);
+        }
+        *stopped
+    }
+
+    fn stop(&self) {
+        *self.stopped.lock() = true;
+        self.stop.notify_all();
     }
 }
 
@@ -66,6 +114,7 @@ struct Job {
     options: SnapshotOptions,
     cut: Option<Cut>,
     tell: Option<oneshot::Sender<()>>,
+    pace: Arc<Pace>,
 }
 
 impl Job {
@@ -76,7 +125,14 @@ impl Job {
         };
         let begun = Instant::now();
         let shared = &self.shared;
-        let mut next_piece = |out: &mut BytesMut| put_piece(&shared.tree.read(), cut, out);
+        let mut worked = Instant::now();
+        let mut next_piece = |out: &mut BytesMut| {
+            if self.pace.rest(worked.elapsed()) {
+                return Err(io::Error::other("the server stops"));
+            }
+            worked = Instant::now();
+            Ok(put_piece(&shared.tree.read(), cut, out))
+        };
         match write_snapshot(directories, cut, &mut next_piece, &self.options) {
             Ok(done) => {
                 let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -32,7 +32,6 @@ use crate::{
     embedded::StartError,
     error::Fatal,
     peer::{Peer, Shared},
-    storage::SnapshotOptions,
     tree::DataTree,
 };
 
@@ -125,14 +124,7 @@ fn assemble(
         shared: hub.shared.clone(),
         _directories: directories.clone(),
     };
-    let snapshots = Snapshots {
-        shared: hub.shared.clone(),
-        mailbox: hub.mailbox.clone(),
-        directories,
-        options: SnapshotOptions::of(&hub.config),
-        may_block,
-        running: None,
-    };
+    let snapshots = Snapshots::new(&hub, directories, may_block);
     let peer = Peer::new(options, hub.shared.clone(), hub.started);
     (Member::new(peer, hub.clone(), queue, snapshots), log, hub)
 }

@@ -194,3 +194,21 @@ async fn what_follows_an_unknown_operation_is_dropped_with_the_connection() {
     assert_eq!((refused.xid, refused.zxid), (Xid(1), Zxid(-1)));
     assert!(client.is_closed().await);
 }
+
+#[tokio::test]
+async fn a_pipeline_longer_than_a_connection_may_have_unanswered_does_not_stand_still() {
+    let server = Server::builder().start().await.unwrap();
+    let (mut client, _) = tcp(&server).await.open().await;
+    let mut requests = vec![create("/a", "", CreateMode::Persistent)];
+    for i in 0..3_000 {
+        requests.push(if i % 3 == 0 {
+            set("/a", "x")
+        } else {
+            get("/a")
+        });
+    }
+    client.send(1, &requests).await;
+    for xid in 1..=3_001 {
+        assert_eq!(client.reply().await.unwrap().header.xid, Xid(xid));
+    }
+}

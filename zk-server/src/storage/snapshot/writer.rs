@@ -27,7 +27,7 @@ const PIECE: usize = 256 << 10;
 
 /// How much is written before it is synced: a larger backlog would make the log's fdatasync wait for it, since
 /// file systems write data before the journal that refers to it.
-const SYNC_EVERY: u64 = 4 << 20;
+const SYNC_EVERY: u64 = 1 << 20;
 
 /// What a snapshot ends with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,7 @@ pub struct SnapshotDone {
 /// Writes a cut of the tree as a snapshot; blocks for as long as that takes.
 ///
 /// `next_piece` calls [`put_piece`] under the tree's read lock, for each piece anew, and passes its answer on.
+/// An error from it abandons the snapshot.
 ///
 /// # Errors
 /// What the disk says. Nothing is left behind under a snapshot's name then; serving may go on and the next
@@ -68,7 +69,7 @@ pub struct SnapshotDone {
 pub fn write_snapshot(
     directories: &Directories,
     cut: &Cut,
-    next_piece: &mut dyn FnMut(&mut BytesMut) -> bool,
+    next_piece: &mut dyn FnMut(&mut BytesMut) -> io::Result<bool>,
     options: &SnapshotOptions,
 ) -> io::Result<SnapshotDone> {
     let mut writer = Writer::create(directories.snapshots.clone(), cut.zxid)?;
@@ -93,7 +94,7 @@ pub(in crate::storage) fn write_tree(
     options: &SnapshotOptions,
 ) -> io::Result<SnapshotDone> {
     let cut = tree.begin_cut();
-    let mut next_piece = |out: &mut BytesMut| put_piece(tree, &cut, out);
+    let mut next_piece = |out: &mut BytesMut| Ok(put_piece(tree, &cut, out));
     let done = write_snapshot(directories, &cut, &mut next_piece, options);
     tree.end_cut(cut);
     done
@@ -129,12 +130,12 @@ impl Writer {
     fn write(
         &mut self,
         cut: &Cut,
-        next_piece: &mut dyn FnMut(&mut BytesMut) -> bool,
+        next_piece: &mut dyn FnMut(&mut BytesMut) -> io::Result<bool>,
         options: &SnapshotOptions,
     ) -> io::Result<SnapshotDone> {
         self.put_head(cut)?;
         loop {
-            let more = next_piece(&mut self.buffer);
+            let more = next_piece(&mut self.buffer)?;
             self.put_piece()?;
             if !more {
                 break;
