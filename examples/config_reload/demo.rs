@@ -33,7 +33,7 @@ struct Tally {
 ///
 /// # Errors
 /// When something went otherwise than the play has it.
-pub async fn play(
+pub(crate) async fn play(
     client: &Client,
     path: &str,
     config: ConfigWatcher<Settings>,

@@ -20,25 +20,25 @@ struct Generation {
 }
 
 /// The right to use one generation of the pool until dropped.
-pub struct Lease {
+pub(crate) struct Lease {
     generation: Arc<Generation>,
     _token: TaskTrackerToken,
 }
 
 impl Lease {
     /// The pool.
-    pub fn pool(&self) -> &AnyPool {
+    pub(crate) fn pool(&self) -> &AnyPool {
         &self.generation.pool
     }
 
     /// The settings it runs with.
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.generation.settings
     }
 }
 
 /// The pool of the moment.
-pub struct LivePool {
+pub(crate) struct LivePool {
     current: RwLock<Arc<Generation>>,
 }
 
@@ -47,14 +47,14 @@ impl LivePool {
     ///
     /// # Errors
     /// When the database cannot be reached with these settings.
-    pub async fn open(settings: Arc<Settings>) -> Result<Self, sqlx::Error> {
+    pub(crate) async fn open(settings: Arc<Settings>) -> Result<Self, sqlx::Error> {
         Ok(Self {
             current: RwLock::new(Arc::new(Generation::open(settings).await?)),
         })
     }
 
     /// A lease on the current pool.
-    pub fn lease(&self) -> Lease {
+    pub(crate) fn lease(&self) -> Lease {
         // The token is taken while the read lock is held: after a swap nobody can start to use the old pool.
         let current = self.current.read();
         Lease {
@@ -68,7 +68,7 @@ impl LivePool {
     /// # Errors
     /// When the database cannot be reached with the new settings; the old pool then goes on as if nothing
     /// had happened.
-    pub async fn take_over(&self, settings: Arc<Settings>) -> Result<(), sqlx::Error> {
+    pub(crate) async fn take_over(&self, settings: Arc<Settings>) -> Result<(), sqlx::Error> {
         let next = Arc::new(Generation::open(settings).await?);
         let old = std::mem::replace(&mut *self.current.write(), next);
         old.drain_and_close().await;
@@ -76,7 +76,7 @@ impl LivePool {
     }
 
     /// Drains the current pool and closes it; for the end of the program.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         let current = Arc::clone(&self.current.read());
         current.drain_and_close().await;
     }

@@ -21,7 +21,7 @@ struct Answer {
 ///
 /// # Errors
 /// When the listening socket fails.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     pool: Arc<LivePool>,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -53,7 +53,9 @@ async fn answer(State(pool): State<Arc<LivePool>>) -> Result<Json<Answer>, (Stat
 ///
 /// # Errors
 /// Whatever went wrong, including any status but 200.
-pub async fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) async fn ask(
+    address: SocketAddr,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     use http_body_util::{BodyExt, Empty};
     use hyper::{Request, body::Bytes, client::conn::http1};
     use hyper_util::rt::TokioIo;
