@@ -90,8 +90,11 @@ pub(crate) async fn play(
     }
 }
 
-/// What the operator does: good settings, three kinds of bad ones, and none at all.
-fn acts(second_url: &str) -> Result<Vec<(&'static str, Option<Vec<u8>>)>, Failure> {
+/// What the operator does, and the content that the znode has afterwards, if there is one.
+type Act = (&'static str, Option<Vec<u8>>);
+
+/// The operator's acts: good settings, three kinds of bad ones, and none at all.
+fn acts(second_url: &str) -> Result<Vec<Act>, Failure> {
     let second = Settings {
         url: second_url.to_owned(),
         max_connections: 5,
