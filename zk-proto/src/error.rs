@@ -30,9 +30,6 @@ pub enum DecodeError {
     /// Bytes that were to become text are not UTF-8; text that is *received* is mended instead.
     #[error("string is not UTF-8")]
     NotUtf8,
-    /// A boolean was neither 0 nor 1.
-    #[error("boolean byte is {0}")]
-    BadBool(u8),
     /// An enumeration or tag has no such value.
     #[error("{what} has no value {value}")]
     UnknownValue {

@@ -2,7 +2,7 @@
 //!
 //! | Jute | Rust | bytes |
 //! |---|---|---|
-//! | `boolean` | `bool` | one byte, 0 or 1 |
+//! | `boolean` | `bool` | one byte, written as 0 or 1; any but 0 reads as true |
 //! | `int` | `i32` | four, big-endian |
 //! | `long` | `i64` | eight, big-endian |
 //! | `buffer` | `Option<Bytes>` | `int` length (-1: null), bytes |

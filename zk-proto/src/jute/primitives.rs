@@ -34,12 +34,9 @@ impl Encode for bool {
 impl Decode for bool {
     const MIN_LEN: usize = 1;
 
+    /// Any byte but 0 is true, as it is to Java's `readBoolean`.
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
-        match input.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            other => Err(DecodeError::BadBool(other)),
-        }
+        input.u8().map(|byte| byte != 0)
     }
 }
 
@@ -152,5 +149,18 @@ impl<T: Decode> Decode for Option<Vec<T>> {
             items.push(T::decode(input)?);
         }
         Ok(Some(items))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_byte_but_zero_is_true() {
+        for byte in 0..=u8::MAX {
+            let value = bool::from_bytes(Bytes::copy_from_slice(&[byte]));
+            assert_eq!(value, Ok(byte != 0));
+        }
     }
 }
