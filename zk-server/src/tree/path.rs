@@ -30,6 +30,11 @@ pub(crate) fn is_special(path: &str) -> bool {
     matches!(path, "/" | ZOOKEEPER | QUOTA | CONFIG)
 }
 
+/// A text without what Java's `String.trim` takes off: control characters and spaces, but no other white space.
+pub(super) fn trim(text: &str) -> &str {
+    text.trim_matches(|c| c <= ' ')
+}
+
 /// Checks a path as writes do (`PathUtils.validatePath`).
 ///
 /// # Errors
@@ -98,6 +103,12 @@ mod tests {
         ] {
             assert_eq!(validate(path).is_ok(), valid, "{path:?}");
         }
+    }
+
+    #[test]
+    fn only_what_java_takes_for_space_is_trimmed() {
+        assert_eq!(trim(" \t\0a b\u{a0} \n"), "a b\u{a0}");
+        assert_eq!(trim("\u{2003}"), "\u{2003}");
     }
 
     #[test]

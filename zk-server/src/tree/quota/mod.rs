@@ -57,7 +57,7 @@ impl Quotas {
 
 /// A path without its empty and blank names; of the root, nothing.
 fn normalized(path: &str) -> String {
-    let names = path.split('/').filter(|name| !name.trim().is_empty());
+    let names = path.split('/').filter(|name| !path::trim(name).is_empty());
     names.flat_map(|name| ["/", name]).collect()
 }
 

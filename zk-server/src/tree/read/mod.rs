@@ -22,7 +22,7 @@ use zk_proto::{
 
 pub use self::{reply_len::reply_len, set_watches::set_watches};
 use super::{
-    DataTree, NodeRef,
+    DataTree, NodeRef, path,
     watches::{ConnId, WatchKinds, WatchTable},
 };
 use crate::auth::{self, Credentials};
@@ -171,7 +171,7 @@ impl<'a> Reading<'a> {
     }
 
     fn ephemerals(&self, prefix: &str, out: &mut BytesMut) {
-        let all = matches!(prefix.trim(), "" | "/");
+        let all = matches!(path::trim(prefix), "" | "/");
         let paths: Vec<String> = self
             .tree
             .ephemerals(self.caller.session)
