@@ -32,7 +32,7 @@ use zk_server::{
     config::Config,
     conn::{Connection, Routed, handle::ConnHandle, reads::Reads},
     limits::ConnLimits,
-    peer::{Input, MaxConns, Output, Peer, PeerOptions, Shared, Submit},
+    peer::{Input, MaxConns, Output, Peer, PeerOptions, ReaperOptions, Shared, Submit},
     prep::PrepOptions,
     session::Passwords,
     storage::{Directories, LogExecutor, MemDisk, RecoveryOptions, SnapshotTrigger, recover},
@@ -69,6 +69,7 @@ impl Member {
             snapshots: SnapshotTrigger::new(&config, 0, 0),
             prep: PrepOptions::default(),
             passwords: Passwords::Apache,
+            reaper: ReaperOptions::default(),
         };
         Self {
             peer: Peer::new(options, shared.clone(), NOW),

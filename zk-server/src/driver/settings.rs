@@ -8,7 +8,7 @@ use crate::{
     auth::AuthConfig,
     config::Config,
     limits::ConnLimits,
-    peer::{MaxConns, PeerOptions},
+    peer::{MaxConns, PeerOptions, ReaperOptions},
     prep::PrepOptions,
     session::Passwords,
     storage::SnapshotTrigger,
@@ -59,8 +59,18 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
             ..PrepOptions::default()
         },
         passwords,
+        reaper: reaper_options(config),
         #[cfg(feature = "testing")]
         reply_before_write: reply_before_write(config),
+    }
+}
+
+fn reaper_options(config: &Config) -> ReaperOptions {
+    let never_used = config.container_max_never_used.unwrap_or_default();
+    ReaperOptions {
+        interval: config.container_check_interval,
+        per_minute: config.container_max_per_minute,
+        never_used_ms: i64::from(millis(never_used)),
     }
 }
 

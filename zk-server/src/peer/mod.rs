@@ -13,6 +13,7 @@
 
 mod input;
 mod leader;
+mod reaper;
 mod replies;
 mod sessions;
 mod shared;
@@ -24,9 +25,10 @@ use zk_proto::{ServerId, Zxid};
 
 pub use self::{
     input::{Input, Output, Submit},
+    reaper::ReaperOptions,
     shared::{ConnTable, MaxConns, Shared},
 };
-use self::{leader::Waiting, replies::Replies};
+use self::{leader::Waiting, reaper::Reaper, replies::Replies};
 use crate::{
     prep::{Prep, PrepOptions},
     session::{Passwords, SessionTracker},
@@ -52,6 +54,8 @@ pub struct PeerOptions {
     pub prep: PrepOptions,
     /// How sessions get their passwords.
     pub passwords: Passwords,
+    /// How empty containers and expired TTL nodes are deleted.
+    pub reaper: ReaperOptions,
     /// Answers writes before they are logged: a fault that our own checks must find.
     #[cfg(feature = "testing")]
     pub reply_before_write: bool,
@@ -64,6 +68,7 @@ pub struct Peer {
     shared: Arc<Shared>,
     prep: Prep,
     sessions: SessionTracker,
+    reaper: Reaper,
     replies: Replies,
     /// Proposals that are not committed, and syncs that wait behind them, in order.
     waiting: VecDeque<Waiting>,
@@ -96,6 +101,7 @@ impl Peer {
         Self {
             prep,
             sessions,
+            reaper: Reaper::new(options.reaper, now),
             replies: Replies::default(),
             waiting: VecDeque::new(),
             popped: 0,
@@ -129,7 +135,10 @@ impl Peer {
             Input::Disk(done) => self.disk_done(now, done),
             Input::SnapshotDone { cut } => self.snapshot_done(cut),
             Input::Expire(session) => self.expire(now, session),
-            Input::Deadline => self.expire_due(now),
+            Input::Deadline => {
+                self.expire_due(now);
+                self.reap_due(now);
+            }
         }
         let waiting = self.waiting.len();
         self.shared.metrics.outstanding.set(waiting);
@@ -143,7 +152,8 @@ impl Peer {
     /// When to come back with [`Input::Deadline`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.sessions.next_deadline()
+        let deadlines = [self.sessions.next_deadline(), self.reaper.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     fn submit(&mut self, now: Now, submit: Submit) {
