@@ -508,12 +508,15 @@ async fn other_reads_cannot_be_decoded(s: Subject) {
     }
 }
 
-/// The one refusal with a body, though Apache's clients never look at it.
+/// In Apache the one refusal with a body, an end marker; here no refusal has one.
 async fn writes_in_a_multi_read(s: Subject) {
     let mut p = s.peer().await;
     let reply = p.ask(multi_read(vec![part_create(&s.path("a"))])).await;
-    let end = Bytes::from_static(b"\xff\xff\xff\xff\x01\xff\xff\xff\xff");
-    assert_eq!((reply.code, reply.body), (MARSHALLING, end));
+    let body: &[u8] = match s.is_apache() {
+        true => b"\xff\xff\xff\xff\x01\xff\xff\xff\xff",
+        false => b"",
+    };
+    assert_eq!((reply.code, reply.body.as_ref()), (MARSHALLING, body));
     let mixed = multi_read(vec![part_create(&s.path("a")), part_get("/")]);
     p.fails(mixed, MARSHALLING).await;
     p.fails(get(&s.path("a")), ErrorCode::NoNode).await;

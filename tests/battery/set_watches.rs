@@ -179,11 +179,16 @@ async fn set_watches_answers(s: Subject) {
     assert!(reply.zxid >= last && reply.body.is_empty());
 }
 
+/// Apache cannot decode them; here they are empty, as null lists are everywhere else.
 async fn null_lists_of_set_watches(s: Subject) {
     let mut p = s.peer().await;
     let null = -1_i32;
     let reply = p
         .raw(OpCode::SetWatches, &[&0_i64, &null, &null, &null])
         .await;
-    assert_eq!(reply.code, ErrorCode::MarshallingError);
+    let expected = match s.is_apache() {
+        true => ErrorCode::MarshallingError,
+        false => ErrorCode::Ok,
+    };
+    assert_eq!(reply.code, expected);
 }

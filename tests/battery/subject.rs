@@ -10,6 +10,7 @@ use zk_proto::{
     op::{MultiOp, MultiResult, Request, Response},
     watch::EventType,
 };
+use zk_server::Server;
 use zk_tests::{
     apache,
     frames::{Event, FrameClient, Incoming, Reply},
@@ -39,6 +40,15 @@ pub(crate) const REAPER_MS: u64 = 300;
 /// Instantiates each case of a file for each subject.
 macro_rules! cases {
     ($($case:ident),* $(,)?) => {
+        mod ours {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    let case = concat!(module_path!(), "::", stringify!($case));
+                    super::$case(crate::subject::Subject::ours(case).await).await;
+                }
+            )*
+        }
         mod apache {
             $(
                 #[tokio::test]
@@ -67,14 +77,33 @@ enum Turn {
 }
 
 /// A server, and a node of it that belongs to the case.
-#[derive(Debug)]
 pub(crate) struct Subject {
     addr: SocketAddr,
     root: String,
-    turn: Option<Turn>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Our embedded server, the case's own.
+    Ours { _server: Server },
+    /// The Apache server that all cases of the binary share.
+    Apache { turn: Option<Turn> },
 }
 
 impl Subject {
+    /// A server of ours, embedded in the test.
+    pub(crate) async fn ours(case: &str) -> Self {
+        let mut builder = Server::builder();
+        for (key, value) in SETTINGS {
+            builder = builder.set(key, value);
+        }
+        let reaper = REAPER_MS.to_string();
+        let builder = builder.set("znode.container.checkIntervalMs", &reaper);
+        let server = builder.start().await.unwrap();
+        let addr = server.local_addr();
+        Self::with_root(addr, case, Kind::Ours { _server: server }).await
+    }
+
     /// The Apache server that all cases share; `None`, loudly, where there is none.
     pub(crate) async fn apache(case: &str) -> Option<Self> {
         static SERVER: OnceLock<SharedServer> = OnceLock::new();
@@ -83,30 +112,35 @@ impl Subject {
             _guard: TURN.read().await,
         };
         let addr = SERVER.get_or_init(launch_apache).addr();
+        let kind = Kind::Apache { turn: Some(turn) };
+        Some(Self::with_root(addr, case, kind).await)
+    }
+
+    async fn with_root(addr: SocketAddr, case: &str, kind: Kind) -> Self {
         let root = format!("/{}", case.replace("::", "-"));
-        let subject = Self {
-            addr,
-            root,
-            turn: Some(turn),
-        };
-        subject.peer().await.ok(create(&subject.root, b"")).await;
-        Some(subject)
+        let subject = Self { addr, root, kind };
+        let mut peer = subject.peer().await;
+        peer.create(&subject.root).await;
+        peer.close().await;
+        subject
     }
 
     /// Whether this is Apache's server, for the few differences we want.
     pub(crate) fn is_apache(&self) -> bool {
-        self.turn.is_some()
+        matches!(self.kind, Kind::Apache { .. })
     }
 
     /// Waits until nobody else uses the server; from then on its zxids are this case's alone.
     pub(crate) async fn alone(&mut self) {
-        if self.turn.take().is_some() {
-            self.turn = Some(Turn::Alone {
-                _guard: TURN.write().await,
-            });
-        }
+        let Kind::Apache { turn } = &mut self.kind else {
+            return;
+        };
+        drop(turn.take());
+        *turn = Some(Turn::Alone {
+            _guard: TURN.write().await,
+        });
         // The sessions of cases that have just ended may still be closing.
-        while !self.word("mntr").contains("zk_global_sessions\t0\n") {
+        while !self.word("mntr").await.contains("zk_global_sessions\t0\n") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -116,8 +150,10 @@ impl Subject {
     }
 
     /// The answer to a four-letter word.
-    pub(crate) fn word(&self, word: &str) -> String {
-        four_letter_word(self.addr, word).unwrap()
+    pub(crate) async fn word(&self, word: &'static str) -> String {
+        let addr = self.addr;
+        let answer = tokio::task::spawn_blocking(move || four_letter_word(addr, word));
+        answer.await.unwrap().unwrap()
     }
 
     /// The case's own node, which exists.
@@ -281,9 +317,12 @@ impl Peer {
         self.told()
     }
 
-    /// Waits until the server has closed the connection, having sent nothing more.
+    /// Waits until the server has closed the connection, having sent nothing more; it does so at once, and not
+    /// because a session has expired.
     pub(crate) async fn closed(&mut self) {
-        assert_eq!(self.0.rest().await.unwrap(), []);
+        let at_once = Duration::from_millis(TIMEOUT_MS.unsigned_abs().into()) / 2;
+        let rest = tokio::time::timeout(at_once, self.0.rest()).await;
+        assert_eq!(rest.expect("closed at once").unwrap(), []);
     }
 
     /// Closes the session and waits until it is closed.

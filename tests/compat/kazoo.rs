@@ -10,6 +10,12 @@ use crate::{
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compat/kazoo_drive.py");
 
 #[tokio::test]
+async fn kazoo_drives_our_server() {
+    let subject = Subject::ours().await;
+    drive(&subject, "compat::kazoo_drives_our_server").await;
+}
+
+#[tokio::test]
 async fn kazoo_drives_apache() {
     let test = "compat::kazoo_drives_apache";
     let Some(subject) = Subject::apache(test) else {

@@ -15,6 +15,12 @@ const COMMANDS: &str = include_str!("shell_commands.txt");
 const EXPECTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compat/shell_expected.txt");
 
 #[tokio::test]
+async fn apaches_shell_talks_to_our_server() {
+    let subject = Subject::ours().await;
+    converse(&subject, "compat::apaches_shell_talks_to_our_server", false).await;
+}
+
+#[tokio::test]
 async fn apaches_shell_talks_to_apache() {
     let test = "compat::apaches_shell_talks_to_apache";
     let Some(subject) = Subject::apache(test) else {

@@ -27,6 +27,7 @@ mod tally;
 
 use std::{env, net::SocketAddr};
 
+use zk_server::Server;
 use zk_tests::{apache, process::ServerProcess};
 
 use crate::pair::Pair;
@@ -51,6 +52,19 @@ const SHORT_RUN: usize = 3000;
 
 /// From here on a run must be thorough too.
 const LONG_RUN: usize = 200_000;
+
+#[tokio::test]
+async fn ours_agrees_with_apache() {
+    let Some(apache) = apache("differential::ours_agrees_with_apache", SETTINGS) else {
+        return;
+    };
+    let mut builder = Server::builder().set("znode.container.checkIntervalMs", "100000000");
+    for (key, value) in SETTINGS {
+        builder = builder.set(key, value);
+    }
+    let ours = builder.start().await.unwrap();
+    agree(apache.addr(), ours.local_addr()).await;
+}
 
 #[tokio::test]
 async fn apache_agrees_with_itself() {

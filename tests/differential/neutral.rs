@@ -91,6 +91,10 @@ impl Memory {
                 self.response(&mut response);
                 Body::Record(response)
             }
+            // Apache puts an end marker behind this one refusal.
+            None if op == OpCode::MultiRead.code() && code == ErrorCode::MarshallingError => {
+                Body::Bytes(Bytes::new())
+            }
             None => Body::Bytes(body),
         };
         let complaints = std::mem::take(&mut self.complaints);

@@ -91,8 +91,6 @@ impl World {
                 slot.state = SlotState::Connected;
                 slot.heard_everything = true;
             }
-            // A wrong password ends the connection that the session had.
-            Connect::WrongPassword => slot.detach(),
             _ => {}
         }
     }
