@@ -87,14 +87,36 @@ impl Decode for Perms {
     }
 }
 
-record! {
-    /// An identity: a scheme and a name within it.
-    #[derive(Hash)]
-    pub struct Id {
-        /// `world`, `auth`, `digest`, `ip`, `sasl`, `x509`, ...
-        pub scheme: Utf8Bytes,
-        /// What the scheme makes of it: `anyone`, `user:hash`, `10.0.0.0/8`, ...
-        pub id: Utf8Bytes,
+/// An identity: a scheme and a name within it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Id {
+    /// `world`, `auth`, `digest`, `ip`, `sasl`, `x509`, ...
+    pub scheme: Utf8Bytes,
+    /// What the scheme makes of it: `anyone`, `user:hash`, `10.0.0.0/8`, ...
+    pub id: Utf8Bytes,
+}
+
+impl Encode for Id {
+    fn encode(&self, out: &mut BytesMut) {
+        self.scheme.encode(out);
+        self.id.encode(out);
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.scheme.encoded_len() + self.id.encoded_len()
+    }
+}
+
+impl Decode for Id {
+    const MIN_LEN: usize = 8;
+
+    /// Null reads as empty: kazoo writes every empty string as null, and so the id of scheme `auth`.
+    fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
+        let mut text = || <Option<Utf8Bytes>>::decode(input).map(Option::unwrap_or_default);
+        Ok(Self {
+            scheme: text()?,
+            id: text()?,
+        })
     }
 }
 
@@ -150,5 +172,17 @@ impl Acl {
             Utf8Bytes::from_static("world"),
             Utf8Bytes::from_static("anyone"),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_null_id_reads_as_an_empty_one() {
+        let bytes = b"\0\0\0\x04auth\xff\xff\xff\xff";
+        let id = Id::from_bytes(bytes.as_slice().into()).unwrap();
+        assert_eq!(id, Acl::creator_all()[0].id);
     }
 }
