@@ -653,6 +653,8 @@ def a_tree_cache_keeps_up(zk, root, sessions):
         other.create(f"{root}/a/c", b"3")
         other.delete(f"{root}/a/b")
         eventually(lambda: cache.get_children(f"{root}/a") == {"c"}, "the cache follows")
+        # A child is known before its data is.
+        eventually(lambda: cache.get_data(f"{root}/a/c") is not None, "the child's data")
         assert cache.get_data(f"{root}/a/c").data == b"3"
     finally:
         cache.close()
