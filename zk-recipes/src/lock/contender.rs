@@ -169,8 +169,10 @@ impl Contender {
                 Turn::Lost => self.begin_anew(entry, watches),
                 Turn::WatchPredecessor(_) if !self.waits => return Err(Stop::Busy),
                 Turn::WatchPredecessor(name) => {
-                    self.wait_for(&entry.child(name), entry, watches, warning)
-                        .await?;
+                    let predecessor = entry.child(name);
+                    // A waiter needs no evidence, and so no heartbeats.
+                    drop(look);
+                    self.wait_for(&predecessor, entry, watches, warning).await?;
                 }
                 // The evidence may be too old by now; another look brings another.
                 Turn::Holder if look.evidence.time_left().is_none() => {}

@@ -157,26 +157,30 @@ impl Entry {
             Err(error) if error.kind() == ErrorKind::NoNode => Vec::new(),
             names => names?,
         };
-        self.presence = match names.iter().find(|name| name.starts_with(&self.prefix)) {
-            None => Presence::Absent,
-            Some(name) => self.adopt(&self.child(name)).await?,
-        };
+        // Unknown it stays until all of this is done, whatever is dropped in between.
+        let mut found = Presence::Absent;
+        for name in names.iter().filter(|name| name.starts_with(&self.prefix)) {
+            found = self
+                .adopt(&self.child(name))
+                .await?
+                .map_or(found, Presence::Present);
+        }
+        self.presence = found;
         Ok(())
     }
 
-    /// Takes over the node that was found, if it is this session's.
-    async fn adopt(&self, path: &str) -> ClientResult<Presence> {
-        match self.session.exists(path).await? {
-            Some(stat) if self.owns(&stat) => {
-                tracing::debug!(path, "found the node of a create whose answer was lost");
-                Ok(Presence::Present(EntryNode {
-                    path: path.into(),
-                    czxid: stat.czxid,
-                }))
-            }
-            Some(_) => self.remove(path).await.map(|_| Presence::Absent),
-            None => Ok(Presence::Absent),
+    /// The node that bears this entry's identifier if it is this session's; it is removed if it is not.
+    async fn adopt(&self, path: &str) -> ClientResult<Option<EntryNode>> {
+        let Some(stat) = self.session.exists(path).await? else {
+            return Ok(None);
+        };
+        if !self.owns(&stat) {
+            self.remove(path).await?;
+            return Ok(None);
         }
+        tracing::debug!(path, "found the node of a create whose answer was lost");
+        let (path, czxid) = (path.into(), stat.czxid);
+        Ok(Some(EntryNode { path, czxid }))
     }
 
     fn owns(&self, stat: &Stat) -> bool {

@@ -40,6 +40,9 @@ pub(super) async fn keep(
             None
         }
     };
+    if request.is_some() {
+        tracing::debug!(path = %ownership.path(), node = %path, "lock released");
+    }
     match request {
         Some(Some(reply)) => release(&mut entry, &evidence, &ownership, reply).await,
         Some(None) => {

@@ -36,7 +36,7 @@ pub enum LostReason {
     NoProofOfLife,
     /// The session ended: it expired, or the client was closed.
     SessionEnded,
-    /// Somebody else deleted the node; or the client is being closed, which deletes it too.
+    /// Somebody deleted the node: another client, or the server because the session ended, where it told that first.
     NodeDeleted,
     /// The guard was released or dropped.
     Released,
