@@ -63,10 +63,9 @@ async fn next(config: &mut ConfigWatcher<Settings>) -> String {
 
 #[tokio::test]
 async fn changes_deletion_bad_content_and_a_new_node_are_told() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = with_node(&address, "changes").await;
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = with_node(address, "changes").await;
     let mut config = watch(&client, &path).await;
     assert_eq!(*config.current(), settings(1));
     client.set(&path, json(2)).await.unwrap();
@@ -84,10 +83,9 @@ async fn changes_deletion_bad_content_and_a_new_node_are_told() {
 
 #[tokio::test]
 async fn the_last_value_of_a_burst_is_seen() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = with_node(&address, "burst").await;
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = with_node(address, "burst").await;
     let mut config = watch(&client, &path).await;
     for size in 2..=200 {
         drop(client.set(&path, json(size)).submit().await.unwrap());
@@ -103,10 +101,9 @@ async fn the_last_value_of_a_burst_is_seen() {
 
 #[tokio::test]
 async fn a_value_followed_by_bad_content_is_not_skipped() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = with_node(&address, "skip").await;
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = with_node(address, "skip").await;
     let mut config = watch(&client, &path).await;
     let mut other = config.clone();
     client.set(&path, json(2)).await.unwrap();
@@ -119,11 +116,10 @@ async fn a_value_followed_by_bad_content_is_not_skipped() {
 
 #[tokio::test]
 async fn a_change_during_a_disconnection_is_seen_after_it() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (other, path) = with_node(&address, "reconnect").await;
-    let proxy = Proxy::start(&address).await;
+    let server = server().await;
+    let address = server.address();
+    let (other, path) = with_node(address, "reconnect").await;
+    let proxy = Proxy::start(address).await;
     let client = client(proxy.address()).await;
     let mut config = watch(&client, &path).await;
     for size in 2..6 {
@@ -144,11 +140,10 @@ async fn a_change_during_a_disconnection_is_seen_after_it() {
 
 #[tokio::test]
 async fn changes_are_seen_across_an_expired_session() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (other, path) = with_node(&address, "expiry").await;
-    let proxy = Proxy::start(&address).await;
+    let server = server().await;
+    let address = server.address();
+    let (other, path) = with_node(address, "expiry").await;
+    let proxy = Proxy::start(address).await;
     let client = builder(proxy.address())
         .session_timeout(Duration::from_secs(1))
         .connect()
@@ -173,10 +168,9 @@ async fn changes_are_seen_across_an_expired_session() {
 
 #[tokio::test]
 async fn nothing_to_start_with_is_an_error_unless_told() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, present) = with_node(&address, "start").await;
+    let server = server().await;
+    let address = server.address();
+    let (client, present) = with_node(address, "start").await;
     let missing = unique("missing");
     let none = client.config(&missing).json::<Settings>().watch().await;
     assert!(matches!(none, Err(Error::NoConfig { .. })), "{none:?}");
@@ -202,10 +196,9 @@ async fn nothing_to_start_with_is_an_error_unless_told() {
 
 #[tokio::test]
 async fn a_validation_refuses_values_read_and_written() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = with_node(&address, "validate").await;
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = with_node(address, "validate").await;
     let small = |settings: &Settings| {
         if settings.size <= 10 {
             Ok(())
@@ -236,15 +229,14 @@ async fn a_validation_refuses_values_read_and_written() {
 
 #[tokio::test]
 async fn set_compares_first_and_is_read_back() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = with_node(&address, "set").await;
-    let (config, other) = (watch(&client, &path).await, support::client(&address).await);
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = with_node(address, "set").await;
+    let (config, other) = (watch(&client, &path).await, support::client(address).await);
     config.set(&settings(2)).await.unwrap();
     assert_eq!(*config.current(), settings(2), "own writes are read");
     let stale = watch(&client, &path).await;
-    let proxy = Proxy::start(&address).await;
+    let proxy = Proxy::start(address).await;
     let far = support::client(proxy.address()).await;
     let behind = watch(&far, &path).await;
     proxy.cut();
@@ -265,10 +257,9 @@ async fn set_compares_first_and_is_read_back() {
 
 #[tokio::test]
 async fn set_creates_the_node_and_what_is_above_it() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = (client(&address).await, format!("{}/a/b", unique("create")));
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = (client(address).await, format!("{}/a/b", unique("create")));
     let config = client
         .config(&path)
         .json()
@@ -287,13 +278,12 @@ async fn set_creates_the_node_and_what_is_above_it() {
 
 #[tokio::test]
 async fn set_survives_a_lost_reply() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let proxy = Proxy::start(&address).await;
+    let server = server().await;
+    let address = server.address();
+    let proxy = Proxy::start(address).await;
     let (client, other, path) = (
         client(proxy.address()).await,
-        client(&address).await,
+        client(address).await,
         unique("lost-set"),
     );
     let config = client
@@ -319,10 +309,9 @@ async fn set_survives_a_lost_reply() {
 
 #[tokio::test]
 async fn it_is_a_stream_that_ends_with_the_client() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = with_node(&address, "stream").await;
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = with_node(address, "stream").await;
     let mut config = watch(&client, &path).await;
     let changes = tokio::spawn(async move {
         let mut told = Vec::new();
@@ -359,10 +348,9 @@ async fn it_is_a_stream_that_ends_with_the_client() {
 
 #[tokio::test]
 async fn dropping_the_last_watcher_stops_the_task() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = with_node(&address, "drop").await;
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = with_node(address, "drop").await;
     let kept = Arc::new(());
     let held = Arc::clone(&kept);
     let source = client.config(&path).json::<Settings>().validate(move |_| {
@@ -384,10 +372,9 @@ async fn dropping_the_last_watcher_stops_the_task() {
 
 #[tokio::test]
 async fn other_formats_and_own_decoders() {
-    let Some(address) = server().await else {
-        return;
-    };
-    let (client, path) = with_node(&address, "formats").await;
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = with_node(address, "formats").await;
     client.set(&path, "17").await.unwrap();
     let decode = |bytes: &[u8]| {
         std::str::from_utf8(bytes)

@@ -102,11 +102,13 @@ fn python() -> Option<PathBuf> {
 
 #[tokio::test]
 async fn kazoo_and_we_take_turns_in_kazoos_layout() {
-    let (Some(address), Some(python)) = (server().await, python()) else {
+    let Some(python) = python() else {
         return;
     };
-    let (client, path) = (client(&address).await, unique("kazoo"));
-    let mut kazoo = Kazoo::start(python, &address, &path);
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = (client(address).await, unique("kazoo"));
+    let mut kazoo = Kazoo::start(python, address, &path);
     let lock = || client.lock(&path).layout(LockLayout::Kazoo);
 
     assert_eq!(kazoo.ask("acquire").await, "acquired True");
@@ -133,11 +135,13 @@ async fn kazoo_and_we_take_turns_in_kazoos_layout() {
 
 #[tokio::test]
 async fn kazoo_in_curators_layout_is_refused() {
-    let (Some(address), Some(python)) = (server().await, python()) else {
+    let Some(python) = python() else {
         return;
     };
-    let (client, path) = (client(&address).await, unique("kazoo-refused"));
-    let mut kazoo = Kazoo::start(python, &address, &path);
+    let server = server().await;
+    let address = server.address();
+    let (client, path) = (client(address).await, unique("kazoo-refused"));
+    let mut kazoo = Kazoo::start(python, address, &path);
     assert_eq!(kazoo.ask("acquire").await, "acquired True");
     let refused = client.lock(&path).await;
     assert!(

@@ -20,20 +20,41 @@ use std::{
 use parking_lot::Mutex;
 use zk_client::{Client, ClientBuilder, ErrorKind, RetryPolicy, Zxid};
 use zk_recipes::prelude::*;
+use zk_server::Server;
 
 /// The longest that anything may take; a test that waits longer is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the tests' server listens, or `None`, loudly, where there is none.
-pub async fn server() -> Option<String> {
-    trace();
-    let address = std::env::var("ZK_TEST_CONNECT").ok();
-    if address.is_none() {
-        eprintln!(
-            "SKIPPED: set ZK_TEST_CONNECT=host:port to run this test against a ZooKeeper server"
-        );
+/// The server that a test talks to.
+pub struct TestServer {
+    address: String,
+    /// Ours, in this process; else the one that `ZK_TEST_CONNECT` names.
+    pub embedded: Option<Server>,
+}
+
+impl TestServer {
+    pub fn address(&self) -> &str {
+        &self.address
     }
-    address
+}
+
+/// The server at `ZK_TEST_CONNECT`, or one of our own that ends with the result.
+pub async fn server() -> TestServer {
+    trace();
+    if let Ok(address) = std::env::var("ZK_TEST_CONNECT") {
+        return TestServer {
+            address,
+            embedded: None,
+        };
+    }
+    let builder = Server::builder()
+        .set("tickTime", "250")
+        .set("minSessionTimeout", "500");
+    let server = builder.start().await.unwrap();
+    TestServer {
+        address: server.connect_string(),
+        embedded: Some(server),
+    }
 }
 
 /// A path that nobody else uses, with nothing there yet.

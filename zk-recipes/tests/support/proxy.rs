@@ -9,13 +9,14 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, tcp},
-    sync::watch,
+    sync::{Notify, watch},
 };
 
 /// Opcodes of every kind of create (`ZooDefs.OpCode`): create, create2, createContainer, createTTL.
 const CREATES: [i32; 4] = [1, 15, 19, 21];
 
-const PING: i32 = 11;
+/// `ZooDefs.OpCode.ping`.
+pub const PING: i32 = 11;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
@@ -29,6 +30,8 @@ struct Shared {
     upstream: String,
     line: watch::Sender<Line>,
     plan: Mutex<Plan>,
+    /// Notified with every request.
+    requests: Notify,
 }
 
 /// What is to be lost next.
@@ -58,6 +61,7 @@ impl Proxy {
             upstream,
             line: watch::channel(Line::Open).0,
             plan: Mutex::default(),
+            requests: Notify::new(),
         });
         tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared }
@@ -98,8 +102,26 @@ impl Proxy {
 
     /// The operations that were requested since the last look, pings left out.
     pub fn seen(&self) -> Vec<i32> {
-        let seen = std::mem::take(&mut self.shared.plan.lock().seen);
-        seen.into_iter().filter(|op| *op != PING).collect()
+        let mut seen = self.seen_with_pings();
+        seen.retain(|op| *op != PING);
+        seen
+    }
+
+    pub fn seen_with_pings(&self) -> Vec<i32> {
+        std::mem::take(&mut self.shared.plan.lock().seen)
+    }
+
+    /// Waits for so many requests of one operation; all operations that came until then.
+    pub async fn until_seen(&self, op: i32, count: usize) -> Vec<i32> {
+        let mut seen = Vec::new();
+        loop {
+            let request = self.shared.requests.notified();
+            seen.extend(self.seen_with_pings());
+            if seen.iter().filter(|seen| **seen == op).count() >= count {
+                return seen;
+            }
+            request.await;
+        }
     }
 
     /// How many replies were lost so far.
@@ -148,6 +170,7 @@ async fn requests(
             let (xid, op) = (int(&frame, 4), int(&frame, 8));
             let mut plan = shared.plan.lock();
             plan.seen.extend(op);
+            shared.requests.notify_one();
             if plan.lose_create_replies > 0 && op.is_some_and(|op| CREATES.contains(&op)) {
                 plan.lose_create_replies -= 1;
                 *doomed.lock() = xid;
