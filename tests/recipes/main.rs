@@ -1,0 +1,17 @@
+//! The recipes on the whole stack (client, recipe, server, disk) in virtual time, under faults drawn from seeds.
+//!
+//! `ZK_SIM_SEEDS=1000 cargo test -p zk-tests --test recipes` runs more seeds, `ZK_SIM_SEED=17 ...` one of them.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests"
+)]
+
+mod faults;
+mod lock;
+mod resource;
+mod seeds;
+mod world;

@@ -1,0 +1,224 @@
+//! One simulated network with one paused clock: the server, its disk, and the processes that use it.
+//!
+//! The seams are those of the crates: `Net` of client and server over turmoil, `Disk` over memory. Everything
+//! runs on this thread, and every random decision of the network, the clients and the faults comes from the seed.
+//! (What is left to chance is the order in which an unbiased `select!` looks at its branches.)
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
+use turmoil::net::{TcpListener, TcpStream};
+use zk_client::{Client, ClientBuilder, RetryPolicy};
+use zk_server::{
+    Server,
+    net::{Listener, Net as ServerNet, Stream as ServerStream},
+    storage::MemDisk,
+    time::Now,
+};
+
+/// The name of the server's host.
+pub(crate) const SERVER: &str = "server";
+const PORT: u16 = 2181;
+/// The session timeout that everybody asks for; eight ticks of the server.
+pub(crate) const T: Duration = Duration::from_secs(1);
+const TICK_MS: &str = "125";
+/// The step of the simulation, and so the resolution of the network.
+const STEP: Duration = Duration::from_millis(10);
+
+/// What time it is in the simulation.
+pub(crate) fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
+}
+
+/// A simulation whose processes must be done within `limit`.
+pub(crate) fn simulation(seed: u64, limit: Duration) -> turmoil::Sim<'static> {
+    turmoil::Builder::new()
+        .rng_seed(seed)
+        .simulation_duration(limit)
+        .tick_duration(STEP)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(30))
+        .enable_random_order()
+        .tcp_capacity(4096)
+        .build()
+}
+
+/// Adds the server's host; it starts again with the same disk after a crash.
+pub(crate) fn add_server(sim: &mut turmoil::Sim<'static>, disk: &MemDisk) {
+    let disk = disk.clone();
+    sim.host(SERVER, move || {
+        let disk = Arc::new(disk.clone());
+        async move {
+            let server = Server::builder()
+                .net(Arc::new(Simulated))
+                .disk(disk)
+                .bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))
+                .set("tickTime", TICK_MS)
+                .start()
+                .await?;
+            Err(server.failed().await.into())
+        }
+    });
+}
+
+/// A client with this seed on the network.
+pub(crate) fn client(seed: u64, lossy: &Lossy) -> ClientBuilder {
+    let net = Network {
+        lossy: lossy.clone(),
+        rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
+    };
+    Client::builder(format!("{SERVER}:{PORT}"))
+        .net(Arc::new(net))
+        .seed(seed)
+        .session_timeout(T)
+        .connect_timeout(Duration::from_secs(120))
+        .retry(RetryPolicy::exponential(Duration::from_millis(20), T / 4))
+}
+
+/// The server's side of the network.
+struct Simulated;
+
+#[async_trait]
+impl ServerNet for Simulated {
+    async fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
+        Ok(Box::new(Accepting(TcpListener::bind(address).await?)))
+    }
+
+    /// The simulation's clock, which goes on while the server is down.
+    fn now(&self) -> Now {
+        let mono = Duration::from_secs(1_000_000) + now();
+        let wall_ms = i64::try_from(mono.as_millis()).unwrap_or(i64::MAX);
+        Now { mono, wall_ms }
+    }
+}
+
+struct Accepting(TcpListener);
+
+#[async_trait]
+impl Listener for Accepting {
+    async fn accept(&self) -> io::Result<(Box<dyn ServerStream>, SocketAddr)> {
+        let (stream, peer) = self.0.accept().await?;
+        Ok((Box::new(stream), peer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Whether connections break under replies now, and how often.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lossy(Arc<AtomicU32>);
+
+impl Lossy {
+    /// One read in `reads` is lost, and its connection with it; 0 for none.
+    pub(crate) fn one_in(&self, reads: u32) {
+        self.0.store(reads, Ordering::Relaxed);
+    }
+
+    fn strikes(&self, rng: &Mutex<fastrand::Rng>) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            0 => false,
+            reads => rng.lock().u32(..reads) == 0,
+        }
+    }
+}
+
+/// A client's side of the network.
+struct Network {
+    lossy: Lossy,
+    rng: Arc<Mutex<fastrand::Rng>>,
+}
+
+impl zk_client::net::Net for Network {
+    fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        let address: IpAddr = turmoil::lookup(host);
+        Box::pin(async move { Ok(vec![SocketAddr::from((address, port))]) })
+    }
+
+    fn connect(
+        &self,
+        address: SocketAddr,
+    ) -> BoxFuture<'static, io::Result<Box<dyn zk_client::net::Stream>>> {
+        let (lossy, rng) = (self.lossy.clone(), Arc::clone(&self.rng));
+        Box::pin(async move {
+            let stream = TcpStream::connect(address).await?;
+            Ok(Box::new(Breaking { stream, lossy, rng }) as Box<dyn zk_client::net::Stream>)
+        })
+    }
+}
+
+/// A connection that loses what it reads now and then, and breaks by that: a lost reply.
+struct Breaking {
+    stream: TcpStream,
+    lossy: Lossy,
+    rng: Arc<Mutex<fastrand::Rng>>,
+}
+
+impl AsyncRead for Breaking {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before && self.lossy.strikes(&self.rng) {
+            buf.set_filled(before);
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Breaking {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Prints what is traced, with the simulation's time, when `RUST_LOG` says so.
+pub(crate) fn trace() {
+    struct SimulationTime;
+
+    impl FormatTime for SimulationTime {
+        fn format_time(&self, w: &mut Writer<'_>) -> std::fmt::Result {
+            write!(w, "{:>9.3?}", now())
+        }
+    }
+
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_timer(SimulationTime);
+        // Another test may have been first.
+        let _ = subscriber.with_test_writer().with_ansi(false).try_init();
+    }
+}
