@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zk_server::{
@@ -56,6 +57,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Every connection is an open file, and the usual soft limit of 1024 is soon reached.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays where it is");
+    }
+}
+
 /// A task that died must not leave a server behind that only looks alive.
 fn end_on_panic() {
     let report = std::panic::take_hook();
@@ -71,6 +84,7 @@ fn run(zoo_cfg: Option<PathBuf>, set: &[String]) -> Result<(), Failure> {
     for warning in &parsed.warnings {
         tracing::warn!("{warning}");
     }
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -9,6 +9,7 @@ use std::{
     io,
     sync::Arc,
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
 use crate::{
-    metrics::Metrics,
+    error::Fatal,
     peer::{Input, Shared},
     storage::{BackgroundJob, Directories, DiskDone, DiskOp, LogExecutor},
 };
@@ -91,6 +92,8 @@ pub(super) struct Log {
     pub(super) queue: Arc<LogQueue>,
     pub(super) mailbox: Arc<Mailbox<Input>>,
     pub(super) shared: Arc<Shared>,
+    /// What is worth a warning (`fsync.warningthresholdms`).
+    pub(super) slow_fsync: Duration,
     /// Held so that nobody else takes them before the log has ended.
     pub(super) _directories: Directories,
 }
@@ -124,12 +127,23 @@ impl Log {
         }
     }
 
+    fn note(&self, done: &DiskDone) {
+        let DiskDone::Synced { sync_time, .. } = done else {
+            return;
+        };
+        let millis = u64::try_from(sync_time.as_millis()).unwrap_or(u64::MAX);
+        self.shared.metrics.fsync_time.add(millis);
+        if *sync_time >= self.slow_fsync {
+            tracing::warn!(millis, "an fsync of the log took long: clients wait for it");
+        }
+    }
+
     fn execute(&mut self, batch: &mut Vec<DiskOp>) {
         let mut done = Vec::new();
         self.executor.execute(std::mem::take(batch), &mut done);
         let mut inputs = done
             .into_iter()
-            .inspect(|done| note(&self.shared.metrics, done))
+            .inspect(|done| self.note(done))
             .map(Input::Disk)
             .collect();
         self.mailbox.append(&mut inputs);
@@ -144,9 +158,12 @@ fn in_background(job: BackgroundJob) {
     }
 }
 
-fn note(metrics: &Metrics, done: &DiskDone) {
-    if let DiskDone::Synced { sync_time, .. } = done {
-        let millis = u64::try_from(sync_time.as_millis()).unwrap_or(u64::MAX);
-        metrics.fsync_time.add(millis);
+impl Drop for Log {
+    /// A server whose log has died must not look alive.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let fatal = Fatal::new("the log died of a panic");
+            self.mailbox.push(Input::Disk(DiskDone::Failed(fatal)));
+        }
     }
 }

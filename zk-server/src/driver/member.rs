@@ -1,12 +1,17 @@
 //! The peer's task: wait, handle, drain, hand over. If a bug can live here, the seam is wrong.
 
-use std::sync::Arc;
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Hub, log::LogQueue, snapshot::Snapshots};
+use super::{Hub, clock::Clock, log::LogQueue, snapshot::Snapshots};
 use crate::{
     conn::handle::ConnHandle,
+    error::Fatal,
     peer::{Input, Output, Peer},
     storage::DiskOp,
     time::Now,
@@ -20,10 +25,14 @@ pub(super) struct Member {
     pub(super) snapshots: Snapshots,
     ops: Vec<DiskOp>,
     wakes: Vec<Arc<ConnHandle>>,
+    /// When old snapshots and logs are purged next, if they are.
+    next_purge: Option<Duration>,
 }
 
 impl Member {
     pub(super) fn new(peer: Peer, hub: Arc<Hub>, log: Arc<LogQueue>, snapshots: Snapshots) -> Self {
+        // Apache purges at the start, too.
+        let next_purge = hub.config.purge_interval.map(|_| Duration::ZERO);
         Self {
             peer,
             hub,
@@ -31,26 +40,49 @@ impl Member {
             snapshots,
             ops: Vec::new(),
             wakes: Vec::new(),
+            next_purge,
         }
     }
 
     /// Runs until the server is told to stop, and then does what was asked for before that.
     pub(super) async fn run(mut self) {
-        let mut inputs = Vec::new();
         let hub = self.hub.clone();
+        let mut inputs = Vec::new();
+        let mut alarm = Alarm::new();
+        let mut stopped = pin!(hub.stop.cancelled());
         loop {
+            alarm.set(self.next_deadline(), &hub.clock);
             tokio::select! {
+                biased;
+                () = &mut stopped => break,
                 () = hub.mailbox.take(&mut inputs) => {}
-                () = self.deadline() => inputs.push(Input::Deadline),
-                () = hub.stop.cancelled() => break,
+                () = alarm.rings() => {}
             }
             let now = hub.clock.now();
             for input in inputs.drain(..) {
                 self.step(now, input);
             }
+            // Looked at every time: a mailbox that is never empty must not keep sessions from expiring.
+            self.meet_deadlines(now);
             self.hand_over().await;
         }
         self.end().await;
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let purge = self.next_purge;
+        self.peer.next_deadline().into_iter().chain(purge).min()
+    }
+
+    fn meet_deadlines(&mut self, now: Now) {
+        if self.peer.next_deadline().is_some_and(|at| at <= now.mono) {
+            self.step(now, Input::Deadline);
+        }
+        if self.next_purge.is_some_and(|at| at <= now.mono) {
+            let config = &self.hub.config;
+            self.next_purge = config.purge_interval.map(|interval| now.mono + interval);
+            self.snapshots.purge(config.snap_retain_count as usize);
+        }
     }
 
     /// Lets the log and the snapshot finish, and every connection's task see that the server stops.
@@ -100,14 +132,47 @@ impl Member {
             conn.outbox.wake();
         }
     }
+}
 
-    async fn deadline(&self) {
-        match self.peer.next_deadline() {
-            Some(at) => {
-                let wait = at.saturating_sub(self.hub.clock.now().mono);
-                sleep_until(Instant::now() + wait).await;
-            }
-            None => std::future::pending().await,
+impl Drop for Member {
+    /// A server whose peer has died must not look alive.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.hub.fail(Fatal::new("the peer died of a panic"));
         }
+    }
+}
+
+/// A timer that is touched only when the deadline moves.
+struct Alarm {
+    at: Option<Duration>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self {
+            at: None,
+            sleep: Box::pin(sleep_until(Instant::now())),
+        }
+    }
+
+    fn set(&mut self, at: Option<Duration>, clock: &Clock) {
+        if let Some(at) = at
+            && self.at != Some(at)
+        {
+            let wait = at.saturating_sub(clock.now().mono);
+            self.sleep.as_mut().reset(Instant::now() + wait);
+        }
+        self.at = at;
+    }
+
+    /// Resolves at the deadline; never without one. Once it has, the next [`set`](Self::set) winds it up again.
+    async fn rings(&mut self) {
+        if self.at.is_none() {
+            return std::future::pending().await;
+        }
+        self.sleep.as_mut().await;
+        self.at = None;
     }
 }

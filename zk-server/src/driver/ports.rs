@@ -4,6 +4,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use rustix::net::sockopt::set_socket_keepalive;
 use tokio::{net::TcpListener, sync::mpsc::UnboundedSender};
 
 use super::{
@@ -17,23 +18,33 @@ pub(super) type Handover = (std::net::TcpStream, SocketAddr);
 
 /// The client port.
 pub(super) enum Port {
-    Tcp(TcpListener),
+    Tcp {
+        listener: TcpListener,
+        /// `clientTcpKeepAlive`.
+        keep_alive: bool,
+    },
     Net(Box<dyn Listener>),
 }
 
 impl Port {
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.local_addr(),
+            Self::Tcp { listener, .. } => listener.local_addr(),
             Self::Net(listener) => listener.local_addr(),
         }
     }
 
     async fn accept(&self) -> io::Result<(Transport, SocketAddr)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp {
+                listener,
+                keep_alive,
+            } => {
                 let (stream, remote) = listener.accept().await?;
                 stream.set_nodelay(true)?;
+                if *keep_alive {
+                    set_socket_keepalive(&stream, true)?;
+                }
                 Ok((Transport::Tcp(stream), remote))
             }
             Self::Net(listener) => {

@@ -1,4 +1,4 @@
-//! Writing snapshots beside the log: on a thread of its own, or as a task where nothing may block.
+//! Writing snapshots beside the log, and purging old ones: on a thread of its own, or as a task where nothing may block.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,12 +13,12 @@ use std::{
 
 use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::{Hub, mailbox::Mailbox};
 use crate::{
     peer::{Input, Shared},
-    storage::{Directories, SnapshotOptions, put_piece, write_snapshot},
+    storage::{Directories, SnapshotOptions, purge, put_piece, write_snapshot},
     tree::Cut,
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Snapshots {
     directories: Directories,
     options: SnapshotOptions,
     may_block: bool,
-    running: Option<oneshot::Receiver<()>>,
+    running: Vec<oneshot::Receiver<()>>,
     pace: Arc<Pace>,
 }
 
@@ -41,7 +41,7 @@ impl Snapshots {
             directories,
             options: SnapshotOptions::of(&hub.config),
             may_block,
-            running: None,
+            running: Vec::new(),
             pace: Arc::new(Pace {
                 may_rest: may_block,
                 ..Pace::default()
@@ -61,21 +61,42 @@ impl Snapshots {
             tell: Some(tell),
             pace: self.pace.clone(),
         };
-        self.running = Some(told);
+        self.start(told, move || job.run());
+    }
+
+    /// Removes old snapshots, and the logs that only they need.
+    pub(super) fn purge(&mut self, retain: usize) {
+        let (tell, told) = oneshot::channel();
+        let directories = self.directories.clone();
+        self.start(told, move || {
+            match purge(&directories, retain) {
+                Ok(purged) if purged.files.is_empty() => {}
+                Ok(purged) => tracing::info!(files = ?purged.files, "purged"),
+                Err(error) => tracing::error!(%error, "could not purge; it is tried again"),
+            }
+            drop(directories);
+            let _ = tell.send(());
+        });
+    }
+
+    fn start(&mut self, told: oneshot::Receiver<()>, work: impl FnOnce() + Send + 'static) {
+        self.running
+            .retain_mut(|running| running.try_recv() == Err(TryRecvError::Empty));
+        self.running.push(told);
         if !self.may_block {
-            tokio::spawn(async move { job.run() });
+            tokio::spawn(async move { work() });
             return;
         }
         let thread = std::thread::Builder::new().name("zk-snapshot".to_owned());
-        if let Err(error) = thread.spawn(move || job.run()) {
-            tracing::error!(%error, "no thread to write a snapshot");
+        if let Err(error) = thread.spawn(work) {
+            tracing::error!(%error, "no thread to write a snapshot or to purge");
         }
     }
 
-    /// Abandons the snapshot that is being written, if one is, and waits until it is.
+    /// Abandons the snapshot that is being written, if one is, and waits until nothing uses the disk.
     pub(super) async fn stop(&mut self) {
         self.pace.stop();
-        if let Some(running) = self.running.take() {
+        for running in self.running.drain(..) {
             let _ = running.await;
         }
     }

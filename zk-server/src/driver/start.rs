@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -81,7 +81,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartErro
     // A disk that is the caller's, or a simulated network, means that nothing may block or leave this runtime.
     let may_block = net.is_none() && !matches!(place, Place::Disk(_));
     let (temporary, opened) = open(place, &config, may_block).await?;
-    let port = listen(bind, net.as_deref()).await?;
+    let port = listen(bind, net.as_deref(), &config).await?;
     let clock = net.map_or(Clock::Machine, Clock::Net);
     let (member, log, hub) = assemble(config, clock, port.local_addr()?, opened, may_block);
     let running = Running {
@@ -122,6 +122,7 @@ fn assemble(
         queue: queue.clone(),
         mailbox: hub.mailbox.clone(),
         shared: hub.shared.clone(),
+        slow_fsync: hub.config.fsync_warning_threshold,
         _directories: directories.clone(),
     };
     let snapshots = Snapshots::new(&hub, directories, may_block);
@@ -154,12 +155,31 @@ fn hub(
     })
 }
 
-async fn listen(address: SocketAddr, net: Option<&dyn Net>) -> Result<Port, StartError> {
+async fn listen(
+    address: SocketAddr,
+    net: Option<&dyn Net>,
+    config: &Config,
+) -> Result<Port, StartError> {
     let port = match net {
         Some(net) => net.listen(address).await.map(Port::Net),
-        None => TcpListener::bind(address).await.map(Port::Tcp),
+        None => bind(address, config).map(|listener| Port::Tcp {
+            listener,
+            keep_alive: config.client_tcp_keep_alive,
+        }),
     };
     port.map_err(|source| StartError::Listen { address, source })
+}
+
+fn bind(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+    /// What tokio takes, too; the system cuts it down to its own limit.
+    const BACKLOG: u32 = 1024;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(config.client_port_listen_backlog.unwrap_or(BACKLOG))
 }
 
 /// Starts the log; the receiver resolves when it has ended.

@@ -206,3 +206,6 @@ impl Peer {
         self.outputs.push_back(Output::Stop(fatal));
     }
 }
+
+#[cfg(test)]
+mod tests;
