@@ -72,7 +72,10 @@ impl Script {
             }
             775..=809 => Request::GetChildren(self.children_record()).into(),
             810..=844 => Request::GetChildren2(self.children_record()).into(),
-            845..=859 => sync(&self.target()).into(),
+            845..=859 => {
+                // Apache echoes what is beyond U+FFFF as six bytes that are no UTF-8.
+                sync(&self.target().replace('😀', "-")).into()
+            }
             860..=879 => Request::Ping.into(),
             880..=889 => all_children_number(&self.target()).into(),
             890..=897 => ephemerals(&self.target()).into(),
