@@ -11,6 +11,7 @@
 )]
 
 mod kazoo;
+mod ours;
 mod program;
 mod shell;
 mod subject;
