@@ -558,7 +558,7 @@ async fn who(p: &mut Peer) -> Vec<String> {
 /// An auth record whose secret is null.
 struct Raw<'a>(&'a zk_proto::Utf8Bytes);
 
-impl zk_proto::Encode for Raw<'_> {
+impl Encode for Raw<'_> {
     fn encode(&self, out: &mut bytes::BytesMut) {
         0_i32.encode(out);
         self.0.encode(out);

@@ -78,7 +78,7 @@ async fn the_client_reads_writes_and_watches(subject: &Subject) {
 
 async fn the_client_authenticates_and_resumes(subject: &Subject) {
     let stranger = client(subject).await;
-    let owner = Client::builder(&subject.addr().to_string())
+    let owner = Client::builder(subject.addr().to_string())
         .auth("digest", "alice:secret")
         .connect()
         .await

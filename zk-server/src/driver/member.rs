@@ -120,7 +120,7 @@ impl Member {
         if self.hub.reply_before_write {
             self.wake();
             if !self.ops.is_empty() {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
         self.log.append(&mut self.ops);
