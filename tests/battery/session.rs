@@ -273,7 +273,10 @@ async fn requests_behind_a_close_are_dropped(s: Subject) {
     // The server may have closed the connection already.
     let _ = p.0.send(&create(&s.path("behind"), b"")).await;
     let rest = p.0.rest().await.unwrap();
-    assert_eq!(rest.len(), 2, "{rest:?}");
+    // Apache, when it is fast enough to read on, answers that the session is no more.
+    let expired = |incoming: &Incoming| matches!(incoming, Incoming::Reply(reply) if reply.code == ErrorCode::SessionExpired);
+    assert!(rest.len() >= 2, "{rest:?}");
+    assert!(rest[2..].iter().all(expired), "{rest:?}");
     assert_eq!(s.peer().await.names(s.root()).await, ["before"]);
 }
 
