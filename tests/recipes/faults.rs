@@ -165,7 +165,10 @@ impl Kind {
             9..12 => Self::Lossy,
             12 => Self::PowerCut,
             13 => Self::Kill,
-            _ => Self::Crash(mortals[rng.usize(..mortals.len())].clone()),
+            _ => match mortals {
+                [] => Self::Partition(process),
+                mortals => Self::Crash(mortals[rng.usize(..mortals.len())].clone()),
+            },
         }
     }
 

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod config;
 mod faults;
 mod lock;
 mod resource;

@@ -3,13 +3,16 @@
 //! Everything here works against any Apache ZooKeeper from 3.5 on and against `zk-server`, through
 //! [`zk_client`](zk_client::Client). Bring the recipes into scope and they are methods of a client:
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //! use zk_client::Client;
 //! use zk_recipes::prelude::*;
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect("localhost:2181").await?;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let hosts = server.connect_string();
+//! let client = Client::connect(&hosts).await?;
 //!
 //! let guard = client.lock("/locks/report").timeout(Duration::from_secs(5)).await?;
 //! // ... one process at a time gets here ...
@@ -27,12 +30,15 @@
 //! let the resource refuse a write whose token is smaller than one it has seen:
 //!
 //! ```
-//! # use std::sync::Mutex;
-//! use zk_client::Zxid;
+//! use zk_client::{Client, Zxid};
+//! use zk_recipes::prelude::*;
 //!
-//! /// The resource: a database row, an object store, a device.
-//! # #[derive(Default)]
-//! struct Report { fence: Zxid, text: String }
+//! /// The resource: a row of a database, an object in a store, a device.
+//! #[derive(Default)]
+//! struct Report {
+//!     fence: Zxid,
+//!     text: String,
+//! }
 //!
 //! impl Report {
 //!     /// In SQL: `UPDATE report SET text = $1, fence = $2 WHERE fence <= $2`.
@@ -45,22 +51,24 @@
 //!         Ok(())
 //!     }
 //! }
-//! # let mut report = Report::default();
-//! # assert!(report.write(Zxid(7), "paused").is_ok());
-//! # assert!(report.write(Zxid(9), "next").is_ok());
-//! # assert!(report.write(Zxid(7), "woken").is_err());
-//! # assert_eq!(report.text, "next");
-//! ```
 //!
-//! ```no_run
-//! # use zk_client::{Client, Zxid};
-//! # use zk_recipes::prelude::*;
-//! # struct Report;
-//! # impl Report { fn write(&mut self, _: Zxid, _: &str) -> Result<(), &'static str> { Ok(()) } }
-//! # async fn example(client: Client, mut report: Report) -> Result<(), Box<dyn std::error::Error>> {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! # let mut report = Report::default();
 //! let guard = client.lock("/locks/report").await?;
-//! guard.ensure()?;                                // cheap: refuses as soon as the lock may be lost
-//! report.write(guard.token(), "all is well")?;    // safe: a holder of the past is refused by the resource
+//! guard.ensure()?;                              // cheap: refuses as soon as the lock may be lost
+//! report.write(guard.token(), "all is well")?;  // safe: the resource refuses a holder of the past
+//!
+//! // The process is paused, the lock is lost, and somebody else takes over ...
+//! # let paused = guard.token();
+//! # guard.release().await?;
+//! let next = client.lock("/locks/report").await?;
+//! report.write(next.token(), "all is lost")?;
+//! // ... and when the first one wakes up, its write is refused.
+//! assert!(report.write(paused, "all is well").is_err());
+//! # assert_eq!(report.text, "all is lost");
 //! # Ok(())
 //! # }
 //! ```
@@ -70,25 +78,35 @@
 //!
 //! # Live configuration
 //!
-//! ```no_run
-//! # use zk_client::Client;
+//! ```
 //! use serde::{Deserialize, Serialize};
+//! # use zk_client::Client;
 //! use zk_recipes::prelude::*;
 //!
 //! #[derive(Serialize, Deserialize)]
-//! struct Settings { url: String, pool_size: u32 }
-//!
-//! # async fn example(client: Client) -> Result<(), zk_recipes::Error> {
-//! let mut config: ConfigWatcher<Settings> = client.config("/app/config").json().watch().await?;
-//! let now = config.current();                     // always the last good value, at once
-//! loop {
-//!     match config.changed().await? {
-//!         ConfigChange::Updated(new) => println!("pool size {} -> {}", now.pool_size, new.pool_size),
-//!         ConfigChange::Deleted => println!("the node is gone; going on with what we have"),
-//!         ConfigChange::Invalid(bad) => println!("refused: {bad}"),
-//!         _ => {}
-//!     }
+//! struct Settings {
+//!     url: String,
+//!     pool_size: u32,
 //! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! # client.create_all("/app/config", r#"{"url": "db", "pool_size": 8}"#).await?;
+//! let mut config: ConfigWatcher<Settings> = client.config("/app/config").json().watch().await?;
+//! assert_eq!(config.current().pool_size, 8);  // always the last good value, at once
+//!
+//! client.set("/app/config", r#"{"url": "db", "pool_size": 9}"#).await?;  // perhaps by somebody else
+//! match config.changed().await? {
+//!     ConfigChange::Updated(new) => assert_eq!(new.pool_size, 9),
+//!     ConfigChange::Deleted => println!("the node is gone; going on with what we have"),
+//!     ConfigChange::Invalid(bad) => println!("refused, going on with what we have: {bad}"),
+//!     _ => {}
+//! }
+//!
+//! config.set(&Settings { url: "db".into(), pool_size: 10 }).await?;  // unless somebody was faster
+//! # Ok(())
 //! # }
 //! ```
 //!

@@ -404,10 +404,13 @@ fn a_guard_can_be_dropped_outside_a_runtime() {
         let guard = client.lock(&path).await.unwrap();
         (client, guard)
     });
-    let waiting = client.lock(&path);
+    let mut begun = Box::pin(client.lock(&path).timeout(Duration::from_secs(30)));
     std::thread::spawn(move || {
+        // Also polled outside, with a timeout, since everything happens on the client's runtime.
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(begun.as_mut().poll(&mut context).is_pending());
         drop(guard);
-        drop(waiting);
+        drop(begun);
     })
     .join()
     .unwrap();

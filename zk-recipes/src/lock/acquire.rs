@@ -28,8 +28,8 @@ pub(super) struct Options {
 
 /// The wait for a lock: a future of its [`LockGuard`].
 ///
-/// Nothing happens until it is first polled, which must be within a tokio runtime; it does not matter which. `'static`,
-/// so it can be spawned.
+/// Nothing happens until it is first polled. What happens then happens on the client's runtime, so it can be polled
+/// anywhere. `'static`, so it can be spawned.
 ///
 /// # Cancel safety
 ///
@@ -176,6 +176,7 @@ impl Attempt {
         };
         let span = tracing::debug_span!("lock", path = %self.path);
         runtime.spawn(contender.run(sender).instrument(span));
+        let _context = runtime.enter();
         let timer = self
             .timeout
             .map(|timeout| Box::pin(tokio::time::sleep(timeout)));

@@ -20,7 +20,7 @@ use crate::{
 /// Dropping it releases the lock in the background, also outside a runtime; [`release`](Self::release) waits for that.
 /// The lock can be lost while the guard lives: ask [`ensure`](Self::ensure) before every side effect, or let
 /// [`run`](Self::run) stop the work, and hand [`token`](Self::token) to whatever is protected, so that it can refuse a
-/// holder of the past.
+/// holder of the past. It keeps the client, and so the session, open.
 #[derive(Debug)]
 #[must_use = "dropping the guard releases the lock"]
 pub struct LockGuard {

@@ -1,10 +1,10 @@
 //! The distributed lock: one holder at a time, first come, first served, and a guard that knows when it is lost.
 //!
 //! **What it guarantees.** At most one guard is *certain* ([`LockGuard::ensure`] is `Ok`) at any time, as long as clocks run
-//! at the same speed within a third of the session timeout and no leader serves on after it was deposed. It does **not**
-//! guarantee that a holder has stopped acting when the next one begins: a process can be paused between `ensure` and what
-//! it does next, for any time. Only the protected resource can close that gap, by refusing stale tokens
-//! ([`LockGuard::token`]); ZooKeeper itself does for a transaction made with [`LockGuard::commit`].
+//! at the same speed within a third of the session timeout, no leader serves on after it was deposed, and nobody deletes a
+//! holder's node. It does **not** guarantee that a holder has stopped acting when the next one begins: a process can be
+//! paused between `ensure` and what it does next, for any time. Only the protected resource can close that gap, by refusing
+//! stale tokens ([`LockGuard::token`]); ZooKeeper itself does for a transaction made with [`LockGuard::commit`].
 //!
 //! **Fairness.** Strictly in the order of arrival at the leader. A contender whose session expires, or whose node is
 //! deleted by somebody else, queues again at the end.
