@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod ensemble;
+mod schedules;
 
 use std::{sync::Arc, time::Duration};
 
