@@ -4,6 +4,9 @@
 //! goes on for seconds while the leader expires the session and lets the next holder in. So this sends `sync`,
 //! which travels through the leader, every third of the session timeout T, and counts two thirds of T from the
 //! *sending* of the last one that was answered, on a clock that keeps counting while the machine sleeps.
+//!
+//! While somebody holds evidence the client is less patient with a server through which the leader does not answer: after
+//! a sixth of T it turns to another one, if it knows one, so that there is time to renew the proof.
 
 use std::{
     fmt,

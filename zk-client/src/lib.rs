@@ -250,7 +250,7 @@ pub use self::{
     create::Created,
     current::Installed,
     evidence::{Evidence, EvidenceLoss, EvidenceLost},
-    multi::{Multi, MultiResult},
+    multi::{Multi, MultiRead, MultiReadResult, MultiResult},
     operation::{Operation, Pending},
     options::{ClientBuilder, OnExpiry, WhileDisconnected},
     payload::Payload,

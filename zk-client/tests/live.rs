@@ -545,3 +545,18 @@ async fn an_expired_session_is_renewed_and_says_so() {
         ErrorKind::SessionChanged
     );
 }
+
+#[tokio::test]
+async fn reads_of_one_moment_have_a_result_each() {
+    let client = client("multi-read").await;
+    client.create("/a", b"x").await.unwrap();
+    client.create("/a/b", b"").await.unwrap();
+    let reads = client.multi_read().get("/a").children("/a").get("/nothing");
+    let found = reads.run().await.unwrap();
+    let node = found[0].as_ref().unwrap().node().unwrap();
+    assert_eq!(&node.data[..], b"x");
+    let names = found[1].as_ref().unwrap().children().unwrap();
+    assert_eq!(names, ["b"]);
+    let error = found[2].as_ref().unwrap_err();
+    assert_eq!(error.to_string(), "getData /nothing: no such node");
+}

@@ -13,7 +13,7 @@ use crate::{
     create::{Create, CreateSpec},
     driver::Shared,
     error::Result,
-    multi::Multi,
+    multi::{Multi, MultiRead},
     operation::{ClientParts, Operation},
     options::{ClientBuilder, OnExpiry},
     payload::Payload,
@@ -225,6 +225,11 @@ impl Client {
     /// Several writes, all or nothing.
     pub fn multi(&self) -> Multi {
         Multi::new(self.clone())
+    }
+
+    /// Several reads of one moment. Servers from 3.6 on.
+    pub fn multi_read(&self) -> MultiRead {
+        MultiRead::new(self.clone())
     }
 
     /// Creates a node, and before it the parents that are missing.

@@ -15,9 +15,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Buf, BytesMut};
-use zk_proto::{OpCode, Xid, watch::AddWatchMode};
+use zk_proto::{
+    ErrorCode, OpCode, Xid,
+    watch::{AddWatchMode, WatcherType},
+};
 
-use super::{Leaves, Moment, Slot};
+use super::{Leaves, Moment, Slot, watches::WatchKind};
 
 /// One request.
 #[derive(Debug)]
@@ -126,8 +129,24 @@ impl InFlight {
     }
 
     /// Whether some request that was sent will leave a watch.
-    pub(crate) const fn is_watching(&self) -> bool {
+    pub(crate) const fn is_watching_anything(&self) -> bool {
         self.watching > 0
+    }
+
+    /// Whether a read that may leave such a one-shot watch is under way.
+    pub(crate) fn is_watching(&self, path: &str, server_side: WatcherType) -> bool {
+        self.entries
+            .iter()
+            .filter(|entry| !entry.dead)
+            .any(|entry| {
+                let kind = WatchKind::left_by(entry.op, ErrorCode::Ok).map(WatchKind::server_side);
+                match entry.leaves.as_deref() {
+                    Some(Leaves::Watch(request)) => {
+                        request.path == path && kind == Some(server_side)
+                    }
+                    _ => false,
+                }
+            })
     }
 
     /// Whether a request for this persistent watch is under way.

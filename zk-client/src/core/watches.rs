@@ -20,7 +20,7 @@ use zk_proto::{
     header::RequestHeader,
     jute::Encode,
     op::{SetWatches2Request, SetWatchesRequest},
-    watch::{AddWatchMode, EventType, WatcherEvent},
+    watch::{AddWatchMode, EventType, WatcherEvent, WatcherType},
 };
 
 use super::{WatchRequest, Watcher, streams::Streams};
@@ -67,6 +67,14 @@ impl WatchKind {
         }
     }
 
+    /// What the server calls it: for one path it keeps one data watch and one child watch.
+    pub(crate) const fn server_side(self) -> WatcherType {
+        match self {
+            Self::Data | Self::Exist => WatcherType::Data,
+            Self::Child => WatcherType::Children,
+        }
+    }
+
     const fn is_told_of(self, event: EventType) -> bool {
         match event {
             EventType::NodeCreated | EventType::NodeDataChanged => {
@@ -79,30 +87,49 @@ impl WatchKind {
     }
 }
 
+/// What became of a watch whose read is answered.
+#[derive(Debug)]
+pub(crate) enum Registered {
+    /// It waits for its event.
+    Waiting,
+    /// Its event came already.
+    Told(Watcher, WatchEvent),
+    /// Nobody waits for it any more.
+    Unwanted(String),
+}
+
 impl Watches {
-    /// Registers a watch that was left by a read answered at `zxid`; an event that came early tells it at once.
+    /// Registers a watch that was left by a read answered at `zxid`.
     pub(crate) fn register(
         &mut self,
         kind: WatchKind,
         request: WatchRequest,
         zxid: Zxid,
-    ) -> Option<(Watcher, WatchEvent)> {
-        let early = self.early.iter().position(|early| {
+    ) -> Registered {
+        let early = self.early.iter().find(|early| {
             kind.is_told_of(early.event_type)
                 && early.path == *request.path
-                && (early.zxid.0 <= 0 || early.zxid > zxid)
+                && (early.zxid <= Zxid::ZERO || early.zxid > zxid)
         });
-        if let Some(at) = early {
-            let early = &self.early[at];
-            return Some((
-                request.watcher,
-                event_of(early.event_type, &early.path, early.zxid),
-            ));
+        if let Some(early) = early {
+            let event = event_of(early.event_type, &early.path, early.zxid);
+            return Registered::Told(request.watcher, event);
+        }
+        if request.watcher.is_canceled() {
+            return Registered::Unwanted(request.path);
         }
         let waiting = self.waiting(kind).entry(request.path).or_default();
         waiting.retain(|watcher| !watcher.is_canceled());
         waiting.push(request.watcher);
-        None
+        Registered::Waiting
+    }
+
+    /// Whether somebody waits for what the server's watch of this kind tells.
+    pub(crate) fn is_watched(&self, path: &str, server_side: WatcherType) -> bool {
+        match server_side {
+            WatcherType::Children => self.child.contains_key(path),
+            _ => self.data.contains_key(path) || self.exist.contains_key(path),
+        }
     }
 
     /// Everybody whom an event is for. With `keep`, it is also kept for reads under way, if it may be for them.
@@ -143,16 +170,31 @@ impl Watches {
         self.early.clear();
     }
 
-    /// Drops the watchers of a path that nobody waits for any more.
-    pub(crate) fn prune(&mut self, path: &str) {
-        for waiting in [&mut self.data, &mut self.exist, &mut self.child] {
-            if let Some(watchers) = waiting.get_mut(path) {
-                watchers.retain(|watcher| !watcher.is_canceled());
-                if watchers.is_empty() {
-                    waiting.remove(path);
-                }
+    /// Later answers are of this zxid at least: they show what was told with it or before.
+    pub(crate) fn forget_early_until(&mut self, zxid: Zxid) {
+        self.early
+            .retain(|early| early.zxid <= Zxid::ZERO || early.zxid > zxid);
+    }
+
+    /// Drops the watchers of a path that nobody waits for any more; tells which of the server's watches they had.
+    pub(crate) fn prune(&mut self, path: &str) -> Vec<WatcherType> {
+        let mut pruned = Vec::new();
+        for kind in [WatchKind::Data, WatchKind::Exist, WatchKind::Child] {
+            let waiting = self.waiting(kind);
+            let Some(watchers) = waiting.get_mut(path) else {
+                continue;
+            };
+            let before = watchers.len();
+            watchers.retain(|watcher| !watcher.is_canceled());
+            if watchers.len() < before {
+                pruned.push(kind.server_side());
+            }
+            if watchers.is_empty() {
+                waiting.remove(path);
             }
         }
+        pruned.dedup();
+        pruned
     }
 
     /// Everybody who waits, when the session ends.

@@ -241,6 +241,7 @@ impl Timer {
     }
 }
 
+/// Not longer than a day: to ring early is harmless, and clocks cannot add any duration.
 fn delay(deadline: Moment, clock: Clock) -> Duration {
-    deadline.since(clock.now())
+    deadline.since(clock.now()).min(Duration::from_secs(86_400))
 }

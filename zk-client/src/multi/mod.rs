@@ -2,10 +2,12 @@
 //!
 //! The type remembers the last operation, so that a modifier that makes no sense for it does not compile.
 
+mod read;
 mod wire;
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
+pub use read::{MultiRead, MultiReadResult};
 use wire::{Commit, Part, PartKind, judge};
 use zk_proto::{Acl, Stat};
 

@@ -141,6 +141,11 @@ async fn a_protected_create_leaves_one_node_whatever_is_lost() {
             "{losses}"
         );
         assert_eq!(created.stat.ephemeral_owner, client.session().id());
+        // The lost create may be under way in an ensemble: a sync goes before every look at the children.
+        let ops = ensemble.seen();
+        let looks = ops.windows(2).filter(|ops| ops[1] == OpCode::GetChildren);
+        assert!(looks.clone().all(|ops| ops[0] == OpCode::Sync), "{ops:?}");
+        assert_eq!(looks.count(), losses.min(1), "the first look finds it");
     }
 }
 

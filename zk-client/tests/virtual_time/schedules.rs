@@ -1,6 +1,6 @@
 //! Random schedules of cuts, outages, lost answers and expiries, checked against a model.
 //!
-//! `ZK_CLIENT_SEEDS=1000 cargo test -p zk-client --test virtual_time schedules` runs more of them, and
+//! `ZK_CLIENT_SEEDS=5000 cargo test -p zk-client --test virtual_time schedules` runs more of them, and
 //! `ZK_CLIENT_SEED=7` one alone.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -27,7 +27,7 @@ fn no_schedule_makes_a_wrong_answer_or_a_hang() {
     };
     let seeds = match number("ZK_CLIENT_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("ZK_CLIENT_SEEDS").unwrap_or(200),
+        None => 0..number("ZK_CLIENT_SEEDS").unwrap_or(1000),
     };
     for seed in seeds {
         let runtime = tokio::runtime::Builder::new_current_thread()

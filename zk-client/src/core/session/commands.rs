@@ -20,9 +20,13 @@ use crate::{
     error::{ErrorKind, Failure},
 };
 
+/// Up to how many bytes of frames a batch keeps its buffer.
+const FRAMES_KEPT: usize = 256 * 1024;
+
 impl Session {
     /// Takes every command of a batch, in order.
     pub(super) fn absorb(&mut self, batch: &mut Batch) {
+        let taken = batch.frames.len();
         while let Some(command) = batch.commands.pop_front() {
             let len = command.frame_len;
             match self.admit(&command) {
@@ -31,7 +35,11 @@ impl Session {
             }
             batch.frames.advance(len);
         }
-        batch.frames.clear();
+        // Memory is kept for the next batch, but not that of an exceptional one.
+        match taken > FRAMES_KEPT {
+            true => batch.frames = BytesMut::new(),
+            false => batch.frames.clear(),
+        }
     }
 
     fn admit(&self, command: &Command) -> Result<(), Failure> {
@@ -113,7 +121,11 @@ impl Session {
                 let lost = self.evidence.release();
                 self.announce_evidence(lost);
             }
-            Kind::PruneWatchers(path) => self.watches.prune(&path),
+            Kind::PruneWatchers(path) => {
+                for kind in self.watches.prune(&path) {
+                    self.remove_unwatched(&path, kind);
+                }
+            }
             Kind::RemoveStreams(path, mode) => {
                 if self.streams.prune(&path, mode) {
                     self.remove_unread(&path, mode);
@@ -149,22 +161,38 @@ impl Session {
         );
     }
 
+    /// Removes a one-shot watch from the server, unless somebody waits for it or is about to.
+    ///
+    /// Not beside a persistent watch: servers before 3.9 do not tell the two apart.
+    pub(super) fn remove_unwatched(&mut self, path: &str, kind: WatcherType) {
+        let streamed = [AddWatchMode::Persistent, AddWatchMode::PersistentRecursive]
+            .into_iter()
+            .any(|mode| self.streams.is_watched(path, mode) || self.requests.is_adding(path, mode));
+        let wanted = self.watches.is_watched(path, kind) || self.requests.is_watching(path, kind);
+        if self.is_live() && !wanted && !streamed {
+            self.send_removal(path, kind);
+        }
+    }
+
     /// Removes a persistent watch from the server, unless somebody reads it or is about to.
     pub(super) fn remove_unread(&mut self, path: &str, mode: AddWatchMode) {
         let wanted = self.streams.is_watched(path, mode) || self.requests.is_adding(path, mode);
-        if wanted || !self.is_live() {
-            return;
+        if self.is_live() && !wanted {
+            self.send_removal(
+                path,
+                match mode {
+                    AddWatchMode::Persistent => WatcherType::Persistent,
+                    AddWatchMode::PersistentRecursive => WatcherType::PersistentRecursive,
+                },
+            );
         }
-        let kind = match mode {
-            AddWatchMode::Persistent => WatcherType::Persistent,
-            AddWatchMode::PersistentRecursive => WatcherType::PersistentRecursive,
-        };
+    }
+
+    fn send_removal(&mut self, path: &str, kind: WatcherType) {
         let deadline = self.now + self.config.request_timeout;
         let entry = Entry::new(OpCode::RemoveWatches, Purpose::RemoveWatch, deadline);
-        let request = RemoveWatchesRequest {
-            path: path.into(),
-            kind,
-        };
+        let path = path.into();
+        let request = RemoveWatchesRequest { path, kind };
         self.enqueue(entry, &frame_of(OpCode::RemoveWatches, &[&request]));
     }
 

@@ -116,14 +116,14 @@ impl Session {
 
     fn fail_sent(&mut self) {
         let mut lost = self.requests.take_sent();
-        let close_was_sent = lost.iter().any(|entry| entry.purpose == Purpose::Close);
         if self.config.while_disconnected == WhileDisconnected::FailFast {
             let unsent = self.requests.take_unsent();
             lost.extend(unsent);
         }
+        let closing = lost.iter().any(|entry| entry.purpose == Purpose::Close);
         self.watches.forget_early();
         self.fail_requests(lost, ErrorKind::ConnectionLoss);
-        if close_was_sent {
+        if closing {
             self.enqueue_close();
         }
     }

@@ -7,7 +7,7 @@ use zk_proto::{
     Decode, DecodeError, ErrorCode, OpCode, Reader, Xid, Zxid,
     header::ReplyHeader,
     op::Response,
-    watch::{EventType, WatcherEvent},
+    watch::{EventType, WatcherEvent, WatcherType},
 };
 
 use super::{Session, Source, link::broken};
@@ -16,7 +16,7 @@ use crate::{
         Leaves, Output, Reply, StreamRequest,
         auth::Verdict,
         in_flight::{Entry, Purpose},
-        watches::{WatchKind, event_of},
+        watches::{Registered, WatchKind, event_of},
     },
     error::{ErrorKind, Failure},
     watcher::WatchEvent,
@@ -90,9 +90,10 @@ impl Session {
             Purpose::Request => {
                 let leaves = entry.leaves.take();
                 let told = leaves.and_then(|leaves| self.register(entry.op, *leaves, &reply));
+                let zxid = reply.zxid;
                 self.complete(entry.slot, Ok(reply));
                 self.outputs.extend(told);
-                self.forget_early_events();
+                self.forget_early_events(zxid);
             }
             // Whether there was such a watch does not matter.
             Purpose::RemoveWatch => {}
@@ -109,8 +110,14 @@ impl Session {
         match leaves {
             Leaves::Watch(request) => {
                 let kind = WatchKind::left_by(op, reply.code)?;
-                let (watcher, event) = self.watches.register(kind, request, reply.zxid)?;
-                Some(Output::Notify { watcher, event })
+                match self.watches.register(kind, request, reply.zxid) {
+                    Registered::Waiting => None,
+                    Registered::Told(watcher, event) => Some(Output::Notify { watcher, event }),
+                    Registered::Unwanted(path) => {
+                        self.remove_unwatched(&path, kind.server_side());
+                        None
+                    }
+                }
             }
             Leaves::Stream(StreamRequest { path, mode, queue }) => {
                 let added = matches!(&reply.response, Response::Error(answer) if answer.err == 0);
@@ -142,9 +149,10 @@ impl Session {
         }
     }
 
-    fn forget_early_events(&mut self) {
-        if !self.requests.is_watching() {
-            self.watches.forget_early();
+    fn forget_early_events(&mut self, answered: Zxid) {
+        match self.requests.is_watching_anything() {
+            true => self.watches.forget_early_until(answered),
+            false => self.watches.forget_early(),
         }
     }
 
@@ -164,13 +172,20 @@ impl Session {
         if event.event_type == EventType::None {
             return Ok(());
         }
-        let keep = self.requests.is_watching();
+        let keep = self.may_be_early(&event, zxid);
         let queues = self.streams.told_of(event.event_type, &event.path);
         self.tell_streams(queues, &event_of(event.event_type, &event.path, zxid));
         for (watcher, event) in self.watches.fire(event, zxid, keep) {
             self.outputs.push_back(Output::Notify { watcher, event });
         }
         Ok(())
+    }
+
+    /// Whether an event may be for a read that is not answered yet.
+    fn may_be_early(&self, event: &WatcherEvent, zxid: Zxid) -> bool {
+        let watching = |kind| self.requests.is_watching(&event.path, kind);
+        self.requests.is_watching_anything()
+            && (zxid > Zxid::ZERO || watching(WatcherType::Data) || watching(WatcherType::Children))
     }
 
     fn auth_answer(&mut self, accepted: bool) -> Result<(), Source> {

@@ -94,3 +94,26 @@ fn the_end_of_the_session_is_told_to_watchers() {
     world.ok(Xid(2), 2);
     assert_eq!(change.try_recv(), Ok(Some(WatchEvent::SessionEnded)));
 }
+
+#[test]
+fn an_impatient_client_closes_as_patiently_as_any() {
+    let mut world = World::new(Config {
+        while_disconnected: WhileDisconnected::FailFast,
+        ..config()
+    });
+    world.connect();
+    world.cut();
+    let mut closed = world.command(Kind::Close);
+    // One server after the other fails before one takes the session.
+    for _ in 0..3 {
+        world.dialed();
+        world.cut();
+        world.pass(Duration::from_millis(100));
+    }
+    assert!(waits(&mut closed));
+    world.connect();
+    let seen = world.seen();
+    assert_eq!(seen[0].op, OpCode::CloseSession);
+    world.ok(seen[0].xid, 2);
+    answered(&mut closed).unwrap();
+}

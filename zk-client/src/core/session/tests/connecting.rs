@@ -377,3 +377,25 @@ fn an_input_before_the_outputs_are_drained_is_a_defect_of_the_driver() {
     let mut session = Session::new(Moment::default(), config());
     session.handle(Moment::default(), Input::Deadline);
 }
+
+#[test]
+fn what_failed_before_a_lasting_connection_does_not_count() {
+    let retry =
+        RetryPolicy::exponential(Duration::from_millis(100), Duration::from_secs(60)).jitter(0.0);
+    let mut world = World::new(Config { retry, ..config() });
+    for _ in 0..10 {
+        world.handle(Input::DialFailed(std::sync::Arc::new(
+            std::io::Error::other("refused"),
+        )));
+        let pause = world.session.next_deadline().unwrap().since(world.now);
+        world.pass(pause);
+    }
+    world.connect();
+    world.pass(T / 3);
+    world.cut();
+    world.dialed();
+    let dials = world.dials;
+    world.cut();
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.dials, dials + 1, "the first pause, not the eleventh");
+}

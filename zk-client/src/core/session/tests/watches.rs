@@ -1,6 +1,9 @@
 //! One-shot watches: which event tells whom, across gaps and out of order.
 
-use zk_proto::op::{GetChildrenResponse, GetDataResponse, SetWatchesRequest};
+use zk_proto::{
+    op::{GetChildrenResponse, GetDataResponse, RemoveWatchesRequest, SetWatchesRequest},
+    watch::WatcherType,
+};
 
 use super::*;
 
@@ -193,27 +196,97 @@ fn a_re_registration_is_cut_into_frames_that_servers_take() {
     assert_eq!(told(&mut events[7]), None);
 }
 
-#[test]
-fn a_watcher_that_went_away_is_forgotten() {
-    let mut world = World::connected();
-    for _ in 0..10 {
-        drop(watch_registered(&mut world, OpCode::GetData, "/a"));
-    }
-    let kept = watch_registered(&mut world, OpCode::GetData, "/b");
-    drop(watch_registered(&mut world, OpCode::GetData, "/b"));
+/// What was removed from the server since the last look.
+fn removed(world: &mut World) -> Vec<(String, WatcherType)> {
+    let seen = world.seen();
+    assert!(
+        seen.iter().all(|seen| seen.op == OpCode::RemoveWatches),
+        "{seen:?}"
+    );
+    let decode = |seen: Seen| {
+        let request = RemoveWatchesRequest::from_bytes(seen.body).unwrap();
+        (request.path.to_string(), request.kind)
+    };
+    seen.into_iter().map(decode).collect()
+}
+
+fn prune(world: &mut World, path: &str) {
     world
         .batch
-        .push(Command::new(Kind::PruneWatchers("/a".to_owned())));
-    world
-        .batch
-        .push(Command::new(Kind::PruneWatchers("/b".to_owned())));
+        .push(Command::new(Kind::PruneWatchers(path.to_owned())));
     world.go();
+}
+
+#[test]
+fn a_watch_that_nobody_waits_for_is_removed_here_and_at_the_server() {
+    let mut world = World::connected();
+    let first = watch_registered(&mut world, OpCode::GetData, "/a");
+    let second = watch_registered(&mut world, OpCode::Exists, "/a");
+    let child = watch_registered(&mut world, OpCode::GetChildren, "/a");
+    drop(first);
+    prune(&mut world, "/a");
+    assert_eq!(
+        removed(&mut world),
+        [],
+        "the server has one data watch for both"
+    );
+    drop(second);
+    prune(&mut world, "/a");
+    assert_eq!(removed(&mut world), [("/a".to_owned(), WatcherType::Data)]);
     world.cut();
     world.connect();
+    let request = SetWatchesRequest::from_bytes(world.seen().remove(0).body).unwrap();
+    assert_eq!(
+        (request.data.len(), request.exist.len(), request.child.len()),
+        (0, 0, 1)
+    );
+    drop(child);
+}
+
+#[test]
+fn a_watch_that_a_read_under_way_will_leave_is_not_removed() {
+    let mut world = World::connected();
+    let first = watch_registered(&mut world, OpCode::GetData, "/a");
+    let (_, mut second) = world.watch(OpCode::Exists, "/a");
     let seen = world.seen().remove(0);
-    let request = SetWatchesRequest::from_bytes(seen.body).unwrap();
-    assert_eq!(request.data, ["/b"]);
-    drop(kept);
+    drop(first);
+    prune(&mut world, "/a");
+    assert_eq!(removed(&mut world), []);
+    answer_read(&mut world, &seen, 10);
+    world.event(EventType::NodeDeleted, "/a", 11);
+    assert_eq!(told(&mut second), Some("deleted"));
+}
+
+#[test]
+fn a_watch_that_was_given_up_before_its_answer_is_removed_after_it() {
+    let mut world = World::connected();
+    let (_, events) = world.watch(OpCode::GetChildren, "/a");
+    let seen = world.seen().remove(0);
+    drop(events);
+    prune(&mut world, "/a");
+    assert_eq!(removed(&mut world), []);
+    answer_read(&mut world, &seen, 10);
+    assert_eq!(
+        removed(&mut world),
+        [("/a".to_owned(), WatcherType::Children)]
+    );
+    world.cut();
+    world.connect();
+    assert!(world.seen().is_empty());
+}
+
+#[test]
+fn a_read_that_is_answered_later_than_an_event_is_not_told_of_it() {
+    let mut world = World::connected();
+    let (_, mut events) = world.watch(OpCode::GetData, "/a");
+    let (_, mut others) = world.watch(OpCode::GetData, "/b");
+    let seen = world.seen();
+    for zxid in 1..=20 {
+        world.event(EventType::NodeDataChanged, "/b", zxid);
+    }
+    answer_read(&mut world, &seen[0], 20);
+    answer_read(&mut world, &seen[1], 20);
+    assert_eq!((told(&mut events), told(&mut others)), (None, None));
 }
 
 #[test]
