@@ -24,6 +24,7 @@ pub mod host_provider;
 pub mod in_flight;
 pub mod session;
 pub mod streams;
+pub mod unwanted;
 pub mod watches;
 
 use std::{

@@ -123,7 +123,10 @@ impl Session {
             }
             Kind::PruneWatchers(path) => {
                 for kind in self.watches.prune(&path) {
-                    self.remove_unwatched(&path, kind);
+                    // Without a connection there is nothing at the server, and nothing is registered again.
+                    if self.is_live() {
+                        self.unwanted.add(self.now, &path, kind);
+                    }
                 }
             }
             Kind::RemoveStreams(path, mode) => {
@@ -161,10 +164,17 @@ impl Session {
         );
     }
 
+    /// Removes the one-shot watches that have been unwanted for a while.
+    pub(super) fn remove_unwanted(&mut self) {
+        for (path, kind) in self.unwanted.take(self.now) {
+            self.remove_unwatched(&path, kind);
+        }
+    }
+
     /// Removes a one-shot watch from the server, unless somebody waits for it or is about to.
     ///
     /// Not beside a persistent watch: servers before 3.9 do not tell the two apart.
-    pub(super) fn remove_unwatched(&mut self, path: &str, kind: WatcherType) {
+    fn remove_unwatched(&mut self, path: &str, kind: WatcherType) {
         let streamed = [AddWatchMode::Persistent, AddWatchMode::PersistentRecursive]
             .into_iter()
             .any(|mode| self.streams.is_watched(path, mode) || self.requests.is_adding(path, mode));

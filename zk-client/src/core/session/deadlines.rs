@@ -22,6 +22,7 @@ impl Session {
             self.stop(Err(failure));
         }
         self.meet_request_deadlines();
+        self.remove_unwanted();
         match &self.phase {
             Phase::Idle { redial_at } if *redial_at <= self.now => self.dial(),
             Phase::Dialing { give_up } if *give_up <= self.now => {
@@ -120,6 +121,7 @@ impl Session {
             closing,
             ready,
             self.auth.next_deadline(),
+            self.unwanted.due(),
             self.evidence.deadline(),
         ]
         .into_iter()

@@ -122,6 +122,7 @@ impl Session {
         }
         let closing = lost.iter().any(|entry| entry.purpose == Purpose::Close);
         self.watches.forget_early();
+        self.unwanted.clear();
         self.fail_requests(lost, ErrorKind::ConnectionLoss);
         if closing {
             self.enqueue_close();

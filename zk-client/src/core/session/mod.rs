@@ -31,6 +31,7 @@ use super::{
     host_provider::HostProvider,
     in_flight::{Entry, InFlight, Purpose},
     streams::Streams,
+    unwanted::Unwanted,
     watches::Watches,
 };
 use crate::{
@@ -60,6 +61,7 @@ pub struct Session {
     requests: InFlight,
     watches: Watches,
     streams: Streams,
+    unwanted: Unwanted,
     /// How many re-registrations of watches the server has not answered.
     re_registrations: usize,
     evidence: Evidence,
@@ -133,6 +135,7 @@ impl Session {
             requests: InFlight::new(),
             watches: Watches::default(),
             streams: Streams::default(),
+            unwanted: Unwanted::default(),
             re_registrations: 0,
             evidence: Evidence::default(),
             ready: Vec::new(),

@@ -114,7 +114,7 @@ impl Session {
                     Registered::Waiting => None,
                     Registered::Told(watcher, event) => Some(Output::Notify { watcher, event }),
                     Registered::Unwanted(path) => {
-                        self.remove_unwatched(&path, kind.server_side());
+                        self.unwanted.add(self.now, &path, kind.server_side());
                         None
                     }
                 }
@@ -172,6 +172,7 @@ impl Session {
         if event.event_type == EventType::None {
             return Ok(());
         }
+        self.unwanted.fired(event.event_type, &event.path);
         let keep = self.may_be_early(&event, zxid);
         let queues = self.streams.told_of(event.event_type, &event.path);
         self.tell_streams(queues, &event_of(event.event_type, &event.path, zxid));

@@ -196,8 +196,9 @@ fn a_re_registration_is_cut_into_frames_that_servers_take() {
     assert_eq!(told(&mut events[7]), None);
 }
 
-/// What was removed from the server since the last look.
+/// What was removed from the server since the last look, and in the second from now.
 fn removed(world: &mut World) -> Vec<(String, WatcherType)> {
+    world.pass(Duration::from_secs(1));
     let seen = world.seen();
     assert!(
         seen.iter().all(|seen| seen.op == OpCode::RemoveWatches),
@@ -241,6 +242,24 @@ fn a_watch_that_nobody_waits_for_is_removed_here_and_at_the_server() {
         (0, 0, 1)
     );
     drop(child);
+}
+
+#[test]
+fn a_watch_that_fires_or_is_wanted_again_soon_costs_no_request() {
+    let mut world = World::connected();
+    for op in [OpCode::GetData, OpCode::GetChildren] {
+        drop(watch_registered(&mut world, op, "/a"));
+        drop(watch_registered(&mut world, op, "/b"));
+    }
+    prune(&mut world, "/a");
+    prune(&mut world, "/b");
+    world.event(EventType::NodeDeleted, "/a", 11);
+    let again = watch_registered(&mut world, OpCode::GetData, "/b");
+    assert_eq!(
+        removed(&mut world),
+        [("/b".to_owned(), WatcherType::Children)]
+    );
+    drop(again);
 }
 
 #[test]
