@@ -16,10 +16,20 @@ pub(super) fn judge(key: &str, value: &str) -> Result<Option<String>, String> {
     Ok(Some(if listed(INTERNAL, key) {
         format!("{key} has no effect: it concerns the insides of Apache's server")
     } else if listed(NOT_YET, key) || REFUSED.contains(&key) {
-        format!("{key} is not supported yet and has no effect")
+        not_yet(key)
     } else {
         format!("unknown key {key} is ignored")
     }))
+}
+
+/// What there is to say about a key that is read but not acted upon yet, unless it has Apache's default.
+pub(super) fn too_early(key: &str, value: &str) -> Option<String> {
+    let early = EARLY.iter().find(|(early, _)| *early == key)?;
+    (!value.eq_ignore_ascii_case(early.1)).then(|| not_yet(key))
+}
+
+fn not_yet(key: &str) -> String {
+    format!("{key} is not supported yet and has no effect")
 }
 
 /// A name that ends with a dot stands for all keys that begin with it.
@@ -29,6 +39,14 @@ fn listed(names: &[&str], key: &str) -> bool {
         false => key == *name,
     })
 }
+
+/// Keys of the configuration that no part of the server looks at yet, and their defaults; a line goes when one does.
+const EARLY: &[(&str, &str)] = &[
+    ("globalOutstandingLimit", "1000"),
+    ("localSessionsEnabled", "false"),
+    ("localSessionsUpgradingEnabled", "false"),
+    ("readonlymode.enabled", "false"),
+];
 
 /// Switches that keep clients out.
 const REFUSED: &[&str] = &["enforce.auth.enabled", "sessionRequireClientSASLAuth"];
@@ -43,6 +61,7 @@ const INTERNAL: &[&str] = &[
     "forward_learner_requests_to_commit_processor_disabled",
     "intBufferStartingSizeBytes",
     "jmx.",
+    "jute.maxbuffer.extrasize",
     "jvm.pause.",
     "leader.closeSocketAsync",
     "leader.nodelay",

@@ -83,9 +83,6 @@ const KEYS: &[(&str, Setter)] = &[
     ("jute.maxbuffer", |c, v| {
         put(&mut c.jute_max_buffer, java_integer(v))
     }),
-    ("jute.maxbuffer.extrasize", |c, v| {
-        put(&mut c.jute_max_buffer_extra, java_integer(v).map(Some))
-    }),
     ("localSessionsEnabled", |c, v| {
         put(&mut c.local_sessions_enabled, boolean(v))
     }),
@@ -163,7 +160,8 @@ pub(super) fn set(
     let (key, value) = (canonical(key), value.trim());
     let refused = |why: String| ConfigError(format!("{key}={value}: {why}"));
     if let Some((_, setter)) = KEYS.iter().find(|(known, _)| *known == key) {
-        return setter(config, value).map(|()| None).map_err(refused);
+        setter(config, value).map_err(refused)?;
+        return Ok(apache_keys::too_early(key, value));
     }
     if key.starts_with("server.") {
         servers::add(&mut config.servers, key, value).map_err(ConfigError)?;

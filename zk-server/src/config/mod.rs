@@ -100,9 +100,6 @@ pub struct Config {
     pub four_letter_words: FourLetterWords,
     /// `jute.maxbuffer`: the longest frame a client may send, in bytes.
     pub jute_max_buffer: u32,
-    /// `jute.maxbuffer.extrasize`: what a stored record may exceed `jute.maxbuffer` by, in bytes; `None` for as
-    /// much again.
-    pub jute_max_buffer_extra: Option<u32>,
     /// `globalOutstandingLimit`: writes in flight, of all clients together, before reading from clients pauses.
     pub global_outstanding_limit: u32,
     /// `skipACL`: nobody's permissions are checked.
@@ -214,7 +211,6 @@ impl Default for Config {
             close_session_txn_enabled: true,
             four_letter_words: FourLetterWords::Only(BTreeSet::from(["srvr".to_owned()])),
             jute_max_buffer: 0xf_ffff,
-            jute_max_buffer_extra: None,
             global_outstanding_limit: 1000,
             skip_acl: false,
             enforce_quota: false,
