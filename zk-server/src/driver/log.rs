@@ -109,6 +109,7 @@ impl Log {
                     in_background(job);
                 }
             }
+            self.executor.close();
             drop(self);
             let _ = ended.send(());
         };
@@ -125,6 +126,7 @@ impl Log {
                 job.run();
             }
         }
+        self.executor.close();
     }
 
     fn note(&self, done: &DiskDone) {

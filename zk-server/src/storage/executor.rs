@@ -19,7 +19,8 @@ pub struct LogExecutor {
     logs: Arc<dyn Disk>,
     snapshots: Arc<dyn Disk>,
     generation: u64,
-    failed: bool,
+    /// Nothing is carried out any more: something failed, or this is the end.
+    ended: bool,
 }
 
 impl LogExecutor {
@@ -34,7 +35,7 @@ impl LogExecutor {
             logs: directories.logs.clone(),
             snapshots: directories.snapshots.clone(),
             generation: 0,
-            failed: false,
+            ended: false,
         }
     }
 
@@ -43,7 +44,7 @@ impl LogExecutor {
     /// Everything that is appended shares one write and one fdatasync, unless something else than an append
     /// stands between. After [`DiskDone::Failed`] nothing is carried out any more, in this batch or later.
     pub fn execute(&mut self, batch: impl IntoIterator<Item = DiskOp>, done: &mut Vec<DiskDone>) {
-        if self.failed {
+        if self.ended {
             return;
         }
         let result = batch
@@ -51,22 +52,24 @@ impl LogExecutor {
             .try_for_each(|op| self.carry_out(op, done))
             .and_then(|()| self.flush(done));
         if let Err(fatal) = result {
-            self.failed = true;
+            self.ended = true;
             done.push(DiskDone::Failed(fatal));
         }
     }
 
     /// Work for another thread, if there is any; ask after every [`execute`](Self::execute).
     pub fn background_job(&mut self) -> Option<BackgroundJob> {
-        match self.failed {
+        match self.ended {
             true => None,
             false => self.log.background_job(),
         }
     }
 
     /// Gives back the space that was made ahead of need, for a clean stop; without it, only space is lost.
-    pub fn close(mut self) {
-        if !self.failed {
+    ///
+    /// Nothing is carried out afterwards.
+    pub fn close(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
             self.log.close();
         }
     }

@@ -8,7 +8,13 @@
 //! ```
 //! (`FileTxnSnapLog`, `Util`.) Zxids are hexadecimal without a prefix.
 
-use std::{fmt, io, sync::Arc};
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use zk_proto::Zxid;
 
@@ -18,10 +24,19 @@ use crate::error::Fatal;
 /// The subdirectory for the current formats (`FileTxnSnapLog.VERSION`).
 pub(super) const VERSION_DIR: &str = "version-2";
 
-/// A log file in the making, its zeros already written; renamed when its turn comes.
+/// The name of a log file in the making, its zeros already written; renamed when its turn comes.
 ///
-/// Apache takes no notice of the name.
-pub(super) const PREPARED_LOG: &str = "prepared.log";
+/// Apache takes no notice of it. No two of a process have the same, so that a job that outlives its server cannot
+/// touch the file of the next one.
+pub(super) fn prepared_name() -> String {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    format!("prepared.{}.log", LAST.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whether this is the name of a log file in the making.
+pub(super) fn is_prepared(name: &str) -> bool {
+    name.starts_with("prepared.") && name.ends_with(".log")
+}
 
 /// What a file that is not complete yet has at the end of its name.
 pub(super) const TMP_SUFFIX: &str = ".tmp";
@@ -241,7 +256,7 @@ mod tests {
             "log.x",
             "log.1.old",
             "logs.3",
-            PREPARED_LOG,
+            "prepared.0.log",
             "snapshot.0",
             "snapshot.ff.gz",
             "snapshot.100.snappy",

@@ -20,7 +20,7 @@ use zk_proto::{Epoch, Zxid};
 use self::replay::Replay;
 use super::{
     Directories, EpochKind, Fatal, LogExecutor, LogOptions, SnapshotOptions, epochs,
-    layout::{PREPARED_LOG, TMP_SUFFIX, names},
+    layout::{TMP_SUFFIX, is_prepared, names},
 };
 use crate::{
     config::Config,
@@ -154,7 +154,7 @@ fn remove_leftovers(directories: &Directories) -> Result<(), Fatal> {
         }
     }
     for name in names(&*directories.logs)? {
-        if name == PREPARED_LOG {
+        if is_prepared(&name) {
             remove(&*directories.logs, &name)?;
         }
     }

@@ -11,7 +11,7 @@ use zk_proto::{Encode, persist::FileHeader};
 
 use crate::storage::{
     disk::{Access, Disk, DiskFile},
-    layout::PREPARED_LOG,
+    layout::prepared_name,
 };
 
 /// The least worth preparing.
@@ -24,6 +24,7 @@ const PIECE: usize = 1 << 20;
 /// A log file that only needs its name.
 #[derive(Debug)]
 pub(super) struct Prepared {
+    pub(super) name: String,
     pub(super) file: Box<dyn DiskFile>,
     pub(super) len: u64,
 }
@@ -106,9 +107,9 @@ impl LogSpace {
             .drain(..)
             .filter(trims)
             .for_each(BackgroundJob::run);
-        if self.take().is_some() {
+        if let Some(prepared) = self.take() {
             // Recovery would remove it, too.
-            let _ = self.disk.remove(PREPARED_LOG);
+            let _ = self.disk.remove(&prepared.name);
         }
     }
 
@@ -141,12 +142,7 @@ impl BackgroundJob {
     /// A failure is only told in the log: the log writer makes do without, and meets the disk's trouble itself.
     pub fn run(self) {
         match self.0 {
-            Job::Prepare { disk, slot, len } => match prepare(&*disk, len) {
-                Ok(prepared) => *slot.lock() = Slot::Ready(prepared),
-                Err(error) => {
-                    tracing::warn!(%error, "no space could be prepared for the next log file")
-                }
-            },
+            Job::Prepare { disk, slot, len } => prepare_for(&*disk, &slot, len),
             Job::Trim { disk, name, len } => {
                 if let Err(error) = trim(&*disk, &name, len) {
                     tracing::debug!(%error, name, "the zeros at the end of a log file stay");
@@ -156,11 +152,34 @@ impl BackgroundJob {
     }
 }
 
-fn prepare(disk: &dyn Disk, len: u64) -> io::Result<Prepared> {
-    let mut file = disk.create(PREPARED_LOG, Access::Default)?;
+fn prepare_for(disk: &dyn Disk, slot: &Arc<Mutex<Slot>>, len: u64) {
+    let name = prepared_name();
+    let wanted = || Arc::strong_count(slot) > 1;
+    match prepare(disk, &name, len, wanted) {
+        Ok(Some(file)) => *slot.lock() = Slot::Ready(Prepared { name, file, len }),
+        Ok(None) => drop(disk.remove(&name)),
+        Err(error) => {
+            tracing::warn!(%error, "no space could be prepared for the next log file");
+            // The log may need what little there is.
+            let _ = disk.remove(&name);
+        }
+    }
+}
+
+/// Writes zeros into a new file; `None` if nobody waits for it any more.
+fn prepare(
+    disk: &dyn Disk,
+    name: &str,
+    len: u64,
+    wanted: impl Fn() -> bool,
+) -> io::Result<Option<Box<dyn DiskFile>>> {
+    let mut file = disk.create(name, Access::Default)?;
     let zeros = vec![0; PIECE];
     let mut at = 0;
     while at < len {
+        if !wanted() {
+            return Ok(None);
+        }
         let piece = usize::try_from(len - at).map_or(PIECE, |left| left.min(PIECE));
         file.write_at(at, &zeros[..piece])?;
         file.sync_data()?;
@@ -169,7 +188,7 @@ fn prepare(disk: &dyn Disk, len: u64) -> io::Result<Prepared> {
     // With its header, the file is a valid log without records from the moment it gets its name.
     file.write_at(0, &FileHeader::LOG.to_bytes())?;
     file.sync_data()?;
-    Ok(Prepared { file, len })
+    Ok(Some(file))
 }
 
 fn trim(disk: &dyn Disk, name: &str, len: u64) -> io::Result<()> {

@@ -16,7 +16,7 @@ use crate::{
     error::Fatal,
     storage::{
         disk::{Access, Disk, DiskFile},
-        layout::{PREPARED_LOG, log_name},
+        layout::log_name,
     },
 };
 
@@ -167,7 +167,7 @@ impl LogWriter {
     }
 
     fn adopt(&self, prepared: Prepared, name: String) -> io::Result<OpenLog> {
-        self.disk.rename(PREPARED_LOG, &name)?;
+        self.disk.rename(&prepared.name, &name)?;
         Ok(OpenLog {
             file: prepared.file,
             name,

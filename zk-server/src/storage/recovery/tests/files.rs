@@ -112,7 +112,7 @@ fn an_empty_directory_must_be_meant_to_be_one_when_that_is_asked_for() {
 #[test]
 fn leftovers_of_an_earlier_process_are_removed() {
     let (disk, dumps) = written(4);
-    put(&disk, "prepared.log", &[0; 100]);
+    put(&disk, "prepared.7.log", &[0; 100]);
     put(&disk, "snapshot.4.tmp", b"half");
     put(&disk, "log.5", b"");
     put(&disk, "unrelated.tmp", b"");
@@ -179,10 +179,26 @@ fn large_batches_roll_into_prepared_files() {
     }
     let files = names(&disk);
     assert!(files.iter().filter(|name| name.starts_with("log.")).count() > 2);
-    assert!(files.contains(&"prepared.log".to_owned()));
+    let prepared = |files: &[String]| files.iter().any(|name| name.starts_with("prepared."));
+    assert!(prepared(&files));
     back.log.close();
-    assert!(!names(&disk).contains(&"prepared.log".to_owned()));
+    assert!(!prepared(&names(&disk)));
     let mut again = recovered(&disk);
     assert_eq!(again.txns_since_snapshot, 200);
     assert_eq!(dump(&mut again.tree), author.dump());
+}
+
+#[test]
+fn a_job_that_outlives_its_server_does_nothing() {
+    let disk = MemDisk::new();
+    let mut back = recovered(&disk);
+    let mut author = Author::new();
+    author.data_len = 9000;
+    let mut done = Vec::new();
+    back.log
+        .execute((0..4).map(|_| append(author.write())), &mut done);
+    let job = back.log.background_job().expect("the file is nearly full");
+    drop(back);
+    job.run();
+    assert_eq!(names(&disk), ["log.1", "snapshot.0"]);
 }

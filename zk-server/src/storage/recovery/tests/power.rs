@@ -1,7 +1,7 @@
 //! Power cuts by the thousand.
 
 use super::*;
-use crate::storage::mem_disk::FaultyCall;
+use crate::storage::{mem_disk::FaultyCall, snapshot::write_tree};
 
 /// What one seeded life and death showed.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,6 +100,60 @@ fn a_disk_whose_sync_lies_is_caught_by_the_same_check() {
     let caught = (0..1000).filter(|seed| life(*seed, true) == Verdict::Lost);
     let caught = caught.count();
     assert!(caught > 500, "caught {caught} of 1000");
+}
+
+#[test]
+fn a_power_cut_while_a_snapshot_is_written_leaves_it_whole_or_not_at_all() {
+    let (mut whole, mut absent) = (0, 0);
+    for seed in 0..300 {
+        let disk = MemDisk::new();
+        let mut back = recovered(&disk);
+        let mut author = Author::new();
+        author.data_len = 900;
+        let ops = (0..40)
+            .map(|_| append(author.log_create()))
+            .chain([DiskOp::RollLog]);
+        back.log.execute(ops, &mut Vec::new());
+        let call = [
+            FaultyCall::Write,
+            FaultyCall::Sync,
+            FaultyCall::Rename,
+            FaultyCall::SyncDir,
+        ];
+        disk.fail(
+            call[usize::try_from(seed % 4).unwrap()],
+            1,
+            std::io::ErrorKind::Other,
+        );
+        disk.kill();
+        let directories = directories(&disk);
+        let failed = write_tree(&directories, author.tree(), &options(&[]).snapshot);
+        assert!(failed.is_err());
+        disk.heal();
+        disk.power_cut(seed);
+        let mut back = recovered(&disk);
+        assert_eq!(dump(&mut back.tree), author.dump());
+        match back.snapshot {
+            Zxid::ZERO => absent += 1,
+            _ => whole += 1,
+        }
+    }
+    assert!(whole > 10 && absent > 100, "{whole} {absent}");
+}
+
+#[test]
+fn a_failed_snapshot_leaves_nothing_behind_and_the_log_at_work() {
+    let disk = MemDisk::new();
+    let directories = directories(&disk);
+    let mut back = recover(&directories, &options(&[SMALL])).unwrap();
+    let mut author = Author::new();
+    execute(&mut back.log, vec![append(author.write())]).unwrap();
+    disk.set_capacity(0);
+    let failed = write_tree(&directories, author.tree(), &options(&[]).snapshot);
+    assert_eq!(failed.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(names(&disk), ["log.1", "snapshot.0"]);
+    disk.heal();
+    execute(&mut back.log, vec![append(author.write())]).unwrap();
 }
 
 #[test]
