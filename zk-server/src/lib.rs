@@ -12,6 +12,8 @@ pub mod election;
 #[cfg(feature = "driver")]
 pub mod embedded;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 pub mod metrics;
 pub mod peer;
