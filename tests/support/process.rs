@@ -160,6 +160,11 @@ impl ServerProcess {
         fs::write(self.config_file(), text)
     }
 
+    /// From the next start on it is this command that serves: same directory, same configuration.
+    pub fn launch_as(&mut self, launcher: Launcher) {
+        self.launcher = launcher;
+    }
+
     /// Starts the process and waits until it serves. Blocks the calling thread for as long.
     ///
     /// # Errors
