@@ -178,7 +178,8 @@ impl Peer {
                 self.synced(zxid.get(), log_bytes);
             }
             DiskDone::Failed(fatal) => self.stop(fatal),
-            DiskDone::Truncated { .. } | DiskDone::EpochSaved { .. } | DiskDone::Barrier(_) => {}
+            DiskDone::Truncated { .. } | DiskDone::EpochSaved { .. } | DiskDone::Barrier { .. } => {
+            }
         }
     }
 

@@ -114,7 +114,8 @@ impl LogExecutor {
             }
             DiskOp::Barrier(number) => {
                 self.flush(done)?;
-                done.push(DiskDone::Barrier(number));
+                let last = Durable::new(self.log.last());
+                done.push(DiskDone::Barrier { number, last });
             }
         }
         Ok(())

@@ -107,7 +107,12 @@ pub enum DiskDone {
         epoch: Durable<Epoch>,
     },
     /// Everything before this barrier is durable.
-    Barrier(u64),
+    Barrier {
+        /// The barrier's number.
+        number: u64,
+        /// The last record of the log, or the snapshot's zxid if none is left after it.
+        last: Durable<Zxid>,
+    },
     /// The disk failed; nothing after this is carried out.
     Failed(Fatal),
 }

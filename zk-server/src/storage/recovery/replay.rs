@@ -236,11 +236,13 @@ impl Replay {
         };
         if end.len > end.offset {
             end.file.set_len(end.offset).map_err(failed)?;
-            // Space given back may come again; a torn record must not.
-            if torn_bytes > 0 {
-                end.file.sync_data().map_err(failed)?;
-            }
         }
+        // What was read may never have been synced: the process was killed in between. From now on others may
+        // rely on it, so it must not go with the next power cut; and a torn record must not come back.
+        end.file
+            .sync_data()
+            .and_then(|()| disk.sync_dir())
+            .map_err(failed)?;
         if torn_bytes > 0 {
             self.torn = Some(TornTail {
                 file: path,

@@ -210,7 +210,7 @@ fn one_batch_is_one_sync() {
     assert!(
         matches!(
             &done[..],
-            [DiskDone::Synced { zxid, generation: 0, .. }, DiskDone::Barrier(5)] if zxid.get() == Zxid(101)
+            [DiskDone::Synced { zxid, generation: 0, .. }, DiskDone::Barrier { number: 5, .. }] if zxid.get() == Zxid(101)
         ),
         "{done:?}"
     );
