@@ -23,6 +23,7 @@ pub mod session;
 pub mod storage;
 pub mod time;
 pub mod tree;
+pub mod zab;
 
 #[cfg(feature = "driver")]
 pub use driver::net;

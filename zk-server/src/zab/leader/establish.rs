@@ -1,0 +1,261 @@
+//! From the election to an established epoch: discovery and synchronization.
+
+use zk_proto::{
+    Epoch, Zxid,
+    quorum::{LearnerInfo, LearnerMessage},
+};
+
+use super::{Leader, Phase};
+use crate::{
+    quorum::QuorumTracker,
+    storage::{Durable, EpochKind},
+    time::Now,
+    zab::{
+        LinkId, LoggedHistory, Output, Proposals, SyncPlan, Transaction,
+        discovery::{EpochAcks, StateSummary, leader_info, promise},
+        learner_link::LinkPhase,
+        mutants, plan,
+        synchronization::save_current_epoch,
+    },
+};
+
+impl Leader {
+    pub(super) fn introduce(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        info: LearnerInfo,
+        accepted: Epoch,
+        observes: bool,
+    ) {
+        if info.config_version > self.config.version {
+            return self.close(link, "has a later configuration");
+        }
+        let server = info.server_id;
+        let older = self.links.iter().find(|(id, other)| {
+            **id != link && other.phase != LinkPhase::Connected && other.server == server
+        });
+        if let (Some(older), true) = (older.map(|(id, _)| *id), server.0 >= 0) {
+            self.close(older, "has connected anew");
+        }
+        if let Some(learner) = self.links.get_mut(&link) {
+            learner.server = server;
+            learner.observes = observes;
+            learner.phase = LinkPhase::Introduced;
+        }
+        if let (Phase::ChoosingEpoch(proposal), false) = (&mut self.phase, observes) {
+            proposal.hear(server, accepted);
+            self.choose_epoch(now);
+        }
+        self.tell_epoch();
+    }
+
+    pub(super) fn choose_epoch(&mut self, now: Now) {
+        let Phase::ChoosingEpoch(proposal) = &self.phase else {
+            return;
+        };
+        if let Some(epoch) = proposal.chosen() {
+            self.enter(now, Phase::Promising(epoch));
+            self.output(Output::Disk(promise(epoch)));
+        }
+    }
+
+    /// Tells the epoch to everybody who waits for it, once it is on the disk.
+    pub(super) fn tell_epoch(&mut self) {
+        let Some(epoch) = self.epoch() else {
+            return;
+        };
+        for link in self.links_in(|phase| phase == LinkPhase::Introduced) {
+            self.set_phase(link, LinkPhase::Promising);
+            self.send(link, leader_info(epoch));
+        }
+    }
+
+    pub(super) fn promised(&mut self, now: Now, epoch: Durable<Epoch>) {
+        self.epochs.accepted = epoch.get();
+        let own = StateSummary {
+            current: self.epochs.current,
+            last: self.history.get(),
+        };
+        let acks = EpochAcks::new(self.config.me, own, epoch, &self.config.verifiers);
+        self.proposals = Proposals::new(epoch.get(), self.config.me, self.config.verifiers.clone());
+        self.enter(now, Phase::CollectingAcks(epoch, acks));
+        self.tell_epoch();
+        self.count_epoch_acks(now);
+    }
+
+    pub(super) fn epoch_acked(&mut self, now: Now, link: LinkId, last: Zxid, current: Option<i32>) {
+        let Some(learner) = self.links.get(&link) else {
+            return;
+        };
+        let (server, observes) = (learner.server, learner.observes);
+        if let (Phase::CollectingAcks(_, acks), false) = (&mut self.phase, observes)
+            && !acks.hear(server, last, current)
+        {
+            return self.close(link, "has more history than its leader");
+        }
+        self.set_phase(link, LinkPhase::Accepted { last });
+        match self.phase {
+            Phase::CollectingAcks(..) => self.count_epoch_acks(now),
+            _ => self.synchronize(now, link, last, LoggedHistory::Unread),
+        }
+    }
+
+    pub(super) fn count_epoch_acks(&mut self, now: Now) {
+        let Phase::CollectingAcks(epoch, acks) = &self.phase else {
+            return;
+        };
+        if !acks.has_quorum() {
+            return;
+        }
+        let epoch = *epoch;
+        let acks = QuorumTracker::new(self.config.verifiers.iter().cloned());
+        self.enter(now, Phase::Synchronizing(epoch, acks));
+        self.output(Output::Disk(save_current_epoch(self.history, epoch.get())));
+        for link in self.links_in(|phase| matches!(phase, LinkPhase::Accepted { .. })) {
+            if let Some(LinkPhase::Accepted { last }) = self.phase_of(link) {
+                self.synchronize(now, link, last, LoggedHistory::Unread);
+            }
+        }
+    }
+
+    /// Sends a learner what it lacks, and from now on everything.
+    pub(super) fn synchronize(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        last: Zxid,
+        disk: LoggedHistory<'_>,
+    ) {
+        let plan = plan(last, &self.committed, disk);
+        let after = match plan {
+            SyncPlan::ReadLog => {
+                self.set_phase(link, LinkPhase::ReadingLog { last });
+                return self.output(Output::ReadLog { link, from: last });
+            }
+            SyncPlan::Diff { after } => {
+                self.send(link, LearnerMessage::Diff(self.committed.last()));
+                after
+            }
+            SyncPlan::Trunc { to } => {
+                self.send(link, LearnerMessage::Trunc(to));
+                to
+            }
+            SyncPlan::Snap => {
+                let at = self.committed.last();
+                self.send(link, LearnerMessage::Snap(at));
+                self.output(Output::SendSnapshot { link, at });
+                at
+            }
+        };
+        self.send_history(link, after, disk);
+        self.start_forwarding(now, link);
+    }
+
+    pub(super) fn send_history(&mut self, link: LinkId, after: Zxid, disk: LoggedHistory<'_>) {
+        let floor = self.committed.floor();
+        let from_disk = match disk {
+            LoggedHistory::Read(records) => records,
+            LoggedHistory::Unread | LoggedHistory::Unusable => &[],
+        };
+        let older = from_disk
+            .iter()
+            .filter(|record| record.zxid > after && record.zxid <= floor);
+        let missed: Vec<_> = older.chain(self.committed.after(after)).cloned().collect();
+        for Transaction { zxid, entry } in missed {
+            self.send(link, LearnerMessage::Proposal { zxid, entry });
+            self.send(link, LearnerMessage::Commit(zxid));
+        }
+    }
+
+    pub(super) fn start_forwarding(&mut self, now: Now, link: LinkId) {
+        let Some(epoch) = self.epoch() else {
+            return;
+        };
+        let Some(learner) = self.links.get_mut(&link) else {
+            return;
+        };
+        learner.phase = LinkPhase::Syncing;
+        if !learner.observes {
+            if !mutants::active("acks-outlive-truncation") {
+                self.proposals.forget(learner.server);
+            }
+            let outstanding: Vec<_> = self.proposals.outstanding().cloned().collect();
+            for Transaction { zxid, entry } in outstanding {
+                learner.proposed(zxid, now.mono);
+                let message = LearnerMessage::Proposal { zxid, entry };
+                self.outputs.push_back(Output::Send { link, message });
+            }
+        }
+        let new_leader = LearnerMessage::NewLeader {
+            zxid: Zxid::new(epoch.get(), 0),
+            config: self.config.text.clone(),
+        };
+        self.send(link, new_leader);
+    }
+
+    /// A learner has the history on disk.
+    pub(super) fn learner_synced(&mut self, link: LinkId, zxid: Zxid) {
+        let Some(epoch) = self.epoch() else {
+            return;
+        };
+        if zxid != Zxid::new(epoch.get(), 0) {
+            return self.close(link, "acknowledged something else than NEWLEADER");
+        }
+        self.set_phase(link, LinkPhase::Synced);
+        let server = self.links.get(&link).map(|learner| learner.server);
+        let observes = self
+            .links
+            .get(&link)
+            .is_some_and(|learner| learner.observes);
+        if let (Phase::Synchronizing(_, acks), Some(server), false) =
+            (&mut self.phase, server, observes)
+        {
+            acks.add(server);
+        }
+        self.establish();
+        self.activate_learners();
+    }
+
+    pub(super) fn establish(&mut self) {
+        let Phase::Synchronizing(epoch, acks) = &self.phase else {
+            return;
+        };
+        if acks.has_quorum() {
+            let epoch = *epoch;
+            self.phase = Phase::Broadcasting(epoch);
+            self.give_up_at = None;
+            self.output(Output::Serve { epoch: epoch.get() });
+        }
+    }
+
+    pub(super) fn activate_learners(&mut self) {
+        if !matches!(self.phase, Phase::Broadcasting(_)) {
+            return;
+        }
+        for link in self.links_in(|phase| phase == LinkPhase::Synced) {
+            self.set_phase(link, LinkPhase::Active);
+            self.send(link, LearnerMessage::UpToDate);
+        }
+    }
+
+    pub(super) fn enter(&mut self, now: Now, phase: Phase) {
+        self.phase = phase;
+        self.give_up_at = Some(now.mono + self.config.init_limit);
+    }
+
+    pub(super) fn epoch_saved(&mut self, now: Now, kind: EpochKind, epoch: Durable<Epoch>) {
+        match (&mut self.phase, kind) {
+            (Phase::Promising(awaited), EpochKind::Accepted) if *awaited == epoch.get() => {
+                self.promised(now, epoch);
+            }
+            (Phase::Synchronizing(awaited, acks), EpochKind::Current) if *awaited == epoch => {
+                self.epochs.current = epoch.get();
+                acks.add(self.config.me);
+                self.establish();
+                self.activate_learners();
+            }
+            _ => {}
+        }
+    }
+}

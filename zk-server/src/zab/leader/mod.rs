@@ -1,0 +1,286 @@
+//! The leader: one epoch, from its discovery to its end (`Leader.lead`).
+//!
+//! Invariants: nobody hears of the epoch before it is on this disk; nothing is proposed before a quorum has the
+//! whole history of this server on disk; everything a learner is sent has the order of zxids, each proposal once.
+
+mod broadcast;
+mod establish;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use zk_proto::{
+    Epoch, SessionId, Zxid,
+    quorum::{LearnerMessage, ServerState},
+};
+
+#[cfg(doc)]
+use super::ForwardedRequest;
+use super::{
+    CommittedLog, Departure, Epochs, LinkId, LoggedHistory, Output, Proposals, Remains,
+    Transaction, ZabConfig,
+    discovery::{EpochAcks, EpochProposal},
+    learner_link::{LearnerLink, LinkPhase},
+    syncs::Syncs,
+};
+use crate::{
+    quorum::QuorumTracker,
+    storage::{DiskDone, DiskOp, Durable},
+    time::Now,
+};
+
+/// What happens to a leader.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A learner has connected.
+    Opened(LinkId),
+    /// A learner said something.
+    Message {
+        /// On which link.
+        link: LinkId,
+        /// What.
+        message: LearnerMessage,
+    },
+    /// A learner's link has ended.
+    Closed(LinkId),
+    /// The disk has done something.
+    Disk(DiskDone),
+    /// The next transaction; its zxid is [`Leader::next_zxid`].
+    Propose(Transaction),
+    /// A `sync`, in its place among the writes: a learner's ([`ForwardedRequest`] with that operation), or this
+    /// member's own. Answered with SYNC on the link, or with [`Output::Synced`].
+    Sync(Option<LinkId>),
+    /// The log as [`Output::ReadLog`] asked for it; `None` if it is of no use.
+    LogRead {
+        /// For which learner.
+        link: LinkId,
+        /// Its records.
+        records: Option<Vec<Transaction>>,
+    },
+    /// The answer to [`Output::Revalidate`].
+    Revalidated {
+        /// To whom.
+        link: LinkId,
+        /// Which session.
+        session: SessionId,
+        /// Whether it is alive, and now that learner's.
+        valid: bool,
+    },
+    /// The time asked for with [`Leader::next_deadline`] has come.
+    Deadline,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// A quorum is to be heard of, to find an epoch that nobody has promised yet.
+    ChoosingEpoch(EpochProposal),
+    /// The epoch is being written.
+    Promising(Epoch),
+    /// A quorum is to accept the epoch.
+    CollectingAcks(Durable<Epoch>, EpochAcks),
+    /// A quorum is to have the history on disk.
+    Synchronizing(Durable<Epoch>, QuorumTracker),
+    /// The epoch is established.
+    Broadcasting(Durable<Epoch>),
+    /// The role has ended.
+    Departed,
+}
+
+/// A server that leads, or is about to.
+#[derive(Debug)]
+pub struct Leader {
+    config: ZabConfig,
+    phase: Phase,
+    epochs: Epochs,
+    /// The history this server was elected with.
+    history: Durable<Zxid>,
+    generation: u64,
+    committed: CommittedLog,
+    proposals: Proposals,
+    links: BTreeMap<LinkId, LearnerLink>,
+    syncs: Syncs,
+    /// When the phase must be over; while broadcasting, never.
+    give_up_at: Option<Duration>,
+    next_ping: Duration,
+    /// Every other ping the quorum is counted.
+    count_quorum: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Leader {
+    /// A server that was elected with this history, all of it applied to the tree.
+    ///
+    /// `generation` is larger than that of any role before.
+    #[must_use]
+    pub fn new(
+        now: Now,
+        config: ZabConfig,
+        epochs: Epochs,
+        history: Durable<Zxid>,
+        committed: CommittedLog,
+        generation: u64,
+    ) -> Self {
+        let chosen = EpochProposal::new(config.me, epochs.accepted, &config.verifiers);
+        let mut leader = Self {
+            phase: Phase::ChoosingEpoch(chosen),
+            epochs,
+            history,
+            generation,
+            committed,
+            proposals: Proposals::new(Epoch(0), config.me, config.verifiers.clone()),
+            links: BTreeMap::new(),
+            syncs: Syncs::default(),
+            give_up_at: Some(now.mono + config.init_limit),
+            next_ping: now.mono + config.tick / 2,
+            count_quorum: false,
+            outputs: VecDeque::new(),
+            config,
+        };
+        leader.output(Output::Disk(DiskOp::NewGeneration(generation)));
+        leader.choose_epoch(now);
+        leader
+    }
+
+    /// Takes one input; take every output before the next.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        assert!(
+            self.outputs.is_empty(),
+            "a leader is drained before its next input"
+        );
+        if matches!(self.phase, Phase::Departed) {
+            return;
+        }
+        match input {
+            Input::Opened(link) => {
+                self.links.insert(link, LearnerLink::new(now.mono));
+            }
+            Input::Message { link, message } => self.hear(now, link, message),
+            Input::Closed(link) => {
+                self.links.remove(&link);
+                self.advance_syncs();
+            }
+            Input::Disk(done) => self.disk_done(now, done),
+            Input::Propose(transaction) => self.propose(now, transaction),
+            Input::Sync(link) => {
+                self.syncs.push(link, self.proposals.last());
+                self.advance_syncs();
+            }
+            Input::LogRead { link, records } => {
+                let read = records
+                    .as_deref()
+                    .map_or(LoggedHistory::Unusable, LoggedHistory::Read);
+                if let Some(LinkPhase::ReadingLog { last }) = self.phase_of(link) {
+                    self.synchronize(now, link, last, read);
+                }
+            }
+            Input::Revalidated {
+                link,
+                session,
+                valid,
+            } => {
+                if self.links.contains_key(&link) {
+                    self.send(link, LearnerMessage::Revalidated { session, valid });
+                }
+            }
+            Input::Deadline => self.deadline(now),
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Deadline`], on the clock of [`Now::mono`].
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        if matches!(self.phase, Phase::Departed) {
+            return None;
+        }
+        Some(
+            self.give_up_at
+                .map_or(self.next_ping, |at| at.min(self.next_ping)),
+        )
+    }
+
+    /// The zxid of the next proposal; `None` while nothing can be proposed.
+    #[must_use]
+    pub fn next_zxid(&self) -> Option<Zxid> {
+        match self.phase {
+            Phase::Broadcasting(_) => self.proposals.next_zxid(),
+            _ => None,
+        }
+    }
+
+    /// How many learners are in sync: voters, and observers.
+    #[must_use]
+    pub fn synced_learners(&self) -> (usize, usize) {
+        let active = self
+            .links
+            .values()
+            .filter(|link| link.phase == LinkPhase::Active);
+        let (observers, followers): (Vec<_>, Vec<_>) = active.partition(|link| link.observes);
+        (followers.len(), observers.len())
+    }
+
+    /// Ends the role.
+    #[must_use]
+    pub fn end(self) -> Remains {
+        Remains {
+            committed: self.committed,
+            unapplied: self.proposals.into_outstanding(),
+            in_step: true,
+            generation: self.generation,
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn send(&mut self, link: LinkId, message: LearnerMessage) {
+        self.output(Output::Send { link, message });
+    }
+
+    fn close(&mut self, link: LinkId, reason: &'static str) {
+        self.links.remove(&link);
+        self.output(Output::Close { link, reason });
+    }
+
+    fn depart(&mut self, departure: Departure) {
+        self.phase = Phase::Departed;
+        self.output(Output::State {
+            state: ServerState::Looking,
+            departure: Some(departure),
+        });
+    }
+
+    fn phase_of(&self, link: LinkId) -> Option<LinkPhase> {
+        self.links.get(&link).map(|link| link.phase)
+    }
+
+    fn set_phase(&mut self, link: LinkId, phase: LinkPhase) {
+        if let Some(link) = self.links.get_mut(&link) {
+            link.phase = phase;
+        }
+    }
+
+    fn links_in(&self, wanted: impl Fn(LinkPhase) -> bool) -> Vec<LinkId> {
+        let found = self.links.iter().filter(|(_, link)| wanted(link.phase));
+        found.map(|(id, _)| *id).collect()
+    }
+
+    fn epoch(&self) -> Option<Durable<Epoch>> {
+        match &self.phase {
+            Phase::CollectingAcks(epoch, _)
+            | Phase::Synchronizing(epoch, _)
+            | Phase::Broadcasting(epoch) => Some(*epoch),
+            Phase::ChoosingEpoch(_) | Phase::Promising(_) | Phase::Departed => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

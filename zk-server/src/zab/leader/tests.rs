@@ -1,0 +1,184 @@
+//! A leader that is a quorum by itself, on a disk in memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zk_proto::ServerId;
+
+use super::*;
+use crate::{
+    quorum::QuorumVerifier,
+    storage::{
+        Directories, EpochKind, LogExecutor, LogOptions, MemDisk, RecoveryOptions, SnapshotOptions,
+        recover,
+    },
+    tree::TreeOptions,
+};
+
+struct Alone {
+    leader: Leader,
+    log: LogExecutor,
+    /// What it asked of the disk.
+    ops: Vec<DiskOp>,
+    /// What it wanted done otherwise.
+    outputs: Vec<Output>,
+}
+
+impl Alone {
+    fn new() -> Self {
+        let directories = Directories::on(Arc::new(MemDisk::new())).unwrap();
+        let options = RecoveryOptions {
+            tree: TreeOptions::default(),
+            log: LogOptions {
+                pre_alloc_bytes: 0,
+                ..LogOptions::default()
+            },
+            snapshot: SnapshotOptions {
+                digest: true,
+                last_processed: true,
+            },
+            trust_empty_snapshot: false,
+            create_empty: true,
+        };
+        let mut log = recover(&directories, &options).unwrap().log;
+        let mut done = Vec::new();
+        log.execute([DiskOp::Barrier(1)], &mut done);
+        let Some(DiskDone::Barrier { last, .. }) = done.pop() else {
+            panic!("a barrier is answered");
+        };
+        let second = Duration::from_secs(1);
+        let config = ZabConfig {
+            me: ServerId(1),
+            votes: true,
+            verifiers: vec![QuorumVerifier::majority([ServerId(1)]).unwrap()],
+            text: None,
+            version: Zxid::ZERO,
+            tick: second,
+            init_limit: 10 * second,
+            sync_limit: 5 * second,
+            connect_retry: second,
+        };
+        let committed = CommittedLog::new(last.get(), 500);
+        let leader = Leader::new(
+            Now::default(),
+            config,
+            Epochs::default(),
+            last,
+            committed,
+            1,
+        );
+        let mut alone = Self {
+            leader,
+            log,
+            ops: Vec::new(),
+            outputs: Vec::new(),
+        };
+        alone.drain();
+        alone
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.leader.poll_output() {
+            match output {
+                Output::Disk(op) => self.ops.push(op),
+                output => self.outputs.push(output),
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        self.leader.handle(Now::default(), input);
+        self.drain();
+    }
+
+    /// Lets the disk do what it was asked for, until it is asked for nothing more.
+    fn disk(&mut self) {
+        while !self.ops.is_empty() {
+            let mut done = Vec::new();
+            self.log.execute(self.ops.drain(..), &mut done);
+            for done in done {
+                self.input(Input::Disk(done));
+            }
+        }
+    }
+
+    fn propose(&mut self) -> Zxid {
+        let zxid = self.leader.next_zxid().unwrap();
+        let entry = Bytes::from_static(b"transaction");
+        self.input(Input::Propose(Transaction { zxid, entry }));
+        zxid
+    }
+
+    /// What happened since the last time, in a word each.
+    fn events(&mut self) -> Vec<&'static str> {
+        let event = |output: &Output| match output {
+            Output::Serve { .. } => "serve",
+            Output::Commit(_) => "commit",
+            Output::Synced => "synced",
+            Output::State {
+                departure: Some(Departure::ZxidsUsedUp),
+                ..
+            } => "zxids used up",
+            _ => "something else",
+        };
+        let events = self.outputs.iter().map(event).collect();
+        self.outputs.clear();
+        events
+    }
+}
+
+#[test]
+fn nothing_is_promised_served_or_committed_before_the_disk_has_it() {
+    let mut alone = Alone::new();
+    assert!(matches!(
+        alone.ops[..],
+        [
+            DiskOp::NewGeneration(1),
+            DiskOp::SaveEpoch {
+                kind: EpochKind::Accepted,
+                epoch: Epoch(1)
+            }
+        ]
+    ));
+    assert_eq!(alone.leader.next_zxid(), None);
+    alone.disk();
+    assert_eq!(alone.events(), ["serve"]);
+    assert_eq!(alone.propose(), Zxid::new(Epoch(1), 1));
+    assert_eq!(alone.propose(), Zxid::new(Epoch(1), 2));
+    assert_eq!(alone.events(), [""; 0]);
+    alone.disk();
+    assert_eq!(alone.events(), ["commit", "commit"]);
+}
+
+#[test]
+fn a_sync_waits_for_the_writes_before_it() {
+    let mut alone = Alone::new();
+    alone.disk();
+    alone.events();
+    alone.input(Input::Sync(None));
+    assert_eq!(alone.events(), ["synced"]);
+    alone.propose();
+    alone.input(Input::Sync(None));
+    alone.propose();
+    assert_eq!(alone.events(), [""; 0]);
+    alone.disk();
+    assert_eq!(alone.events(), ["commit", "commit", "synced"]);
+}
+
+#[test]
+fn zookeeper_1277_the_last_zxid_of_an_epoch_ends_it() {
+    let mut alone = Alone::new();
+    alone.disk();
+    alone.events();
+    alone.leader.proposals.skip_to(u32::MAX - 3);
+    alone
+        .leader
+        .committed
+        .restart(Zxid::new(Epoch(1), u32::MAX - 3));
+    alone.propose();
+    alone.propose();
+    assert_eq!(alone.leader.next_zxid(), None, "0xffffffff is never used");
+    alone.disk();
+    assert_eq!(alone.events(), ["commit", "commit", "zxids used up"]);
+    assert_eq!(alone.leader.next_deadline(), None);
+}

@@ -1,0 +1,125 @@
+//! Proposals and commits, from the first one of synchronization on.
+
+use zk_proto::{Zxid, quorum::LearnerMessage};
+
+use super::{Learner, Phase};
+#[cfg(zkmut)]
+use crate::{storage::Durable, zab::mutants};
+use crate::{
+    storage::{DiskDone, DiskOp, EpochKind},
+    zab::{ForwardedRequest, Output, Transaction, follows, synchronization::ack_proposal},
+};
+
+impl Learner {
+    pub(super) fn log(&mut self, transaction: Transaction, acknowledge: bool) {
+        let zxid = transaction.zxid;
+        if zxid <= self.snapshot {
+            return;
+        }
+        if !follows(self.logged, zxid) {
+            return self.misbehaved("a gap between proposals");
+        }
+        self.logged = zxid;
+        if acknowledge {
+            self.to_ack.push_back(zxid);
+        }
+        self.output(Output::Disk(DiskOp::Append {
+            zxid,
+            record: transaction.entry.clone(),
+        }));
+        self.unapplied.push_back(transaction);
+        #[cfg(zkmut)]
+        if mutants::active("follower-acks-before-fsync") {
+            self.durable = Durable::forge(zxid);
+            self.acknowledge();
+        }
+    }
+
+    pub(super) fn committed(&mut self, zxid: Zxid) {
+        if self.phase == Phase::Departed || zxid <= self.snapshot {
+            return;
+        }
+        let next = self.unapplied.iter().find(|next| next.zxid > self.commit);
+        if next.is_none_or(|next| next.zxid != zxid) {
+            return self.misbehaved("a commit out of order");
+        }
+        self.commit = zxid;
+        self.apply();
+    }
+
+    pub(super) fn apply(&mut self) {
+        while let Some(transaction) = self.unapplied.front()
+            && self.phase == Phase::Active
+            && transaction.zxid <= self.commit
+        {
+            let Some(transaction) = self.unapplied.pop_front() else {
+                return;
+            };
+            self.committed.push(transaction.clone());
+            self.output(Output::Commit(transaction));
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self) {
+        if self.phase != Phase::Active {
+            return;
+        }
+        while let Some(zxid) = self.to_ack.front()
+            && let Some(ack) = ack_proposal(*zxid, self.durable)
+        {
+            self.to_ack.pop_front();
+            self.tell(ack);
+        }
+    }
+
+    pub(super) fn forward(&mut self, request: ForwardedRequest) {
+        if self.phase != Phase::Active {
+            return;
+        }
+        let ForwardedRequest {
+            session,
+            cxid,
+            op,
+            body,
+            identities,
+        } = request;
+        self.tell(LearnerMessage::Request {
+            session,
+            cxid,
+            op,
+            body,
+            identities,
+        });
+    }
+
+    pub(super) fn disk_done(&mut self, done: DiskDone) {
+        match done {
+            DiskDone::Synced {
+                generation, zxid, ..
+            } if generation == self.generation => {
+                self.durable = self.durable.max(zxid);
+                self.conclude();
+                self.acknowledge();
+            }
+            DiskDone::Truncated { generation, to } => self.truncated(generation, to),
+            DiskDone::EpochSaved { kind, epoch } => match (self.phase, kind) {
+                (
+                    Phase::Promising {
+                        epoch: awaited,
+                        again,
+                    },
+                    EpochKind::Accepted,
+                ) if awaited == epoch.get() => {
+                    self.promised(epoch, again);
+                }
+                (Phase::SavingCurrent { epoch: awaited }, EpochKind::Current)
+                    if awaited == epoch.get() =>
+                {
+                    self.current_saved(epoch);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}

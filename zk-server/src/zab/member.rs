@@ -1,0 +1,358 @@
+//! One server's part in agreement: the election, and the role that it leads to (`QuorumPeer.run`).
+//!
+//! ```text
+//!           Start                Settled                    State(Looking)
+//!  Idle ---------> Looking -----------------> Leader|Learner ----------> Draining --> [Reloading] --> Looking
+//! ```
+//!
+//! Between a role and the next election the disk is drained with a barrier: what was logged is on the disk then,
+//! and what is in the log belongs to this server's history, committed or not. So it votes with what it has.
+
+use std::{collections::VecDeque, time::Duration};
+
+use zk_proto::{Epoch, ServerId, Zxid, quorum::ServerState};
+
+use super::{
+    CommittedLog, Departure, Epochs, Leader, LeaderInput, Learner, LearnerInput, Output,
+    Transaction, ZabConfig, mutants,
+};
+use crate::{
+    election::{self, Election, ElectionConfig},
+    storage::{DiskDone, DiskOp, Durable, EpochKind},
+    time::Now,
+};
+
+/// What happens to a member.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// It begins; once.
+    Start,
+    /// On the election port: a notification, or whether a server can be reached.
+    Election(election::Input),
+    /// To the leader, if this member leads.
+    Leader(LeaderInput),
+    /// To the learner, if this member follows or observes.
+    Learner(LearnerInput),
+    /// The disk has done something.
+    Disk(DiskDone),
+    /// The tree was built again from the disk, as [`Output::Reload`] asked; this is its last zxid.
+    Reloaded(Zxid),
+    /// The time asked for with [`Member::next_deadline`] has come.
+    Deadline,
+}
+
+/// What a member needs to know.
+#[derive(Debug, Clone)]
+pub struct MemberConfig {
+    /// For the election.
+    pub election: ElectionConfig,
+    /// For the roles.
+    pub zab: ZabConfig,
+}
+
+#[derive(Debug)]
+enum Role {
+    Idle,
+    /// The disk is being drained; `in_step`: the tree need not be built again.
+    Draining {
+        barrier: u64,
+        in_step: bool,
+        unapplied: Vec<Transaction>,
+    },
+    /// The tree is being built again.
+    Reloading(Durable<Zxid>),
+    Looking(Durable<Zxid>),
+    Leader(Box<Leader>),
+    Learner(Box<Learner>),
+}
+
+/// A server of an ensemble.
+#[derive(Debug)]
+pub struct Member {
+    config: MemberConfig,
+    election: Election,
+    role: Role,
+    epochs: Epochs,
+    /// What is applied to the tree; a role has it while it lasts.
+    committed: CommittedLog,
+    generation: u64,
+    barriers: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Member {
+    /// A server that came back from its disk with these epochs, and a tree as of the end of `committed`.
+    #[must_use]
+    pub fn new(config: MemberConfig, epochs: Epochs, committed: CommittedLog) -> Self {
+        Self {
+            election: Election::new(config.election.clone()),
+            config,
+            role: Role::Idle,
+            epochs,
+            committed,
+            generation: 0,
+            barriers: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input; take every output before the next.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        assert!(
+            self.outputs.is_empty(),
+            "a member is drained before its next input"
+        );
+        match input {
+            Input::Start => self.drain_disk(Vec::new(), true),
+            Input::Election(input) => self.election_input(now, input),
+            Input::Leader(input) => self.lead(now, input),
+            Input::Learner(input) => self.learn(now, input),
+            Input::Disk(done) => self.disk_done(now, done),
+            Input::Reloaded(last) => self.reloaded(now, last),
+            Input::Deadline => self.deadline(now),
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Deadline`], on the clock of [`Now::mono`].
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let role = match &self.role {
+            Role::Leader(leader) => leader.next_deadline(),
+            Role::Learner(learner) => learner.next_deadline(),
+            _ => None,
+        };
+        [role, self.election.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn state(&self) -> ServerState {
+        match &self.role {
+            Role::Leader(_) => ServerState::Leading,
+            Role::Learner(_) => self.election.state(),
+            _ => ServerState::Looking,
+        }
+    }
+
+    /// The epochs on its disk, as far as the disk has said.
+    #[must_use]
+    pub const fn epochs(&self) -> Epochs {
+        self.epochs
+    }
+
+    /// The leader it is, if it is one.
+    #[must_use]
+    pub const fn leader(&self) -> Option<&Leader> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader),
+            _ => None,
+        }
+    }
+
+    /// The learner it is, if it is one.
+    #[must_use]
+    pub const fn learner(&self) -> Option<&Learner> {
+        match &self.role {
+            Role::Learner(learner) => Some(learner),
+            _ => None,
+        }
+    }
+
+    fn election_input(&mut self, now: Now, input: election::Input) {
+        self.election.handle(now, input);
+        let mut settled = None;
+        while let Some(output) = self.election.poll_output() {
+            match output {
+                election::Output::Send { to, notification } => {
+                    self.outputs.push_back(Output::Notify { to, notification });
+                }
+                election::Output::Settled { state, vote } => settled = Some((state, vote.leader)),
+            }
+        }
+        if let Some((state, leader)) = settled {
+            self.take_role(now, state, leader);
+        }
+    }
+
+    fn take_role(&mut self, now: Now, state: ServerState, leader: ServerId) {
+        let Role::Looking(history) = self.role else {
+            return;
+        };
+        self.generation += 1;
+        let (config, generation) = (self.config.zab.clone(), self.generation);
+        let committed = std::mem::replace(&mut self.committed, CommittedLog::new(Zxid::ZERO, 0));
+        self.outputs.push_back(Output::State {
+            state,
+            departure: None,
+        });
+        self.role = match state {
+            ServerState::Leading => Role::Leader(Box::new(Leader::new(
+                now,
+                config,
+                self.epochs,
+                history,
+                committed,
+                generation,
+            ))),
+            _ => Role::Learner(Box::new(Learner::new(
+                now,
+                config,
+                leader,
+                self.epochs,
+                history,
+                committed,
+                generation,
+            ))),
+        };
+        self.drain_role(now);
+    }
+
+    fn lead(&mut self, now: Now, input: LeaderInput) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.handle(now, input);
+            self.drain_role(now);
+        }
+    }
+
+    fn learn(&mut self, now: Now, input: LearnerInput) {
+        if let Role::Learner(learner) = &mut self.role {
+            learner.handle(now, input);
+            self.drain_role(now);
+        }
+    }
+
+    fn drain_role(&mut self, now: Now) {
+        let mut departure = None;
+        loop {
+            let output = match &mut self.role {
+                Role::Leader(leader) => leader.poll_output(),
+                Role::Learner(learner) => learner.poll_output(),
+                _ => None,
+            };
+            match output {
+                None => break,
+                Some(Output::State { departure: why, .. }) => departure = why,
+                Some(Output::Serve { epoch }) => {
+                    self.outputs.push_back(Output::Serve { epoch });
+                    self.election_input(now, election::Input::EpochEstablished(epoch));
+                }
+                Some(output) => self.outputs.push_back(output),
+            }
+        }
+        if let Some(departure) = departure {
+            self.leave_role(departure);
+        }
+    }
+
+    fn leave_role(&mut self, departure: Departure) {
+        let remains = match std::mem::replace(&mut self.role, Role::Idle) {
+            Role::Leader(leader) => leader.end(),
+            Role::Learner(learner) => learner.end(),
+            other => {
+                self.role = other;
+                return;
+            }
+        };
+        self.generation = remains.generation;
+        self.committed = remains.committed;
+        self.outputs.push_back(Output::State {
+            state: ServerState::Looking,
+            departure: Some(departure),
+        });
+        self.drain_disk(remains.unapplied, remains.in_step);
+    }
+
+    fn drain_disk(&mut self, unapplied: Vec<Transaction>, in_step: bool) {
+        self.barriers += 1;
+        self.role = Role::Draining {
+            barrier: self.barriers,
+            in_step,
+            unapplied,
+        };
+        self.outputs
+            .push_back(Output::Disk(DiskOp::Barrier(self.barriers)));
+    }
+
+    fn disk_done(&mut self, now: Now, done: DiskDone) {
+        if let DiskDone::EpochSaved { kind, epoch } = &done {
+            match kind {
+                EpochKind::Accepted => self.epochs.accepted = epoch.get(),
+                EpochKind::Current => self.epochs.current = epoch.get(),
+            }
+        }
+        match (&mut self.role, done) {
+            (Role::Leader(_), done) => self.lead(now, LeaderInput::Disk(done)),
+            (Role::Learner(_), done) => self.learn(now, LearnerInput::Disk(done)),
+            (Role::Draining { barrier, .. }, DiskDone::Barrier { number, last })
+                if *barrier == number =>
+            {
+                self.drained(now, last);
+            }
+            _ => {}
+        }
+    }
+
+    fn drained(&mut self, now: Now, last: Durable<Zxid>) {
+        let Role::Draining {
+            in_step, unapplied, ..
+        } = std::mem::replace(&mut self.role, Role::Idle)
+        else {
+            return;
+        };
+        if in_step && !mutants::active("2845") {
+            for transaction in unapplied {
+                self.committed.push(transaction.clone());
+                self.outputs.push_back(Output::Adopt(transaction));
+            }
+        }
+        if self.committed.last() == last.get() || mutants::active("2845") {
+            self.look(now, last);
+        } else {
+            self.role = Role::Reloading(last);
+            self.outputs.push_back(Output::Reload);
+        }
+    }
+
+    fn reloaded(&mut self, now: Now, last: Zxid) {
+        match self.role {
+            Role::Reloading(history) => {
+                self.committed.restart(last);
+                self.look(now, history);
+            }
+            _ => self.learn(now, LearnerInput::Reloaded(last)),
+        }
+    }
+
+    fn look(&mut self, now: Now, history: Durable<Zxid>) {
+        self.role = Role::Looking(history);
+        let look = election::Input::Look {
+            last_zxid: history.get(),
+            epoch: self.current_epoch(),
+        };
+        self.election_input(now, look);
+    }
+
+    const fn current_epoch(&self) -> Epoch {
+        self.epochs.current
+    }
+
+    fn deadline(&mut self, now: Now) {
+        if self
+            .election
+            .next_deadline()
+            .is_some_and(|at| now.mono >= at)
+        {
+            self.election_input(now, election::Input::Deadline);
+        }
+        self.lead(now, LeaderInput::Deadline);
+        self.learn(now, LearnerInput::Deadline);
+    }
+}

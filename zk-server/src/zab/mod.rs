@@ -1,0 +1,118 @@
+//! ZooKeeper atomic broadcast: how an ensemble agrees on one order of transactions.
+//!
+//! ```text
+//!   LOOKING --Election--> LEADING | FOLLOWING | OBSERVING        (ZabState)
+//!                          discovery        FOLLOWERINFO  LEADERINFO  ACKEPOCH
+//!                          synchronization  DIFF | TRUNC | SNAP  NEWLEADER  ACK  UPTODATE
+//!                          broadcast        PROPOSAL  ACK  COMMIT  (observers: INFORM)  PING
+//! ```
+//!
+//! [`Member`] is a server's whole part in it: the election, and the role it has, a [`Leader`] or a [`Learner`].
+//! All of them are cores: one input, then every output.
+//!
+//! Invariants: whatever a promise depends on is on the disk before it leaves, and the functions that make
+//! promises take a [`Durable`](crate::storage::Durable) to prove it: ACKEPOCH and LEADERINFO the accepted epoch,
+//! the save of the current epoch the whole history it stands for, ACK of NEWLEADER the current epoch, ACK of a
+//! proposal the proposal. Transactions are logged and committed in the order of their zxids without a gap. What the
+//! disk finishes for a role that has ended counts for nothing: every role has its own log generation.
+//!
+//! Deliberately not here: the tree (transactions are opaque bytes; [`Output::Commit`] says when to apply one),
+//! sessions, sockets, and changes of the ensemble while it runs (reconfig).
+
+mod committed_log;
+mod discovery;
+mod leader;
+mod learner;
+mod learner_link;
+mod member;
+mod output;
+mod proposals;
+mod sync_plan;
+mod synchronization;
+mod syncs;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use zk_proto::{Epoch, ServerId, Utf8Bytes, Zxid};
+
+pub use self::{
+    committed_log::{COMMITTED_LOG_COUNT, CommittedLog, follows},
+    leader::{Input as LeaderInput, Leader},
+    learner::{Input as LearnerInput, Learner},
+    member::{Input, Member, MemberConfig},
+    output::{Departure, ForwardedRequest, Output},
+    proposals::Proposals,
+    sync_plan::{LoggedHistory, SyncPlan, plan},
+};
+use crate::quorum::QuorumVerifier;
+
+/// A transaction as agreement sees it: its place in the order, and bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// Its place.
+    pub zxid: Zxid,
+    /// Header, body and digest, encoded once ([`zk_proto::txn::TxnLogEntry`]): log, learners and tree get the same.
+    pub entry: Bytes,
+}
+
+/// One connection of a learner to this leader; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// What a member has promised and followed, as its epoch files say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Epochs {
+    /// The last epoch it promised to a prospective leader (`acceptedEpoch`).
+    pub accepted: Epoch,
+    /// The epoch of the last leader whose history it has (`currentEpoch`).
+    pub current: Epoch,
+}
+
+/// What a role needs to know of the ensemble and of this member.
+#[derive(Debug, Clone)]
+pub struct ZabConfig {
+    /// This member.
+    pub me: ServerId,
+    /// Whether it votes; else it observes.
+    pub votes: bool,
+    /// Who is a quorum.
+    pub verifiers: Vec<QuorumVerifier>,
+    /// The configuration in the text form that NEWLEADER carries.
+    pub text: Option<Utf8Bytes>,
+    /// The configuration's version; a learner with a later one is refused.
+    pub version: Zxid,
+    /// `tickTime`.
+    pub tick: Duration,
+    /// How long a learner may take to connect and to get in sync (`initLimit` times `tickTime`).
+    pub init_limit: Duration,
+    /// How far a learner may lag behind, and how long it may be silent (`syncLimit` times `tickTime`).
+    pub sync_limit: Duration,
+    /// How long a learner waits before it tries to connect again.
+    pub connect_retry: Duration,
+}
+
+/// What a role leaves behind when it ends.
+#[derive(Debug)]
+pub struct Remains {
+    /// What is applied to the tree.
+    pub committed: CommittedLog,
+    /// What is logged but was never committed here: part of this member's history all the same.
+    pub unapplied: Vec<Transaction>,
+    /// Whether tree and log are in step, so that applying `unapplied` is enough; else the tree must be built
+    /// again from the disk.
+    pub in_step: bool,
+    /// The last log generation the role used.
+    pub generation: u64,
+}
+
+/// Whether a bug that was once fixed is put back, to prove that the simulator finds it.
+#[cfg(zkmut)]
+pub mod mutants;
+
+#[cfg(not(zkmut))]
+mod mutants {
+    pub(crate) const fn active(_name: &str) -> bool {
+        false
+    }
+}

@@ -1,0 +1,190 @@
+//! What a leader has proposed and who has it on disk.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use zk_proto::{Epoch, ServerId, Zxid};
+
+use super::{Transaction, mutants};
+use crate::{quorum::QuorumVerifier, storage::Durable};
+
+/// The proposals of one epoch, from their zxids to their commits (`Leader.outstandingProposals`).
+///
+/// Invariants: zxids are the epoch's, from 1 on without a gap, and a proposal is committed when it and every
+/// one before it is on the disks of a quorum; so commits have the order of zxids.
+#[derive(Debug)]
+pub struct Proposals {
+    me: ServerId,
+    verifiers: Vec<QuorumVerifier>,
+    last: Zxid,
+    committed: Zxid,
+    outstanding: VecDeque<Transaction>,
+    /// Up to where each voter has everything on disk, by its own word. This server counts as any other.
+    acked: BTreeMap<ServerId, Zxid>,
+}
+
+impl Proposals {
+    /// Nothing proposed in this epoch yet.
+    #[must_use]
+    pub const fn new(epoch: Epoch, me: ServerId, verifiers: Vec<QuorumVerifier>) -> Self {
+        Self {
+            me,
+            verifiers,
+            last: Zxid::new(epoch, 0),
+            committed: Zxid::new(epoch, 0),
+            outstanding: VecDeque::new(),
+            acked: BTreeMap::new(),
+        }
+    }
+
+    /// The zxid of the next proposal; `None` when the epoch's are used up. Apache never uses the last one either.
+    #[must_use]
+    pub fn next_zxid(&self) -> Option<Zxid> {
+        self.last
+            .successor()
+            .filter(|next| next.counter() != u32::MAX)
+    }
+
+    /// The last one proposed, or the epoch's start.
+    #[must_use]
+    pub const fn last(&self) -> Zxid {
+        self.last
+    }
+
+    /// The last one committed, or the epoch's start.
+    #[must_use]
+    pub const fn committed(&self) -> Zxid {
+        self.committed
+    }
+
+    /// Those that are not committed, in order.
+    pub fn outstanding(&self) -> impl Iterator<Item = &Transaction> + '_ {
+        self.outstanding.iter()
+    }
+
+    /// Those that are not committed, taken out.
+    pub(super) fn into_outstanding(self) -> Vec<Transaction> {
+        self.outstanding.into()
+    }
+
+    /// Adds a proposal; its zxid is [`next_zxid`](Self::next_zxid).
+    pub fn propose(&mut self, transaction: Transaction) {
+        assert_eq!(
+            Some(transaction.zxid),
+            self.next_zxid(),
+            "a proposal has the next zxid"
+        );
+        self.last = transaction.zxid;
+        self.outstanding.push_back(transaction);
+    }
+
+    /// This server has everything up to here on its own disk.
+    pub fn ack_own(&mut self, logged: Durable<Zxid>) {
+        let logged = logged.get().min(self.last);
+        self.acked.insert(self.me, logged);
+    }
+
+    /// A learner has everything up to here on its disk; false where that cannot be.
+    pub fn ack(&mut self, server: ServerId, zxid: Zxid) -> bool {
+        if zxid > self.last {
+            return false;
+        }
+        let known = self.acked.entry(server).or_insert(zxid);
+        *known = (*known).max(zxid);
+        true
+    }
+
+    /// A learner begins anew: what it acked may be cut off its log before it is sent again.
+    pub fn forget(&mut self, server: ServerId) {
+        self.acked.remove(&server);
+    }
+
+    /// The next proposal that a quorum has on disk, which is committed with this.
+    pub fn pop_committed(&mut self) -> Option<Transaction> {
+        let next = self.outstanding.front()?.zxid;
+        if !self.has_quorum(next) && !mutants::active("commit-without-quorum") {
+            return None;
+        }
+        self.committed = next;
+        self.outstanding.pop_front()
+    }
+
+    fn has_quorum(&self, zxid: Zxid) -> bool {
+        let has_it = |(server, acked): (&ServerId, &Zxid)| (*acked >= zxid).then_some(*server);
+        let servers: BTreeSet<_> = self.acked.iter().filter_map(has_it).collect();
+        self.verifiers
+            .iter()
+            .all(|verifier| verifier.contains_quorum(&servers))
+    }
+
+    /// As if the epoch had been long.
+    #[cfg(test)]
+    pub(super) const fn skip_to(&mut self, counter: u32) {
+        self.last = Zxid::new(self.last.epoch(), counter);
+        self.committed = self.last;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn five() -> Proposals {
+        let verifier = QuorumVerifier::majority((1..=5).map(ServerId)).unwrap();
+        Proposals::new(Epoch(7), ServerId(1), vec![verifier])
+    }
+
+    fn propose(proposals: &mut Proposals, count: usize) {
+        for _ in 0..count {
+            let zxid = proposals.next_zxid().unwrap();
+            let entry = bytes::Bytes::new();
+            proposals.propose(Transaction { zxid, entry });
+        }
+    }
+
+    fn committed(proposals: &mut Proposals) -> Vec<u32> {
+        let next = || proposals.pop_committed().map(|it| it.zxid.counter());
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn commits_have_the_order_of_zxids_whatever_the_order_of_acks() {
+        let mut proposals = five();
+        propose(&mut proposals, 4);
+        for (server, counter, expected) in [
+            (2, 4, vec![]),
+            (3, 1, vec![]),
+            (9, 4, vec![]), // no voter
+            (4, 3, vec![1]),
+            (4, 2, vec![]), // an old one
+            (3, 3, vec![2, 3]),
+            (5, 4, vec![]),
+            (3, 4, vec![4]),
+        ] {
+            assert!(proposals.ack(ServerId(server), Zxid::new(Epoch(7), counter)));
+            assert_eq!(
+                committed(&mut proposals),
+                expected,
+                "{server} has {counter}"
+            );
+        }
+        assert!(
+            !proposals.ack(ServerId(2), Zxid::new(Epoch(7), 5)),
+            "not proposed"
+        );
+    }
+
+    #[test]
+    fn what_a_learner_acked_before_it_is_synced_anew_counts_no_more() {
+        let mut proposals = five();
+        propose(&mut proposals, 1);
+        let zxid = proposals.last();
+        for server in [2, 3] {
+            assert!(proposals.ack(ServerId(server), zxid));
+        }
+        proposals.forget(ServerId(2));
+        assert!(proposals.ack(ServerId(4), zxid));
+        assert_eq!(committed(&mut proposals), [0_u32; 0]);
+        assert!(proposals.ack(ServerId(2), zxid));
+        assert_eq!(committed(&mut proposals), [1]);
+    }
+}

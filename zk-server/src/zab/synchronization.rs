@@ -1,0 +1,24 @@
+//! The promise at the end of synchronization: this server has the leader's history, for good.
+
+use zk_proto::{Epoch, Zxid, quorum::LearnerMessage};
+
+use crate::storage::{DiskOp, Durable, EpochKind};
+
+/// Makes `epoch` the one this server's history belongs to: only once all of that history is on the disk
+/// (ZOOKEEPER-4643: the other way round, a crash in between makes an incomplete history look complete).
+pub(super) const fn save_current_epoch(_history: Durable<Zxid>, epoch: Epoch) -> DiskOp {
+    DiskOp::SaveEpoch {
+        kind: EpochKind::Current,
+        epoch,
+    }
+}
+
+/// ACK of NEWLEADER: the epoch's history is on this disk, and so is the epoch.
+pub(super) const fn ack_new_leader(current: Durable<Epoch>) -> LearnerMessage {
+    LearnerMessage::Ack(Zxid::new(current.get(), 0))
+}
+
+/// ACK of one proposal that is on this disk.
+pub(super) fn ack_proposal(zxid: Zxid, logged: Durable<Zxid>) -> Option<LearnerMessage> {
+    (zxid <= logged.get()).then_some(LearnerMessage::Ack(zxid))
+}
