@@ -1,0 +1,326 @@
+//! One member: its disk, which outlives it, and its process, which does not.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use zk_proto::{
+    Acl, Decode, Encode, Epoch, Reader, SessionId, Xid, Zxid,
+    stat::StatPersisted,
+    txn::{CreateTxn, Txn, TxnHeader, TxnLogEntry},
+};
+use zk_server::{
+    storage::{
+        Directories, DiskDone, DiskOp, EpochKind, LogExecutor, LogOptions, MemDisk,
+        RecoveryOptions, SnapshotOptions, put_piece, recover, write_snapshot,
+    },
+    tree::{CutNode, DataTree, Effects, TreeBuilder, TreeOptions},
+    zab::{CommittedLog, Epochs, Input, Member, MemberConfig},
+};
+
+/// A member, running or not.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) disk: MemDisk,
+    pub(crate) process: Option<Process>,
+    /// Counts the processes: what was meant for an earlier one does not reach a later one.
+    pub(crate) incarnation: u32,
+    pub(crate) paused_until: Duration,
+    pub(crate) slow_until: Duration,
+    pub(crate) durable: DurableState,
+}
+
+/// What the disk has said is safe: the oracle's knowledge.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DurableState {
+    pub(crate) log: Vec<Zxid>,
+    /// Appended and not synced.
+    pub(crate) unsynced: Vec<Zxid>,
+    pub(crate) accepted: Epoch,
+    pub(crate) current: Epoch,
+}
+
+/// A running member.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) member: Member,
+    pub(crate) directories: Directories,
+    pub(crate) log: LogExecutor,
+    pub(crate) tree: DataTree,
+    /// What is applied to the tree, in order.
+    pub(crate) applied: Vec<Zxid>,
+    /// Asked of the disk and not begun.
+    pub(crate) ops: Vec<DiskOp>,
+    /// What the disk is doing: not executed yet, or executed and not reported.
+    pub(crate) running: Option<Running>,
+    pub(crate) timer: Option<Duration>,
+    /// Writes of this member's clients that are not answered.
+    pub(crate) pending: BTreeSet<u64>,
+    /// `sync`s of this member's clients: how many writes had been acknowledged anywhere when each came.
+    pub(crate) syncs: VecDeque<usize>,
+    pub(crate) serving: bool,
+    pub(crate) todo: VecDeque<Input>,
+}
+
+/// A batch of the disk.
+#[derive(Debug)]
+pub(crate) enum Running {
+    Planned(Vec<DiskOp>),
+    Executed(Vec<DiskDone>),
+}
+
+/// A tree on its way to a learner.
+#[derive(Debug)]
+pub(crate) struct TreeCopy {
+    zxid: Zxid,
+    acls: Vec<(i64, Vec<Acl>)>,
+    nodes: Vec<(String, Option<Vec<u8>>, i64, StatPersisted)>,
+    pub(crate) applied: Vec<Zxid>,
+}
+
+const TREE: TreeOptions = TreeOptions {
+    extended_types: false,
+    digest: true,
+    hash_seed: 1,
+};
+
+const SNAPSHOT: SnapshotOptions = SnapshotOptions {
+    digest: true,
+    last_processed: true,
+};
+
+fn recovery() -> RecoveryOptions {
+    RecoveryOptions {
+        tree: TREE,
+        log: LogOptions {
+            pre_alloc_bytes: 0,
+            size_limit_bytes: None,
+            force_sync: true,
+        },
+        snapshot: SNAPSHOT,
+        trust_empty_snapshot: false,
+        create_empty: true,
+    }
+}
+
+impl Node {
+    pub(crate) fn new() -> Self {
+        Self {
+            disk: MemDisk::new(),
+            process: None,
+            incarnation: 0,
+            paused_until: Duration::ZERO,
+            slow_until: Duration::ZERO,
+            durable: DurableState::default(),
+        }
+    }
+
+    /// Starts the process on what the disk has kept, which must be all that it ever said was safe.
+    pub(crate) fn start(&mut self, config: MemberConfig, committed_log: usize) {
+        let directories = Directories::on(Arc::new(self.disk.clone())).unwrap();
+        let mut recovered = recover(&directories, &recovery()).unwrap();
+        let applied = history(&mut recovered.tree);
+        let last = recovered.tree.last_zxid();
+        let safe = &self.durable.log;
+        assert!(
+            applied.starts_with(safe),
+            "CommittedLogDurability: the disk has lost what it had synced: {:?} of {:?}",
+            applied.last(),
+            safe.last()
+        );
+        let epochs = Epochs {
+            accepted: recovered.accepted_epoch.unwrap_or_else(|| last.epoch()),
+            current: recovered.current_epoch.unwrap_or_else(|| last.epoch()),
+        };
+        assert!(epochs.accepted >= self.durable.accepted && epochs.current >= self.durable.current);
+        self.durable = DurableState {
+            log: applied.clone(),
+            unsynced: Vec::new(),
+            accepted: epochs.accepted,
+            current: epochs.current,
+        };
+        self.incarnation += 1;
+        self.paused_until = Duration::ZERO;
+        self.process = Some(Process {
+            member: Member::new(config, epochs, CommittedLog::new(last, committed_log)),
+            directories,
+            log: recovered.log,
+            tree: recovered.tree,
+            applied,
+            ops: Vec::new(),
+            running: None,
+            timer: None,
+            pending: BTreeSet::new(),
+            syncs: VecDeque::new(),
+            serving: false,
+            todo: VecDeque::new(),
+        });
+    }
+
+    /// Executes a batch, and notes what became safe by it.
+    pub(crate) fn execute(&mut self, batch: Vec<DiskOp>) -> Vec<DiskDone> {
+        let Some(process) = &mut self.process else {
+            return Vec::new();
+        };
+        for op in &batch {
+            match op {
+                DiskOp::Append { zxid, .. } => self.durable.unsynced.push(*zxid),
+                // It may be cut even if the disk then fails.
+                DiskOp::Truncate { to } => self.durable.log.retain(|known| known <= to),
+                _ => {}
+            }
+        }
+        let mut done = Vec::new();
+        process.log.execute(batch, &mut done);
+        for done in &done {
+            self.durable.note(done);
+        }
+        done
+    }
+
+    /// Builds the tree again from the disk; `None` if the disk fails.
+    pub(crate) fn reload(&mut self) -> Option<Zxid> {
+        let process = self.process.as_mut()?;
+        let mut recovered = recover(&process.directories, &recovery()).ok()?;
+        process.applied = history(&mut recovered.tree);
+        process.tree = recovered.tree;
+        Some(process.tree.last_zxid())
+    }
+}
+
+impl DurableState {
+    fn note(&mut self, done: &DiskDone) {
+        match done {
+            DiskDone::Synced { zxid, .. } => {
+                let synced = self.unsynced.partition_point(|known| *known <= zxid.get());
+                self.log.extend(self.unsynced.drain(..synced));
+            }
+            DiskDone::Truncated { to, .. } => self.log.retain(|known| *known <= to.get()),
+            DiskDone::EpochSaved { kind, epoch } => match kind {
+                EpochKind::Accepted => self.accepted = epoch.get(),
+                EpochKind::Current => self.current = epoch.get(),
+            },
+            DiskDone::Barrier { .. } | DiskDone::Failed(_) => {}
+        }
+    }
+
+    pub(crate) fn has(&self, zxid: Zxid) -> bool {
+        self.log.binary_search(&zxid).is_ok()
+    }
+}
+
+impl Process {
+    pub(crate) fn apply(&mut self, entry: &Bytes) {
+        let entry = TxnLogEntry::decode(&mut Reader::new(entry.clone())).unwrap();
+        self.tree
+            .apply(&entry.header, &entry.txn, &mut Effects::new());
+        self.applied.push(entry.header.zxid);
+    }
+
+    pub(crate) fn copy_tree(&mut self) -> TreeCopy {
+        let cut = self.tree.begin_cut();
+        let mut nodes = Vec::new();
+        let mut emit = |node: CutNode<'_>| {
+            let data = node.data.map(<[u8]>::to_vec);
+            nodes.push((node.path.to_owned(), data, node.acl, node.stat));
+        };
+        while self.tree.walk_cut(&cut, usize::MAX, &mut emit) {}
+        let copy = TreeCopy {
+            zxid: cut.zxid,
+            acls: cut
+                .acls
+                .iter()
+                .map(|(number, acl)| (*number, acl.entries().to_vec()))
+                .collect(),
+            nodes,
+            applied: self.applied.clone(),
+        };
+        self.tree.end_cut(cut);
+        copy
+    }
+
+    pub(crate) fn take_tree(&mut self, copy: &TreeCopy) {
+        let mut builder = TreeBuilder::new(&TREE);
+        for (number, acl) in &copy.acls {
+            builder.acl(*number, acl.clone());
+        }
+        for (path, data, acl, stat) in &copy.nodes {
+            let node = CutNode {
+                path,
+                data: data.as_deref(),
+                acl: *acl,
+                stat: *stat,
+            };
+            builder.node(&node).unwrap();
+        }
+        self.tree = builder.finish(copy.zxid).unwrap();
+        self.applied.clone_from(&copy.applied);
+    }
+
+    /// Writes the tree as a snapshot; false if the disk does not want it.
+    pub(crate) fn write_snapshot(&mut self) -> bool {
+        let cut = self.tree.begin_cut();
+        let tree = &self.tree;
+        let mut piece = |out: &mut BytesMut| Ok(put_piece(tree, &cut, out));
+        let written = write_snapshot(&self.directories, &cut, &mut piece, &SNAPSHOT);
+        self.tree.end_cut(cut);
+        written.is_ok()
+    }
+
+    /// The tree, one line a node.
+    pub(crate) fn dump(&mut self) -> Vec<String> {
+        let copy = self.copy_tree();
+        let mut lines: Vec<_> = copy.nodes.iter().map(|node| format!("{node:?}")).collect();
+        lines.sort();
+        lines
+    }
+}
+
+/// What was ever applied to a tree: every transaction here makes one node, and none goes.
+fn history(tree: &mut DataTree) -> Vec<Zxid> {
+    let cut = tree.begin_cut();
+    let mut zxids = Vec::new();
+    let mut emit = |node: CutNode<'_>| {
+        if node.path.starts_with("/w") {
+            zxids.push(node.stat.czxid);
+        }
+    };
+    while tree.walk_cut(&cut, usize::MAX, &mut emit) {}
+    tree.end_cut(cut);
+    zxids.sort();
+    zxids
+}
+
+/// The transaction of a write.
+pub(crate) fn entry(zxid: Zxid, write: u64) -> Bytes {
+    let number = i32::try_from(write).unwrap();
+    let header = TxnHeader {
+        client_id: SessionId(i64::from(number)),
+        cxid: Xid(number),
+        zxid,
+        time: 0,
+        kind: zk_proto::OpCode::Create.code(),
+    };
+    let txn = Txn::Create(CreateTxn {
+        path: format!("/w{write}").into(),
+        data: Some(Bytes::copy_from_slice(&write.to_be_bytes())),
+        acl: Acl::open(),
+        ephemeral: false,
+        parent_cversion: number,
+    });
+    TxnLogEntry {
+        header,
+        txn,
+        digest: None,
+    }
+    .to_bytes()
+}
+
+/// Which write a transaction is.
+pub(crate) fn write_of(entry: &Bytes) -> u64 {
+    let header = TxnHeader::decode(&mut Reader::new(entry.clone())).unwrap();
+    u64::try_from(header.client_id.0).unwrap()
+}

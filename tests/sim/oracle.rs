@@ -1,0 +1,198 @@
+//! What must hold at every step, named after the invariants of ZooKeeper's specification (`Zab.tla`) and after
+//! I1 to I6.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use zk_proto::{Epoch, Zxid};
+
+use super::node::{DurableState, write_of};
+
+/// Knows everything that ever happened.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    /// Every transaction that was ever proposed.
+    pub(crate) proposed: BTreeMap<Zxid, Bytes>,
+    /// The order of what was committed, agreed on by all.
+    pub(crate) committed: Vec<Zxid>,
+    /// Who was established in each epoch.
+    established: BTreeMap<Epoch, usize>,
+    /// The history with which each epoch began.
+    initial: BTreeMap<Epoch, Vec<Zxid>>,
+    /// Writes that were acknowledged to their clients, in that order.
+    pub(crate) acknowledged: Vec<u64>,
+    /// How long a history is at least that has the first so many of them.
+    reach: Vec<usize>,
+}
+
+impl Oracle {
+    /// `PrimaryIntegrity`: a zxid is given once, by the one leader of its epoch, without a gap (I4).
+    pub(crate) fn propose(&mut self, leader: usize, zxid: Zxid, entry: &Bytes) {
+        assert_eq!(
+            self.established.get(&zxid.epoch()),
+            Some(&leader),
+            "Leadership1: {leader} proposes {zxid}"
+        );
+        let previous = self
+            .proposed
+            .range(..zxid)
+            .next_back()
+            .map(|(last, _)| *last);
+        let expected = match previous {
+            Some(last) if last.epoch() == zxid.epoch() => last.counter() + 1,
+            _ => 1,
+        };
+        assert_eq!(zxid.counter(), expected, "I4: {zxid} after {previous:?}");
+        assert!(
+            self.proposed.insert(zxid, entry.clone()).is_none(),
+            "PrimaryIntegrity: {zxid} twice"
+        );
+    }
+
+    /// A prospective leader has found the epoch's history.
+    pub(crate) fn begin(&mut self, epoch: Epoch, history: &[Zxid]) {
+        let before = self.initial.insert(epoch, history.to_vec());
+        assert!(
+            before.is_none_or(|before| before == history),
+            "Leadership2: two leaders for {epoch:?}"
+        );
+    }
+
+    /// `Leadership1`, `LeaderLogCompleteness`.
+    ///
+    /// What a leader is established with is committed by that.
+    pub(crate) fn establish(
+        &mut self,
+        leader: usize,
+        epoch: Epoch,
+        applied: &[Zxid],
+        disks: &[&DurableState],
+        quorum: usize,
+    ) {
+        let before = self.established.insert(epoch, leader);
+        assert!(
+            before.is_none_or(|before| before == leader),
+            "Leadership1: {before:?} and {leader} lead {epoch:?}"
+        );
+        assert!(
+            applied.starts_with(&self.committed),
+            "LeaderLogCompleteness: {leader} leads {epoch:?} without {:?}",
+            self.committed.get(applied.len())
+        );
+        let holders = disks.iter().filter(|disk| disk.log.starts_with(applied));
+        assert!(
+            holders.count() >= quorum,
+            "CommittedLogDurability: {epoch:?} begins with what no quorum has on disk"
+        );
+        self.committed = applied.to_vec();
+    }
+
+    /// `Agreement`, `TotalOrder`, `PrefixConsistency`, `Integrity`: what a member applies as committed, after
+    /// everything that it has applied before.
+    pub(crate) fn commit(
+        &mut self,
+        applied: &[Zxid],
+        entry: &Bytes,
+        disks: &[&DurableState],
+        quorum: usize,
+    ) {
+        let Some((&zxid, _)) = applied.split_last() else {
+            return;
+        };
+        assert_eq!(self.proposed.get(&zxid), Some(entry), "Integrity: {zxid}");
+        let known = applied.len().min(self.committed.len());
+        // What was compared once does not change: looking at the end is enough.
+        let from = known.saturating_sub(8);
+        assert_eq!(
+            applied[from..known],
+            self.committed[from..known],
+            "PrefixConsistency"
+        );
+        if applied.len() > self.committed.len() {
+            let holders = disks.iter().filter(|disk| disk.has(zxid)).count();
+            assert!(
+                holders >= quorum,
+                "CommittedLogDurability: {zxid} is on {holders} disks only"
+            );
+            self.committed.extend_from_slice(&applied[known..]);
+        }
+    }
+
+    /// I1, I2: what the epoch's history stands for is on the disk.
+    pub(crate) fn check_current(&self, disk: &DurableState, epoch: Epoch) {
+        assert!(
+            disk.current <= disk.accepted,
+            "I1: {:?} > {:?}",
+            disk.current,
+            disk.accepted
+        );
+        if let Some(history) = self.initial.get(&epoch) {
+            assert!(
+                disk.log.starts_with(history),
+                "I2: {epoch:?} is current on a disk without all of its history"
+            );
+        }
+    }
+
+    /// I1: a promise is on the disk before anybody hears of it.
+    pub(crate) fn check_promise(&self, disk: &DurableState, epoch: Epoch) {
+        assert!(
+            disk.accepted >= epoch,
+            "I1: {epoch:?} is promised but not written"
+        );
+    }
+
+    /// I1, I2: ACK of NEWLEADER.
+    pub(crate) fn check_new_leader_ack(&self, disk: &DurableState, epoch: Epoch) {
+        assert!(
+            disk.current >= epoch,
+            "I1: {epoch:?} is acknowledged but not written"
+        );
+        self.check_current(disk, epoch);
+    }
+
+    /// I2: ACK of a proposal.
+    pub(crate) fn check_ack(&self, disk: &DurableState, zxid: Zxid) {
+        assert!(
+            disk.has(zxid),
+            "I2: {zxid} is acknowledged but not on the disk"
+        );
+    }
+
+    /// A client has its answer, from a member with this much history.
+    pub(crate) fn acknowledge(&mut self, write: u64, applied: &[Zxid]) {
+        let before = self.reach.last().copied().unwrap_or(0);
+        self.acknowledged.push(write);
+        self.reach.push(before.max(applied.len()));
+    }
+
+    /// G10: after a `sync`, every write is seen that was acknowledged before it.
+    pub(crate) fn check_sync(&self, applied: &[Zxid], acknowledged: usize) {
+        let reach = acknowledged
+            .checked_sub(1)
+            .map_or(0, |last| self.reach[last]);
+        assert!(
+            applied.len() >= reach,
+            "G10: after a sync {} transactions, but {reach} were acknowledged before",
+            applied.len()
+        );
+    }
+
+    /// G1: no acknowledged write is lost.
+    pub(crate) fn check_acknowledged(&self, applied: &[Zxid]) {
+        assert!(
+            applied.starts_with(&self.committed),
+            "CommittedLogDurability"
+        );
+        let writes: BTreeSet<_> = applied
+            .iter()
+            .map(|zxid| write_of(&self.proposed[zxid]))
+            .collect();
+        for write in &self.acknowledged {
+            assert!(
+                writes.contains(write),
+                "G1: write {write} was acknowledged and is lost"
+            );
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What differs from seed to seed: the ensemble, its speed, and which faults may strike.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// The process ends; what it has written stays.
+    Kill,
+    /// The power of one member fails: unsynced bytes are lost or torn.
+    PowerCut,
+    /// The power of all of them fails.
+    PowerCutAll,
+    /// The process stands still for a while.
+    Pause,
+    /// Two members do not reach each other.
+    Cut,
+    /// One member does not reach another one, which reaches it.
+    OneWayCut,
+    /// A member reaches nobody.
+    Isolate,
+    /// A link of the quorum port breaks, with what is on it.
+    Reset,
+    /// A disk takes its time.
+    SlowDisk,
+    /// A disk fails.
+    DiskError,
+    /// No fault: a member takes a snapshot and rolls its log.
+    Snapshot,
+}
+
+impl Fault {
+    /// Every kind.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Kill,
+        Self::PowerCut,
+        Self::PowerCutAll,
+        Self::Pause,
+        Self::Cut,
+        Self::OneWayCut,
+        Self::Isolate,
+        Self::Reset,
+        Self::SlowDisk,
+        Self::DiskError,
+        Self::Snapshot,
+    ];
+}
+
+/// One seed's choice.
+#[derive(Debug)]
+pub(crate) struct Swarm {
+    pub(crate) voters: usize,
+    pub(crate) observers: usize,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) chaos: Duration,
+    /// The longest pause between two faults.
+    pub(crate) fault_interval: Duration,
+    pub(crate) write_interval: Duration,
+    pub(crate) delay: (Duration, Duration),
+    pub(crate) sync_time: Duration,
+    pub(crate) committed_log: usize,
+    /// Whether the log on disk is used to bring learners up to date.
+    pub(crate) reads_log: bool,
+    pub(crate) tick: Duration,
+}
+
+impl Swarm {
+    pub(crate) fn draw(random: &mut Rng) -> Self {
+        let ms = Duration::from_millis;
+        let us = Duration::from_micros;
+        let mut faults: Vec<_> = Fault::ALL.into_iter().filter(|_| random.bool()).collect();
+        if faults.is_empty() {
+            faults.push(Fault::Kill);
+        }
+        let slowest = *[300, 1_000, 8_000].get(random.usize(0..3)).unwrap_or(&300);
+        Self {
+            voters: if random.u8(0..3) == 0 { 5 } else { 3 },
+            observers: random.usize(0..2),
+            faults,
+            chaos: ms(random.u64(1_500..5_000)),
+            fault_interval: ms(random.u64(30..1_500)),
+            write_interval: us(random.u64(5_000..60_000)),
+            delay: (us(50), us(50 + random.u64(1..slowest))),
+            sync_time: us(random.u64(50..4_000)),
+            committed_log: if random.bool() {
+                random.usize(1..20)
+            } else {
+                500
+            },
+            reads_log: random.bool(),
+            tick: ms(random.u64(40..120)),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Situations as text: commands and the conversation that follows from them, to learn the protocol from.
+//!
+//! A line that begins with `> ` is a command, with `#` a remark; everything else is what the members did and said,
+//! without their pings. `a -> b` is the quorum port, `a => b` the election port, and `a  ...` what a does by itself.
+//! `ZK_REWRITE=1` writes down what happens now; the difference is to be read before it is kept.
+
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
+
+use fastrand::Rng;
+
+use crate::{swarm::Swarm, world::World};
+
+/// Messages take 1 ms, and nothing goes wrong that no command asks for.
+fn quiet(voters: usize, observers: usize, committed_log: usize) -> World {
+    let ms = Duration::from_millis;
+    let swarm = Swarm {
+        voters,
+        observers,
+        faults: Vec::new(),
+        chaos: ms(0),
+        fault_interval: ms(1),
+        write_interval: ms(1),
+        delay: (ms(1), ms(1)),
+        sync_time: ms(1),
+        committed_log,
+        reads_log: false,
+        tick: ms(100),
+    };
+    World::empty(swarm, Rng::with_seed(1))
+}
+
+/// Does what a line says; the first one makes the world.
+fn obey(world: &mut Option<World>, command: &str) {
+    let words: Vec<_> = command.split_whitespace().collect();
+    let number = |at: usize| words.get(at).and_then(|word| word.parse::<usize>().ok());
+    let member = |at: usize| number(at).and_then(|id| id.checked_sub(1)).unwrap();
+    if words[0] == "members" {
+        *world = Some(quiet(
+            number(1).unwrap(),
+            number(2).unwrap_or(0),
+            number(3).unwrap_or(500),
+        ));
+        return;
+    }
+    let world = world.as_mut().unwrap();
+    match words[0] {
+        "start" => (1..words.len()).for_each(|at| world.restart(member(at))),
+        "run" => world.run_for(Duration::from_millis(number(1).unwrap() as u64)),
+        "write" => world.write_at(member(1)),
+        "sync" => world.sync_at(member(1)),
+        "kill" => (1..words.len()).for_each(|at| world.stop(member(at), false)),
+        "power-cut" => (1..words.len()).for_each(|at| world.stop(member(at), true)),
+        "cut" => world.cut(member(1), member(2)),
+        "heal" => world.heal(),
+        other => panic!("{other} is no command"),
+    }
+}
+
+fn play(script: &str, elections: bool) -> String {
+    let mut world = None;
+    let mut transcript = String::new();
+    for line in script.lines() {
+        if line.starts_with('#') || line.is_empty() {
+            let _ = writeln!(transcript, "{line}");
+        }
+        let Some(command) = line.strip_prefix("> ") else {
+            continue;
+        };
+        let _ = writeln!(transcript, "{line}");
+        obey(&mut world, command);
+        let said = world.iter_mut().flat_map(|world| world.trace.drain(..));
+        for line in said.filter_map(|line| line.get(10..).map(str::to_owned)) {
+            let hidden = line.contains("PING") || (line.contains(" => ") && !elections);
+            if !hidden {
+                let _ = writeln!(transcript, "{line}");
+            }
+        }
+    }
+    transcript
+}
+
+fn check(folder: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("transcripts")
+        .join(folder);
+    let rewrite = std::env::var_os("ZK_REWRITE").is_some();
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let expected = fs::read_to_string(&file).unwrap();
+        let found = play(&expected, folder.ends_with("election"));
+        if rewrite {
+            fs::write(&file, found).unwrap();
+        } else {
+            assert_eq!(found, expected, "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn elections_go_as_written_down() {
+    check("election");
+}
+
+#[test]
+fn zab_goes_as_written_down() {
+    check("zab");
+}

@@ -1,0 +1,151 @@
+//! Disks.
+
+use zk_proto::Zxid;
+use zk_server::{
+    storage::{DiskDone, DiskOp, EpochKind},
+    zab::{Input, LearnerInput, Transaction},
+};
+
+use super::{Event, World, id};
+use crate::node::Running;
+
+impl World {
+    pub(super) fn ask_disk(&mut self, node: usize, op: DiskOp) {
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        if let DiskOp::SaveEpoch {
+            kind: EpochKind::Current,
+            epoch,
+        } = op
+            && process.member.leader().is_some()
+        {
+            self.oracle.begin(epoch, &process.applied);
+        }
+        process.ops.push(op);
+    }
+
+    pub(super) fn start_disk(&mut self, node: usize) {
+        let at_once = self.random.bool();
+        let slow = self.nodes[node].slow_until > self.now;
+        let base = if slow {
+            self.swarm.sync_time * 50
+        } else {
+            self.swarm.sync_time
+        };
+        let took = self.random_duration(base / 4, base * 2);
+        let target = &mut self.nodes[node];
+        let incarnation = target.incarnation;
+        let Some(process) = &mut target.process else {
+            return;
+        };
+        if process.running.is_some() || process.ops.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut process.ops);
+        // A crash in between finds it done or not.
+        let running = match at_once {
+            true => Running::Executed(self.execute(node, batch)),
+            false => Running::Planned(batch),
+        };
+        if let Some(process) = &mut self.nodes[node].process {
+            process.running = Some(running);
+        }
+        self.schedule(took, Event::Disk { node, incarnation });
+    }
+
+    pub(super) fn execute(&mut self, node: usize, batch: Vec<DiskOp>) -> Vec<DiskDone> {
+        let done = self.nodes[node].execute(batch);
+        for done in &done {
+            if let DiskDone::EpochSaved {
+                kind: EpochKind::Current,
+                epoch,
+            } = done
+            {
+                self.oracle
+                    .check_current(&self.nodes[node].durable, epoch.get());
+            }
+        }
+        done
+    }
+
+    pub(super) fn disk(&mut self, node: usize, incarnation: u32) {
+        let Some(process) = self.process(node, incarnation) else {
+            return;
+        };
+        let done = match process.running.take() {
+            None => return,
+            Some(Running::Executed(done)) => done,
+            Some(Running::Planned(batch)) => self.execute(node, batch),
+        };
+        for done in done {
+            if let DiskDone::Failed(fatal) = &done {
+                self.trace(format_args!("{}  stops: {fatal}", id(node).0));
+                return self.stop(node, false);
+            }
+            self.trace_disk(node, &done);
+            self.input(node, Input::Disk(done));
+        }
+        self.start_disk(node);
+    }
+
+    fn trace_disk(&mut self, node: usize, done: &DiskDone) {
+        let id = id(node).0;
+        match done {
+            DiskDone::Synced { zxid, .. } => {
+                self.trace(format_args!("{id}  disk: log up to {}", zxid.get()));
+            }
+            DiskDone::Truncated { to, .. } => {
+                self.trace(format_args!("{id}  disk: log cut after {}", to.get()));
+            }
+            DiskDone::EpochSaved { kind, epoch } => {
+                let file = match kind {
+                    EpochKind::Accepted => "acceptedEpoch",
+                    EpochKind::Current => "currentEpoch",
+                };
+                self.trace(format_args!("{id}  disk: {file} {}", epoch.get().0));
+            }
+            DiskDone::Barrier { .. } | DiskDone::Failed(_) => {}
+        }
+    }
+
+    pub(super) fn installed(&mut self, node: usize, incarnation: u32) {
+        let Some(process) = self.process(node, incarnation) else {
+            return;
+        };
+        // Another role may have begun since.
+        if !process
+            .member
+            .learner()
+            .is_some_and(|learner| learner.is_installing())
+        {
+            return;
+        }
+        if !process.write_snapshot() {
+            return self.stop(node, false);
+        }
+        let applied = process.applied.clone();
+        self.nodes[node].durable.log = applied;
+        self.trace(format_args!("{}  disk: snapshot", id(node).0));
+        self.nodes[node].durable.unsynced.clear();
+        self.input(node, Input::Learner(LearnerInput::SnapshotInstalled));
+    }
+
+    /// What the log has from the last record not after `from` on.
+    pub(super) fn read_log(&mut self, node: usize, from: Zxid) -> Option<Vec<Transaction>> {
+        if !self.swarm.reads_log {
+            return None;
+        }
+        let log = &self.nodes[node].durable.log;
+        let purged = self.random.usize(0..=log.len());
+        let start = log.partition_point(|zxid| *zxid <= from).checked_sub(1)?;
+        if start < purged / 2 {
+            return None;
+        }
+        let record = |zxid: &Zxid| Transaction {
+            zxid: *zxid,
+            entry: self.oracle.proposed[zxid].clone(),
+        };
+        Some(log[start..].iter().map(record).collect())
+    }
+}

@@ -1,0 +1,172 @@
+//! Faults.
+
+use std::time::Duration;
+
+use zk_proto::Zxid;
+use zk_server::{
+    election::ElectionConfig,
+    quorum::QuorumVerifier,
+    storage::{DiskOp, mem_disk::FaultyCall},
+    zab::{Input, MemberConfig, ZabConfig},
+};
+
+use super::{Event, World, id};
+use crate::swarm::Fault;
+
+impl World {
+    pub(super) fn chaos(&mut self) {
+        if self.now >= self.chaos_until {
+            return self.heal();
+        }
+        let fault = self.swarm.faults[self.random.usize(0..self.swarm.faults.len())];
+        let node = self.random.usize(0..self.nodes.len());
+        let other = (node + self.random.usize(1..self.nodes.len())) % self.nodes.len();
+        let lasting = self.random_duration(Duration::from_millis(20), Duration::from_millis(1_500));
+        self.trace(format_args!(
+            "chaos: {fault:?} {node} {other} {}",
+            lasting.as_micros()
+        ));
+        *self.report.faults.entry(fault).or_default() += 1;
+        let until = self.now + lasting;
+        match fault {
+            Fault::Kill => self.stop(node, false),
+            Fault::PowerCut => self.stop(node, true),
+            Fault::PowerCutAll => (0..self.nodes.len()).for_each(|node| self.stop(node, true)),
+            Fault::Pause => self.nodes[node].paused_until = until,
+            Fault::Cut => {
+                self.net.cut(node, other, until);
+                self.net.cut(other, node, until);
+            }
+            Fault::OneWayCut => self.net.cut(node, other, until),
+            Fault::Isolate => {
+                for other in 0..self.nodes.len() {
+                    self.net.cut(node, other, until);
+                    self.net.cut(other, node, until);
+                }
+            }
+            Fault::Reset => {
+                let links: Vec<_> = self.net.links.keys().copied().collect();
+                if !links.is_empty() {
+                    let at = self.random.usize(0..links.len());
+                    self.reset(links[at]);
+                }
+            }
+            Fault::SlowDisk => self.nodes[node].slow_until = until,
+            Fault::DiskError => {
+                let call = if self.random.bool() {
+                    FaultyCall::Sync
+                } else {
+                    FaultyCall::Write
+                };
+                let nth = self.random.u32(1..6);
+                if self.nodes[node].process.is_some() {
+                    self.nodes[node]
+                        .disk
+                        .fail(call, nth, std::io::ErrorKind::Other);
+                }
+            }
+            Fault::Snapshot => self.snapshot(node),
+        }
+        let interval = self.swarm.fault_interval;
+        let next = self.random_duration(interval / 10, interval);
+        self.schedule(next, Event::Chaos);
+    }
+
+    pub(super) fn snapshot(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        let installing = process
+            .member
+            .learner()
+            .is_some_and(|learner| !learner.is_active());
+        if !installing && process.serving {
+            process.ops.push(DiskOp::RollLog);
+            process.write_snapshot();
+        }
+    }
+
+    /// Nothing gets from one member to the other for a long time.
+    pub(crate) fn cut(&mut self, one: usize, other: usize) {
+        let until = self.now + Duration::from_secs(3_600);
+        self.net.cut(one, other, until);
+        self.net.cut(other, one, until);
+    }
+
+    /// Ends a member's process; in chaos it comes back after a while.
+    pub(crate) fn stop(&mut self, node: usize, power_cut: bool) {
+        let seed = self.random.u64(..);
+        let after = self.random_duration(Duration::from_millis(5), Duration::from_millis(800));
+        self.close_all(node);
+        let stopped = &mut self.nodes[node];
+        if stopped.process.take().is_none() {
+            return;
+        }
+        stopped.disk.heal();
+        match power_cut {
+            true => stopped.disk.power_cut(seed),
+            false => stopped.disk.kill(),
+        }
+        self.announce(node, false);
+        if self.restarts {
+            self.schedule(after, Event::Restart { node });
+        }
+    }
+
+    pub(crate) fn restart(&mut self, node: usize) {
+        let config = self.member_config(node);
+        let committed_log = self.swarm.committed_log;
+        self.nodes[node].start(config, committed_log);
+        self.trace(format_args!("{}  starts", id(node).0));
+        self.announce(node, true);
+        for server in (0..self.nodes.len()).filter(|server| *server != node) {
+            let up = self.nodes[server].process.is_some();
+            let after = self.delay();
+            self.schedule(
+                after,
+                Event::Reachability {
+                    at: node,
+                    server,
+                    up,
+                },
+            );
+        }
+        self.input(node, Input::Start);
+    }
+
+    pub(super) fn member_config(&self, node: usize) -> MemberConfig {
+        let voters = (0..self.swarm.voters).map(id);
+        let verifier = QuorumVerifier::majority(voters).unwrap();
+        let tick = self.swarm.tick;
+        MemberConfig {
+            election: ElectionConfig {
+                me: id(node),
+                members: (0..self.nodes.len()).map(id).collect(),
+                verifiers: vec![verifier.clone()],
+                text: None,
+            },
+            zab: ZabConfig {
+                me: id(node),
+                votes: node < self.swarm.voters,
+                verifiers: vec![verifier],
+                text: None,
+                version: Zxid::ZERO,
+                tick,
+                init_limit: tick * 10,
+                sync_limit: tick * 5,
+                connect_retry: Duration::from_millis(5),
+            },
+        }
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.trace(format_args!("chaos is over"));
+        self.healed_at = Some(self.oracle.acknowledged.len());
+        self.net.heal();
+        for node in &mut self.nodes {
+            node.disk.heal();
+            node.paused_until = self.now;
+            node.slow_until = self.now;
+        }
+    }
+}
