@@ -11,7 +11,7 @@
 
 use std::{hint::black_box, net::IpAddr, time::Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use zk_proto::{
     Acl, SessionId, Xid, Zxid,
@@ -22,6 +22,7 @@ use zk_proto::{
 };
 use zk_server::{
     auth::{AuthConfig, Credentials},
+    frames::Frames,
     prep::{Prep, PrepOptions, Standing, WriteOp, WriteRequest},
     time::Now,
     tree::{
@@ -118,7 +119,7 @@ fn reads(bench: &Bench, count: usize, path: impl Fn(usize) -> String) {
             watch: false,
         })
     };
-    let mut out = BytesMut::with_capacity(1 << 16);
+    let mut out = Frames::new();
     let mut run = |what: &str, requests: &[Request]| {
         timed(what, count, |at| {
             out.clear();

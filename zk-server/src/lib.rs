@@ -12,6 +12,7 @@ pub mod election;
 #[cfg(feature = "driver")]
 pub mod embedded;
 pub mod error;
+pub mod frames;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod limits;

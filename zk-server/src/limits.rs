@@ -6,6 +6,14 @@
 
 use std::time::Duration;
 
+/// How many bytes of frames may wait in one outbox because the client does not read; one that holds more when
+/// another frame comes ends its connection. Data held by reference do not count.
+pub const MAX_BACKLOG: usize = 32 << 20;
+
+/// The largest answer to a read that may travel to the peer behind a write of its session; larger ones wait until
+/// the write is answered, so that a thousand of them never become one outbox's content at once.
+pub const MAX_REPLY_BEHIND: usize = 16 << 10;
+
 /// The limits of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnLimits {
@@ -19,7 +27,7 @@ pub struct ConnLimits {
     pub max_requests: usize,
     /// How many bytes of requests may be unanswered; beyond, nothing is read.
     pub max_request_bytes: usize,
-    /// How many bytes of replies may wait; beyond, nothing is read.
+    /// How many bytes of replies may wait; beyond, nothing is read and nothing that was read is carried out.
     pub max_outbox: usize,
     /// How long more than [`max_outbox`](Self::max_outbox) bytes may wait before the connection is dropped.
     pub stuck_timeout: Duration,

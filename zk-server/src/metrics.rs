@@ -159,8 +159,6 @@ pub struct Metrics {
     pub snapshot_time: Summary,
     /// Snapshots that failed.
     pub snapshot_errors: Counter,
-    /// Requests taken from clients and not yet answered by the peer.
-    pub outstanding: Gauge,
     /// Sessions of the whole ensemble.
     pub global_sessions: Gauge,
     /// Connect requests.

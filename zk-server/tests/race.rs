@@ -31,6 +31,7 @@ use zk_server::{
     auth::AuthConfig,
     config::Config,
     conn::{Connection, Routed, handle::ConnHandle, reads::Reads},
+    frames::Frames,
     limits::ConnLimits,
     peer::{Input, MaxConns, Output, Peer, PeerOptions, ReaperOptions, Shared, Submit},
     prep::PrepOptions,
@@ -120,9 +121,9 @@ impl Member {
             request,
         };
         self.handle(Input::Submit(submit));
-        let mut out = BytesMut::new();
-        conn.outbox.collect(&mut out);
-        let response = take_frame(&mut out, 1024).unwrap().unwrap();
+        let mut out = Frames::new();
+        conn.outbox.collect(&mut out, usize::MAX);
+        let response = take_frame(out.own_mut(), 1024).unwrap().unwrap();
         let response = ConnectResponse::from_bytes(response).unwrap();
         conn.stats
             .session
@@ -184,7 +185,7 @@ fn open_core() -> Connection {
     let mut input = BytesMut::new();
     put_frame(&mut input, &[&request as &dyn Encode]);
     core.receive(NOW, &mut input).unwrap();
-    assert!(core.next_event(0).is_some());
+    assert!(core.next_event(0, |_| true).is_some());
     core.established(Duration::from_secs(10));
     core
 }
@@ -230,21 +231,19 @@ fn race(carry_out: CarryOut) {
     let conn = reader.clone();
     let read = thread::spawn(move || {
         let (mut core, mut reads) = (open_core(), Reads::default());
-        let mut stream = BytesMut::new();
+        let mut stream = Frames::new();
         for (xid, watch) in [(1, true), (2, false)] {
             core.receive(NOW, &mut get(xid, watch)).unwrap();
             carry_out(&mut reads, &mut core, 1, &shared, &conn);
             // As the connection's task does: what is in the outbox goes to the socket.
-            conn.outbox.collect(&mut stream);
+            conn.outbox.collect(&mut stream, usize::MAX);
         }
         stream
     });
     write.join().unwrap();
     let mut stream = read.join().unwrap();
-    let mut rest = BytesMut::new();
-    reader.outbox.collect(&mut rest);
-    stream.extend_from_slice(&rest);
-    judge(stream);
+    reader.outbox.collect(&mut stream, usize::MAX);
+    judge(std::mem::take(stream.own_mut()));
 }
 
 fn real(
@@ -266,7 +265,7 @@ fn mistaken(
     conn: &ConnHandle,
 ) {
     let tree = shared.tree.read();
-    while let Some(event) = core.next_event(answered) {
+    while let Some(event) = core.next_event(answered, |_| true) {
         let zk_server::conn::ConnEvent::Request(request @ Routed::Read { .. }) = event else {
             panic!("{event:?}");
         };

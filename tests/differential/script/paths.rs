@@ -49,6 +49,19 @@ impl Script {
         node.expect("counted above").clone()
     }
 
+    /// A node that was seen to be ephemeral: nothing may be made below it.
+    fn ephemeral(&mut self) -> String {
+        let nodes = self.world.nodes.iter();
+        let known: Vec<&String> = nodes
+            .filter(|(_, known)| known.is_ephemeral)
+            .map(|(path, _)| path)
+            .collect();
+        match known.len() {
+            0 => self.existing(),
+            count => known[self.rng.usize(..count)].clone(),
+        }
+    }
+
     /// A node that may exist or not.
     pub(crate) fn invented(&mut self) -> String {
         let mut path = String::new();
@@ -62,10 +75,10 @@ impl Script {
 
     /// A child, perhaps yet to be made, of a node that probably exists.
     pub(crate) fn child(&mut self) -> String {
-        let parent = if self.rng.u32(..4) == 0 {
-            String::new()
-        } else {
-            self.existing()
+        let parent = match self.rng.u32(..32) {
+            0..=7 => String::new(),
+            8 => self.ephemeral(),
+            _ => self.existing(),
         };
         if parent.matches('/').count() > 4 {
             return self.invented();

@@ -15,6 +15,7 @@ use crate::neutral::{Answer, Heard};
 pub(crate) struct Known {
     pub(crate) version: i32,
     pub(crate) aversion: i32,
+    pub(crate) is_ephemeral: bool,
 }
 
 #[derive(Debug)]
@@ -158,6 +159,7 @@ impl World {
         let known = Known {
             version: stat.version,
             aversion: stat.aversion,
+            is_ephemeral: stat.ephemeral_owner != zk_proto::SessionId::NONE,
         };
         self.is(path, known);
     }

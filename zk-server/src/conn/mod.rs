@@ -28,6 +28,7 @@ use zk_proto::{
     Bytes, Decode, Reader,
     connect::ConnectRequest,
     frame::{self, MAX_BUFFER_BEFORE_SESSION},
+    op::Request,
 };
 
 pub use self::request::{Refusal, Routed};
@@ -178,14 +179,21 @@ impl Connection {
     }
 
     /// The next event, given how many of those handed to the peer it has answered.
-    pub fn next_event(&mut self, answered: u64) -> Option<ConnEvent> {
+    ///
+    /// A read that would have to wait goes to the peer only if `may_travel` says so; else it stays here until
+    /// everything before it is answered.
+    pub fn next_event(
+        &mut self,
+        answered: u64,
+        may_travel: impl FnOnce(&Request) -> bool,
+    ) -> Option<ConnEvent> {
         self.note_answers(answered);
         let waits = !self.in_flight.is_empty();
         let to_peer = match &self.queue.front()?.event {
             ConnEvent::FourLetter(_) => false,
             ConnEvent::Connect(_) => true,
             ConnEvent::Request(Routed::Peer { .. }) => true,
-            ConnEvent::Request(Routed::Read { .. }) => waits,
+            ConnEvent::Request(Routed::Read { request, .. }) => waits && may_travel(request),
             ConnEvent::Request(Routed::Local { .. } | Routed::Refused(_)) => false,
         };
         if waits && !to_peer {
@@ -246,6 +254,12 @@ impl Connection {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Whether the peer has something of this connection's to answer.
+    #[must_use]
+    pub fn awaits_answers(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     /// Whether the client has a session here.

@@ -6,7 +6,6 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use bytes::BytesMut;
 use parking_lot::Mutex;
 use zk_proto::{
     Encode, ErrorCode, Xid, Zxid,
@@ -20,12 +19,14 @@ use super::{
 };
 use crate::{
     auth::{self, Credentials},
+    frames::Frames,
+    limits::MAX_REPLY_BEHIND,
     metrics::Metrics,
     peer::Shared,
     time::Now,
     tree::{
         DataTree,
-        read::{Caller, read, set_watches},
+        read::{Caller, read, reply_len, set_watches},
         watches::WatchTable,
     },
 };
@@ -38,7 +39,7 @@ const MAX_BATCH: u64 = 512;
 /// The replies of one batch.
 #[derive(Debug, Default)]
 pub struct Reads {
-    frames: BytesMut,
+    frames: Frames,
     count: u64,
     last: Option<(Xid, i32, Zxid)>,
     closes: bool,
@@ -76,7 +77,10 @@ impl Reads {
         let mut handed = HandedOut::default();
         let mut tree = None;
         while self.has_room()
-            && let Some(event) = core.next_event(answered)
+            && let Some(event) = core.next_event(answered, |read| {
+                let tree = tree.get_or_insert_with(|| shared.tree.read());
+                self.may_travel(tree, conn, read)
+            })
         {
             match event {
                 ConnEvent::Request(Routed::Peer { xid, request }) => {
@@ -95,6 +99,26 @@ impl Reads {
         self.deliver(conn, &shared.metrics, now);
         drop(tree);
         Ok(handed)
+    }
+
+    /// Whether the peer may carry a read out behind what it waits for: its answer is known to be small.
+    fn may_travel(&mut self, tree: &DataTree, conn: &ConnHandle, read: &Request) -> bool {
+        let may_be_large = matches!(
+            read,
+            Request::GetChildren(_)
+                | Request::GetChildren2(_)
+                | Request::GetEphemerals(_)
+                | Request::MultiRead(_)
+        );
+        !may_be_large || reply_len(tree, &self.caller(conn), read) <= MAX_REPLY_BEHIND
+    }
+
+    fn caller<'a>(&'a mut self, conn: &ConnHandle) -> Caller<'a> {
+        Caller {
+            conn: conn.id,
+            session: conn.stats.session(),
+            credentials: self.credentials.get_or_insert_with(|| conn.credentials()),
+        }
     }
 
     /// Whether the batch may grow: it is bounded, so that a write waiting for the tree gets its turn.
@@ -172,7 +196,7 @@ impl Reads {
                     SaslResponse {
                         token: Secret(None),
                     }
-                    .encode(out);
+                    .encode(out.own_mut());
                     Ok(())
                 });
             }
@@ -223,7 +247,7 @@ impl Reads {
 ///
 /// The reply must be in the connection's outbox before the tree's lock is released.
 pub fn put_read(
-    frames: &mut BytesMut,
+    frames: &mut Frames,
     tree: &DataTree,
     watches: &Mutex<WatchTable>,
     caller: &Caller<'_>,

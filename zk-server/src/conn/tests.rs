@@ -71,14 +71,17 @@ fn open() -> Connection {
     let mut conn = new();
     let mut input = frame_of(&[&connect_request()]);
     conn.receive(at(0), &mut input).unwrap();
-    assert!(matches!(conn.next_event(0), Some(ConnEvent::Connect(_))));
+    assert!(matches!(
+        conn.next_event(0, |_| true),
+        Some(ConnEvent::Connect(_))
+    ));
     conn.established(Duration::from_secs(10));
     conn
 }
 
 /// Everything that comes out when the peer has answered all it was given.
 fn events(conn: &mut Connection) -> Vec<ConnEvent> {
-    std::iter::from_fn(|| conn.next_event(u64::MAX)).collect()
+    std::iter::from_fn(|| conn.next_event(u64::MAX, |_| true)).collect()
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn every_way_to_cut_the_bytes_gives_the_same_events() {
             input.extend_from_slice(part);
             conn.receive(at(1), &mut input).unwrap();
             if !conn.is_open()
-                && let Some(event) = conn.next_event(0)
+                && let Some(event) = conn.next_event(0, |_| true)
             {
                 assert_eq!(
                     event,
@@ -122,16 +125,19 @@ fn bytes_one_at_a_time_are_no_different() {
     let mut input = BytesMut::new();
     let (bytes, routed) = get(1);
     for (i, byte) in bytes.iter().enumerate() {
-        assert_eq!(conn.next_event(u64::MAX), None, "after {i} bytes");
+        assert_eq!(conn.next_event(u64::MAX, |_| true), None, "after {i} bytes");
         input.extend_from_slice(&[*byte]);
         conn.receive(at(1), &mut input).unwrap();
     }
-    assert_eq!(conn.next_event(u64::MAX), Some(ConnEvent::Request(routed)));
+    assert_eq!(
+        conn.next_event(u64::MAX, |_| true),
+        Some(ConnEvent::Request(routed))
+    );
 }
 
 /// The xid of the next request, and whether it goes to the peer.
 fn next(conn: &mut Connection, answered: u64) -> Option<(i32, bool)> {
-    match conn.next_event(answered)? {
+    match conn.next_event(answered, |_| true)? {
         ConnEvent::Request(Routed::Read { xid, .. }) => Some((xid.0, false)),
         ConnEvent::Request(Routed::Peer { xid, .. }) => Some((xid.0, true)),
         other => panic!("{other:?}"),
@@ -172,9 +178,9 @@ fn auth_and_refusals_keep_their_place_too() {
         let (mut input, _) = set(1);
         input.extend_from_slice(&bytes);
         conn.receive(at(1), &mut input).unwrap();
-        assert!(conn.next_event(1).is_some());
-        assert_eq!(conn.next_event(1), None);
-        assert!(conn.next_event(2).is_some());
+        assert!(conn.next_event(1, |_| true).is_some());
+        assert_eq!(conn.next_event(1, |_| true), None);
+        assert!(conn.next_event(2, |_| true).is_some());
     }
 }
 
@@ -184,7 +190,7 @@ fn sync_goes_to_the_peer() {
     let sync = Request::Sync(SyncRequest { path: "/".into() });
     conn.receive(at(1), &mut request(1, &sync)).unwrap();
     assert!(matches!(
-        conn.next_event(0),
+        conn.next_event(0, |_| true),
         Some(ConnEvent::Request(Routed::Peer { .. }))
     ));
 }
@@ -201,7 +207,11 @@ fn what_no_client_may_send_is_refused_and_ends_the_connection() {
             close: true,
         };
         let refused = ConnEvent::Request(Routed::Refused(expected));
-        assert_eq!(conn.next_event(u64::MAX), Some(refused), "op {op}");
+        assert_eq!(
+            conn.next_event(u64::MAX, |_| true),
+            Some(refused),
+            "op {op}"
+        );
     }
 }
 
@@ -274,11 +284,11 @@ fn a_word_is_known_by_its_four_bytes_before_a_session_only() {
         let mut conn = new();
         let mut input = BytesMut::from(&b"srvr"[..cut]);
         conn.receive(at(1), &mut input).unwrap();
-        assert_eq!(conn.next_event(0), None);
+        assert_eq!(conn.next_event(0, |_| true), None);
         input.extend_from_slice(&b"srvr\n"[cut..]);
         conn.receive(at(1), &mut input).unwrap();
         let word = ConnEvent::FourLetter(FourLetterWord::Srvr);
-        assert_eq!(conn.next_event(0), Some(word));
+        assert_eq!(conn.next_event(0, |_| true), Some(word));
         assert!(!conn.wants_input());
     }
     let result = open().receive(at(1), &mut BytesMut::from(&b"srvr"[..]));
@@ -307,7 +317,7 @@ fn a_client_that_asks_faster_than_it_is_answered_is_read_no_further() {
         ..ConnLimits::default()
     };
     let mut conn = Connection { limits, ..open() };
-    assert_eq!(conn.next_event(1), None);
+    assert_eq!(conn.next_event(1, |_| true), None);
     let mut input = BytesMut::new();
     for xid in 1..=5 {
         input.extend_from_slice(&get(xid).0);
@@ -316,17 +326,17 @@ fn a_client_that_asks_faster_than_it_is_answered_is_read_no_further() {
     assert_eq!(conn.queued(), 3);
     assert!(!conn.wants_input() && !input.is_empty());
     assert_eq!(conn.next_deadline(), None, "the rest is not half a frame");
-    assert!(conn.next_event(1).is_some());
+    assert!(conn.next_event(1, |_| true).is_some());
     assert!(conn.wants_input(), "one is answered");
     conn.receive(at(1), &mut set(6).0).unwrap();
-    while conn.next_event(1).is_some() {}
+    while conn.next_event(1, |_| true).is_some() {}
     assert!(conn.wants_input(), "only a write is in flight");
     for xid in 7..=8 {
         conn.receive(at(1), &mut set(xid).0).unwrap();
-        assert!(conn.next_event(1).is_some());
+        assert!(conn.next_event(1, |_| true).is_some());
     }
     assert!(!conn.wants_input(), "three writes are in flight");
-    assert_eq!(conn.next_event(2), None);
+    assert_eq!(conn.next_event(2, |_| true), None);
     assert!(conn.wants_input(), "one of them is answered");
 }
 

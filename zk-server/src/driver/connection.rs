@@ -1,21 +1,17 @@
 //! The task of one connection: one read syscall, decode everything, one tree lock, one write syscall.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::BytesMut;
-use tokio::{
-    io::AsyncWrite,
-    time::{Instant, Sleep},
-};
-use tokio_util::io::{poll_read_buf, poll_write_buf};
+use tokio::io::AsyncWrite;
+use tokio_util::io::poll_write_buf;
 
-use super::{Hub, four_letter, net::Transport};
+use super::{Hub, alarm::Alarm, four_letter, intake::Intake, net::Transport};
 use crate::{
     conn::{
         CloseReason, Connection,
@@ -23,12 +19,11 @@ use crate::{
         outbox::{Collected, Established},
         reads::Reads,
     },
+    frames::Frames,
     peer::{Input, Submit},
     time::Now,
 };
 
-/// How much to read at once.
-const READ: usize = 16 << 10;
 /// Rounds before other tasks get their turn.
 const ROUNDS: usize = 16;
 /// How long the other side may take to notice that the connection is closed.
@@ -42,14 +37,14 @@ pub(super) struct ConnectionTask {
     core: Connection,
     handle: Arc<ConnHandle>,
     hub: Arc<Hub>,
-    input: BytesMut,
-    output: BytesMut,
+    input: Intake,
+    output: Frames,
     reads: Reads,
     seen: Collected,
     session: Option<Established>,
     phase: Phase,
     stuck_since: Option<Duration>,
-    alarm: Option<Alarm>,
+    alarm: Alarm,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +58,6 @@ enum Phase {
     },
 }
 
-struct Alarm {
-    at: Duration,
-    sleep: Pin<Box<Sleep>>,
-}
-
 impl ConnectionTask {
     pub(super) fn new(io: Transport, handle: Arc<ConnHandle>, hub: Arc<Hub>) -> Self {
         Self {
@@ -75,14 +65,14 @@ impl ConnectionTask {
             io,
             handle,
             hub,
-            input: BytesMut::new(),
-            output: BytesMut::new(),
+            input: Intake::default(),
+            output: Frames::new(),
             reads: Reads::default(),
             seen: Collected::default(),
             session: None,
             phase: Phase::Serving,
             stuck_since: None,
-            alarm: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -126,28 +116,35 @@ impl ConnectionTask {
 
     /// Reads, decodes, carries out and writes once; returns whether there may be more to do at once.
     fn round(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, CloseReason> {
-        self.collect();
+        self.collect()?;
         let was_reading = self.wants_read();
         let read = self.read(cx, now)?;
-        let frames = self.core.receive(now, &mut self.input)?;
+        let frames = self.core.receive(now, &mut self.input.bytes)?;
+        self.input.settle();
         if frames > 0 {
             self.hub.shared.metrics.packets_received.add(frames);
             self.handle.stats.received.fetch_add(frames, Relaxed);
         }
-        let more = self.carry_out(now)?;
+        let more = self.is_output_short() && self.carry_out(now)?;
         let answered = self.seen.answered;
-        self.collect();
+        self.collect()?;
         self.write(cx, now)?;
         self.shut_down(cx, now)?;
         let answers = self.seen.answered != answered && self.core.queued() > 0;
         // Where there was no room to read, nothing wakes this task for what waits in the socket.
         let room = !was_reading && self.wants_read();
-        Ok(read || answers || more || room)
+        // And nothing but the socket wakes it for what had to stay in the outbox.
+        let left = self.seen.more && self.is_output_short();
+        Ok(read || answers || more || room || left)
     }
 
     /// Takes over what the outbox holds.
-    fn collect(&mut self) {
-        self.seen = self.handle.outbox.collect(&mut self.output);
+    fn collect(&mut self) -> Result<(), CloseReason> {
+        let most = self.hub.conn_limits.max_outbox;
+        self.seen = self.handle.outbox.collect(&mut self.output, most);
+        if self.seen.overflowed {
+            return Err(CloseReason::NotReading);
+        }
         if self.session.is_none()
             && let Some(established) = self.seen.established
         {
@@ -162,11 +159,23 @@ impl ConnectionTask {
             self.core.end();
             self.phase = Phase::Flushing;
         }
+        Ok(())
     }
 
     /// Whether there is room for more requests and their answers.
     fn wants_read(&self) -> bool {
-        self.core.wants_input() && self.output.len() < self.hub.conn_limits.max_outbox
+        self.core.wants_input() && self.is_output_short() && !self.is_throttled()
+    }
+
+    /// Whether the client takes its answers.
+    fn is_output_short(&self) -> bool {
+        self.output.len() < self.hub.conn_limits.max_outbox
+    }
+
+    /// Whether the server has enough to do (`globalOutstandingLimit`): whoever awaits an answer is not read from
+    /// until one comes, which wakes this task.
+    fn is_throttled(&self) -> bool {
+        self.core.awaits_answers() && self.hub.shared.is_over_limit()
     }
 
     /// Reads once, if more may come in; returns whether it did.
@@ -179,10 +188,7 @@ impl ConnectionTask {
         if !wanted {
             return Ok(false);
         }
-        if self.input.capacity() - self.input.len() < READ / 4 {
-            self.input.reserve(READ);
-        }
-        match poll_read_buf(Pin::new(&mut self.io), cx, &mut self.input) {
+        match self.input.poll_read(Pin::new(&mut self.io), cx) {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(0) | Err(_)) => Err(match self.phase {
                 Phase::Serving => CloseReason::ByPeer,
@@ -213,7 +219,7 @@ impl ConnectionTask {
         }
         if let Some(word) = handed.word {
             let answer = four_letter::answer(&self.hub, word, now);
-            self.output.extend_from_slice(answer.as_bytes());
+            self.output.own_mut().extend_from_slice(answer.as_bytes());
             self.handle.outbox.close();
         }
         if !handed.requests.is_empty() {
@@ -249,14 +255,14 @@ impl ConnectionTask {
             }
         }
         if self.output.capacity() > KEEP {
-            self.output = BytesMut::new();
+            self.output = Frames::new();
         }
         Ok(())
     }
 
     /// Once everything is out and nothing may follow: says so, and waits for the other side to do the same.
     fn shut_down(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), CloseReason> {
-        if self.phase != Phase::Flushing || !self.output.is_empty() {
+        if self.phase != Phase::Flushing || self.seen.more || !self.output.is_empty() {
             return Ok(());
         }
         match Pin::new(&mut self.io).poll_shutdown(cx) {
@@ -273,37 +279,10 @@ impl ConnectionTask {
     }
 
     /// Looks at the deadlines, and sets the alarm for the next one.
-    ///
-    /// The alarm is moved only to an earlier time; one that goes off too early is set again. So a busy
-    /// connection touches no timer.
     fn poll_alarm(&mut self, cx: &mut Context<'_>, now: Now) -> Poll<CloseReason> {
-        loop {
-            let Some(at) = self.next_deadline() else {
-                return Poll::Pending;
-            };
-            if at <= now.mono {
-                return Poll::Ready(self.late(now));
-            }
-            if self.alarm.as_ref().is_none_or(|alarm| at < alarm.at) {
-                let when = Instant::now() + (at - now.mono);
-                match &mut self.alarm {
-                    Some(alarm) => {
-                        alarm.at = at;
-                        alarm.sleep.as_mut().reset(when);
-                    }
-                    none => {
-                        let sleep = Box::pin(tokio::time::sleep_until(when));
-                        *none = Some(Alarm { at, sleep });
-                    }
-                }
-            }
-            let Some(alarm) = &mut self.alarm else {
-                return Poll::Pending;
-            };
-            match alarm.sleep.as_mut().poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(()) => self.alarm = None,
-            }
+        match self.next_deadline() {
+            Some(at) => self.alarm.poll(cx, at, now).map(|()| self.late(now)),
+            None => Poll::Pending,
         }
     }
 

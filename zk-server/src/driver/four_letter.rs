@@ -72,7 +72,7 @@ fn server_stats(hub: &Hub, out: &mut String) -> fmt::Result {
     writeln!(out, "Received: {}", metrics.packets_received.get())?;
     writeln!(out, "Sent: {}", metrics.packets_sent.get())?;
     writeln!(out, "Connections: {}", shared.conns.len())?;
-    writeln!(out, "Outstanding: {}", metrics.outstanding.get())?;
+    writeln!(out, "Outstanding: {}", shared.outstanding())?;
     let (zxid, nodes) = {
         let tree = shared.tree.read();
         (tree.last_zxid(), tree.node_count())

@@ -50,7 +50,7 @@ fn gauges(hub: &Hub, now: Now, lines: &mut Lines<'_>) -> fmt::Result {
     lines.put("ephemerals_count", ephemerals)?;
     lines.put("num_alive_connections", shared.conns.len())?;
     lines.put("avg_latency", format_args!("{:?}", latency.avg()))?;
-    lines.put("outstanding_requests", metrics.outstanding.get())?;
+    lines.put("outstanding_requests", shared.outstanding())?;
     lines.put("znode_count", nodes)?;
     lines.put("global_sessions", metrics.global_sessions.get())?;
     lines.put("packets_sent", metrics.packets_sent.get())?;

@@ -7,10 +7,12 @@
 //! Deliberately not here: any decision. The loop of the peer is in `member`, that of a connection in
 //! `connection`; they wait, hand inputs in and carry outputs out.
 
+mod alarm;
 pub(crate) mod clock;
 mod connection;
 pub(crate) mod disk;
 mod four_letter;
+mod intake;
 mod log;
 mod mailbox;
 mod member;

@@ -139,7 +139,10 @@ fn hub(
 ) -> Arc<Hub> {
     let (auth, max_conns) = (auth_config(&config), max_conns(&config));
     Arc::new(Hub {
-        shared: Arc::new(Shared::new(tree, seed(), auth, max_conns)),
+        shared: Arc::new(
+            Shared::new(tree, seed(), auth, max_conns)
+                .with_outstanding_limit(config.global_outstanding_limit as usize),
+        ),
         mailbox: Arc::default(),
         started: clock.now(),
         clock,

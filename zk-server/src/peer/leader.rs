@@ -16,6 +16,7 @@ use super::{Output, Peer};
 use crate::{
     auth::Credentials,
     conn::{handle::ConnHandle, reads::put_read, reply as frames},
+    frames::Frames,
     metrics::Metrics,
     prep::{Prepared, Standing, WriteOp, WriteRequest},
     storage::DiskOp,
@@ -178,7 +179,10 @@ impl Peer {
         let ahead = slot.last_waiting.checked_sub(self.popped + 1);
         let ahead = ahead.and_then(|at| usize::try_from(at).ok());
         match ahead.and_then(|at| self.waiting.get_mut(at)) {
-            Some(waiting) => waiting.reads.push(read),
+            Some(waiting) => {
+                waiting.reads.push(read);
+                self.reads_behind += 1;
+            }
             None => self.answer_read(now, tree, read),
         }
     }
@@ -294,6 +298,7 @@ impl Peer {
                 break;
             };
             self.popped += 1;
+            self.reads_behind -= reads.len();
             match work {
                 Work::Proposal(proposal) => self.apply(now, &mut tree, proposal),
                 Work::Sync { asker, path } => self.answer_sync(asker, &path, tree.last_zxid()),
@@ -367,7 +372,7 @@ impl Peer {
         let mut watches = self.shared.watches.lock();
         let metrics = &self.shared.metrics;
         for event in self.effects.events() {
-            let mut frame = bytes::BytesMut::new();
+            let mut frame = Frames::new();
             let mut told = 0;
             watches.trigger(event.kind, event.path(), |id| {
                 let Some(slot) = replies.watcher(id) else {
@@ -379,7 +384,7 @@ impl Peer {
                 if frame.is_empty() {
                     frames::put_event(&mut frame, zxid, event.kind, event.path());
                 }
-                slot.frames.extend_from_slice(&frame);
+                slot.frames.own_mut().extend_from_slice(frame.own_mut());
                 slot.sent += 1;
                 told += 1;
             });
@@ -392,7 +397,7 @@ impl Peer {
             return;
         };
         let _ = frames::put_reply(&mut slot.frames, asker.xid, header.zxid, |out| {
-            applied.encode_reply(out);
+            applied.encode_reply(out.own_mut());
             match applied.error() {
                 ErrorCode::Ok => Ok(()),
                 error => Err(error),
@@ -446,7 +451,7 @@ impl Peer {
             return;
         };
         let _ = frames::put_reply(&mut slot.frames, asker.xid, last, |out| {
-            path.encode(out);
+            path.encode(out.own_mut());
             Ok(())
         });
         slot.answered += 1;

@@ -74,6 +74,8 @@ pub struct Peer {
     waiting: VecDeque<Waiting>,
     /// How many entries have left `waiting`.
     popped: u64,
+    /// How many reads the entries of `waiting` hold.
+    reads_behind: usize,
     last_proposed: Zxid,
     last_committed: Zxid,
     last_synced: Zxid,
@@ -105,6 +107,7 @@ impl Peer {
             replies: Replies::default(),
             waiting: VecDeque::new(),
             popped: 0,
+            reads_behind: 0,
             last_proposed: last,
             last_committed: last,
             last_synced: last,
@@ -140,8 +143,8 @@ impl Peer {
                 self.reap_due(now);
             }
         }
-        let waiting = self.waiting.len();
-        self.shared.metrics.outstanding.set(waiting);
+        let outstanding = self.waiting.len() + self.reads_behind;
+        self.shared.set_outstanding(outstanding);
     }
 
     /// The next thing to do.

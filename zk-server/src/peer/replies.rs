@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use zk_proto::SessionId;
 
-use crate::{conn::handle::ConnHandle, tree::watches::ConnId};
+use crate::{conn::handle::ConnHandle, frames::Frames, limits::MAX_BACKLOG, tree::watches::ConnId};
 
 /// Above this, a connection's buffer here is given back after use.
 const KEEP: usize = 64 << 10;
@@ -25,12 +24,14 @@ pub(super) struct Replies {
 pub(super) struct Slot {
     pub(super) conn: Arc<ConnHandle>,
     pub(super) session: SessionId,
-    pub(super) frames: BytesMut,
+    pub(super) frames: Frames,
     pub(super) answered: u64,
     pub(super) sent: u64,
     /// The place in the peer's queue of the last request that waits there, and 0 before the first.
     pub(super) last_waiting: u64,
     close: bool,
+    /// Whether more was to be sent in one batch than may wait.
+    overflows: bool,
     is_touched: bool,
 }
 
@@ -44,11 +45,12 @@ impl Replies {
         self.slots[index] = Some(Slot {
             conn,
             session,
-            frames: BytesMut::new(),
+            frames: Frames::new(),
             answered: 0,
             sent: 0,
             last_waiting: 0,
             close: false,
+            overflows: false,
             is_touched: false,
         });
     }
@@ -91,7 +93,8 @@ impl Replies {
             slot.is_touched = true;
             self.touched.push(id.0);
         }
-        Some(slot)
+        slot.overflows |= slot.frames.own_len() > MAX_BACKLOG;
+        (!slot.overflows).then_some(slot)
     }
 
     /// Moves everything into the outboxes, and passes every connection touched to `wake`, which must not
@@ -106,8 +109,11 @@ impl Replies {
             };
             slot.is_touched = false;
             slot.conn.outbox.append(&mut slot.frames, slot.answered);
+            if slot.overflows {
+                slot.conn.outbox.overflow();
+            }
             if slot.frames.capacity() > KEEP {
-                slot.frames = BytesMut::new();
+                slot.frames = Frames::new();
             }
             frames += slot.sent;
             slot.conn

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::BytesMut;
 use zk_proto::{
     Password, SessionId,
     connect::{ConnectRequest, ConnectResponse},
@@ -12,6 +11,7 @@ use zk_proto::{
 use super::{Output, Peer, leader::Origin};
 use crate::{
     conn::{handle::ConnHandle, outbox::Established, reply as frames},
+    frames::Frames,
     prep::WriteOp,
     time::Now,
 };
@@ -75,7 +75,7 @@ impl Peer {
             }
         };
         let Some(attached) = attached else {
-            let mut out = BytesMut::new();
+            let mut out = Frames::new();
             frames::put_bare(
                 &mut out,
                 &ConnectResponse::expired(request.read_only.map(|_| false)),
@@ -129,7 +129,7 @@ impl Peer {
             password,
             read_only: read_only.map(|_| false),
         };
-        let mut out = BytesMut::new();
+        let mut out = Frames::new();
         frames::put_bare(&mut out, &response);
         let established = Established {
             session,

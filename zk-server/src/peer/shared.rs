@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -35,6 +38,9 @@ pub struct Shared {
     pub auth: AuthConfig,
     /// Counters.
     pub metrics: Metrics,
+    /// How many requests the peer has and has not answered.
+    outstanding: AtomicUsize,
+    outstanding_limit: usize,
 }
 
 impl Shared {
@@ -47,7 +53,34 @@ impl Shared {
             conns: ConnTable::new(max_conns),
             auth,
             metrics: Metrics::default(),
+            outstanding: AtomicUsize::new(0),
+            outstanding_limit: usize::MAX,
         }
+    }
+
+    /// With a limit to how much may be outstanding before clients are read from more slowly
+    /// (`globalOutstandingLimit`).
+    #[must_use]
+    pub const fn with_outstanding_limit(mut self, limit: usize) -> Self {
+        self.outstanding_limit = limit;
+        self
+    }
+
+    /// How many requests the peer has not answered.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.load(Relaxed)
+    }
+
+    /// Whether that is more than the limit.
+    #[must_use]
+    pub fn is_over_limit(&self) -> bool {
+        self.outstanding() > self.outstanding_limit
+    }
+
+    /// The peer says how many there are; connections held back look again when they are woken by an answer.
+    pub(super) fn set_outstanding(&self, count: usize) {
+        self.outstanding.store(count, Relaxed);
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     auth::AuthConfig,
     config::Config,
     conn::handle::ConnHandle,
+    frames::Frames,
     storage::{Directories, LogExecutor, MemDisk, RecoveryOptions, mem_disk::FaultyCall, recover},
 };
 
@@ -154,17 +155,17 @@ impl World {
 }
 
 fn response(conn: &ConnHandle) -> ConnectResponse {
-    let mut out = BytesMut::new();
-    conn.outbox.collect(&mut out);
-    let body = take_frame(&mut out, 1024).unwrap().unwrap();
+    let mut out = Frames::new();
+    conn.outbox.collect(&mut out, usize::MAX);
+    let body = take_frame(out.own_mut(), 1024).unwrap().unwrap();
     ConnectResponse::from_bytes(body).unwrap()
 }
 
 /// What is in a connection's outbox: xids and errors.
 fn seen(conn: &ConnHandle) -> Vec<Seen> {
-    let mut out = BytesMut::new();
-    conn.outbox.collect(&mut out);
-    let frames = std::iter::from_fn(|| take_frame(&mut out, 1 << 20).unwrap());
+    let mut out = Frames::new();
+    conn.outbox.collect(&mut out, usize::MAX);
+    let frames = std::iter::from_fn(|| take_frame(out.own_mut(), 1 << 20).unwrap());
     frames
         .map(|body| {
             let header = ReplyHeader::decode(&mut Reader::new(body)).unwrap();

@@ -2,14 +2,40 @@
 //!
 //! Half a million nodes should cost no more than they must: eighty bytes here, one allocation for name and data
 //! together, and forty bytes more ([`Extra`]) only for a node that is a parent, has an owner or another
-//! ACL version, or whose `pzxid` is not its `czxid`.
+//! ACL version, or whose `pzxid` is not its `czxid`. Large data lie by themselves, so that replies can hold them
+//! by reference.
 
+use bytes::Bytes;
 use zk_proto::stat::StatPersisted;
 
 use super::slab::NONE;
 
 /// Marks null data in [`Node::name_len`].
 const NULL_DATA: u32 = 1 << 31;
+
+/// From this length on, data are handed out by reference; below, a copy is cheaper.
+const SHARED_FROM: usize = 16 << 10;
+
+/// A node's name and data.
+#[derive(Debug)]
+enum Body {
+    /// The name, then the data.
+    Joined(Box<[u8]>),
+    /// As soon as the data are large.
+    Apart(Box<Apart>),
+}
+
+#[derive(Debug)]
+struct Apart {
+    name: Box<[u8]>,
+    data: Bytes,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::Joined(Box::default())
+    }
+}
 
 /// What every node has.
 #[derive(Debug)]
@@ -18,8 +44,7 @@ pub(super) struct Node {
     pub(super) mzxid: i64,
     pub(super) ctime: i64,
     pub(super) mtime: i64,
-    /// The name, then the data.
-    bytes: Box<[u8]>,
+    body: Body,
     pub(super) version: i32,
     /// [`NONE`] for the root alone.
     pub(super) parent: u32,
@@ -45,7 +70,7 @@ impl Default for Node {
             mzxid: 0,
             ctime: 0,
             mtime: 0,
-            bytes: Box::default(),
+            body: Body::default(),
             version: 0,
             parent: NONE,
             prev: NONE,
@@ -68,43 +93,67 @@ impl Node {
 
     /// The last part of its path.
     pub(super) fn name(&self) -> &[u8] {
-        &self.bytes[..self.split()]
+        match &self.body {
+            Body::Joined(bytes) => &bytes[..self.split()],
+            Body::Apart(apart) => &apart.name,
+        }
     }
 
     /// Its data; null where it was created with null.
     pub(super) fn data(&self) -> Option<&[u8]> {
         match self.name_len & NULL_DATA {
-            0 => Some(&self.bytes[self.split()..]),
+            0 => Some(match &self.body {
+                Body::Joined(bytes) => &bytes[self.split()..],
+                Body::Apart(apart) => &apart.data,
+            }),
             _ => None,
+        }
+    }
+
+    /// Its data, where they can be handed out by reference.
+    pub(super) fn shared_data(&self) -> Option<&Bytes> {
+        match &self.body {
+            Body::Joined(_) => None,
+            Body::Apart(apart) => Some(&apart.data),
         }
     }
 
     /// The length of its data; of null, 0.
     pub(super) fn data_len(&self) -> usize {
-        self.bytes.len() - self.split()
+        match &self.body {
+            Body::Joined(bytes) => bytes.len() - self.split(),
+            Body::Apart(apart) => apart.data.len(),
+        }
     }
 
     /// Replaces the data, in place where the length stays.
     pub(super) fn set_data(&mut self, data: Option<&[u8]>) {
-        match data {
-            Some(new) if new.len() == self.data_len() => {
-                let split = self.split();
-                self.bytes[split..].copy_from_slice(new);
+        let split = self.split();
+        match (&mut self.body, data) {
+            (Body::Joined(bytes), Some(new)) if new.len() == bytes.len() - split => {
+                bytes[split..].copy_from_slice(new);
                 self.name_len &= !NULL_DATA;
             }
-            _ => {
-                let old = std::mem::take(&mut self.bytes);
-                self.set_body(&old[..self.split()], data);
-            }
+            _ => match std::mem::take(&mut self.body) {
+                Body::Joined(old) => self.set_body(&old[..split], data),
+                Body::Apart(old) => self.set_body(&old.name, data),
+            },
         }
     }
 
     fn set_body(&mut self, name: &[u8], data: Option<&[u8]>) {
         let content = data.unwrap_or_default();
-        let mut bytes = Vec::with_capacity(name.len() + content.len());
-        bytes.extend_from_slice(name);
-        bytes.extend_from_slice(content);
-        self.bytes = bytes.into_boxed_slice();
+        self.body = if content.len() < SHARED_FROM {
+            let mut bytes = Vec::with_capacity(name.len() + content.len());
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(content);
+            Body::Joined(bytes.into_boxed_slice())
+        } else {
+            Body::Apart(Box::new(Apart {
+                name: name.into(),
+                data: Bytes::copy_from_slice(content),
+            }))
+        };
         // A name is part of a frame, whose length is an `int`.
         let name_len = u32::try_from(name.len()).unwrap_or(NULL_DATA - 1);
         let mark = if data.is_none() { NULL_DATA } else { 0 };
@@ -168,18 +217,33 @@ mod tests {
     #[test]
     fn data_changes_and_the_name_stays() {
         let mut node = Node::new(b"name", None);
+        let (large, other) = (vec![1; SHARED_FROM], vec![2; SHARED_FROM]);
         for data in [
             None,
             Some(&b"abc"[..]),
             Some(b"xyz"),
+            Some(&large),
+            Some(&other),
             Some(b""),
+            Some(&large),
             None,
+            Some(&large[1..]),
             Some(b"longer"),
         ] {
             node.set_data(data);
             assert_eq!(node.name(), b"name");
             assert_eq!(node.data(), data);
             assert_eq!(node.data_len(), data.map_or(0, <[u8]>::len));
+            let is_large = data.is_some_and(|data| data.len() >= SHARED_FROM);
+            assert_eq!(node.shared_data().is_some(), is_large);
         }
+    }
+
+    #[test]
+    fn what_was_handed_out_does_not_change() {
+        let mut node = Node::new(b"name", Some(&[1; SHARED_FROM]));
+        let handed_out = node.shared_data().unwrap().clone();
+        node.set_data(Some(&[2; SHARED_FROM]));
+        assert!(handed_out.iter().all(|byte| *byte == 1));
     }
 }

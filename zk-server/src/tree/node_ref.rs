@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use zk_proto::{Stat, create_mode::EphemeralOwner, stat::StatPersisted};
 
 use super::{AclList, DataTree, slab::NONE};
@@ -46,6 +47,12 @@ impl<'a> NodeRef<'a> {
     #[must_use]
     pub fn data(&self) -> Option<&'a [u8]> {
         self.tree.nodes.get(self.id).data()
+    }
+
+    /// Its data where that is large enough to be handed out by reference.
+    #[must_use]
+    pub fn shared_data(&self) -> Option<&'a Bytes> {
+        self.tree.nodes.get(self.id).shared_data()
     }
 
     /// Its ACL.

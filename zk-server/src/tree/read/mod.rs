@@ -25,7 +25,10 @@ use super::{
     DataTree, NodeRef, path,
     watches::{ConnId, WatchKinds, WatchTable},
 };
-use crate::auth::{self, Credentials};
+use crate::{
+    auth::{self, Credentials},
+    frames::Frames,
+};
 
 /// Who reads.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +52,7 @@ pub fn read(
     watches: &Mutex<WatchTable>,
     caller: &Caller<'_>,
     request: &Request,
-    out: &mut BytesMut,
+    out: &mut Frames,
 ) -> Result<(), ErrorCode> {
     let reading = Reading {
         tree,
@@ -62,7 +65,7 @@ pub fn read(
         Request::GetChildren(request) => reading.children(request, out).map(drop),
         Request::GetChildren2(request) => reading
             .children(request, out)
-            .map(|node| put_stat(out, &node.stat())),
+            .map(|node| put_stat(out.own_mut(), &node.stat())),
         Request::GetAcl(request) => reading.acl(&request.path, out),
         Request::GetAllChildrenNumber(request) => reading.count_below(&request.path, out),
         Request::GetEphemerals(request) => {
@@ -84,12 +87,12 @@ pub fn read(
                 AddWatchMode::PersistentRecursive => WatchKinds::RECURSIVE,
             };
             reading.watch(&request.path, kinds);
-            ErrorResponse { err: 0 }.encode(out);
+            ErrorResponse { err: 0 }.encode(out.own_mut());
             Ok(())
         }
         Request::WhoAmI => {
             let client_info = caller.credentials.client_info();
-            WhoAmIResponse { client_info }.encode(out);
+            WhoAmIResponse { client_info }.encode(out.own_mut());
             Ok(())
         }
         Request::Ping => Ok(()),
@@ -112,7 +115,7 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn data(&self, request: &GetDataRequest, out: &mut BytesMut) -> Result<(), ErrorCode> {
+    fn data(&self, request: &GetDataRequest, out: &mut Frames) -> Result<(), ErrorCode> {
         let node = self.readable(&request.path, Perms::READ)?;
         if request.watch {
             self.watch(&request.path, WatchKinds::DATA);
@@ -122,7 +125,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The watch is left even where there is no node, but not where it may not be read.
-    fn exists(&self, request: &ExistsRequest, out: &mut BytesMut) -> Result<(), ErrorCode> {
+    fn exists(&self, request: &ExistsRequest, out: &mut Frames) -> Result<(), ErrorCode> {
         if request.path.contains('\0') {
             return Err(ErrorCode::BadArguments);
         }
@@ -130,14 +133,14 @@ impl<'a> Reading<'a> {
         if request.watch && !matches!(node, Err(ErrorCode::NoAuth)) {
             self.watch(&request.path, WatchKinds::DATA);
         }
-        put_stat(out, &node?.stat());
+        put_stat(out.own_mut(), &node?.stat());
         Ok(())
     }
 
     fn children(
         &self,
         request: &GetChildrenRequest,
-        out: &mut BytesMut,
+        out: &mut Frames,
     ) -> Result<NodeRef<'a>, ErrorCode> {
         let node = self.readable(&request.path, Perms::READ)?;
         if request.watch {
@@ -147,18 +150,18 @@ impl<'a> Reading<'a> {
         Ok(node)
     }
 
-    fn acl(&self, path: &str, out: &mut BytesMut) -> Result<(), ErrorCode> {
+    fn acl(&self, path: &str, out: &mut Frames) -> Result<(), ErrorCode> {
         let node = self.readable(path, Perms::READ | Perms::ADMIN)?;
         let acl = node.acl();
         match acl.allows(Perms::ADMIN, self.caller.credentials) {
-            true => acl.put(out),
-            false => auth::mask_digests(acl.entries()).encode(out),
+            true => acl.put(out.own_mut()),
+            false => auth::mask_digests(acl.entries()).encode(out.own_mut()),
         }
-        put_stat(out, &node.stat());
+        put_stat(out.own_mut(), &node.stat());
         Ok(())
     }
 
-    fn count_below(&self, path: &str, out: &mut BytesMut) -> Result<(), ErrorCode> {
+    fn count_below(&self, path: &str, out: &mut Frames) -> Result<(), ErrorCode> {
         let node = self.readable(path, Perms::READ)?;
         let below = match path {
             "/" => self.tree.node_count() - 2,
@@ -166,23 +169,27 @@ impl<'a> Reading<'a> {
             "" => self.tree.node_count() - 1,
             _ => node.count_below(),
         };
-        i32::try_from(below).unwrap_or(i32::MAX).encode(out);
+        i32::try_from(below)
+            .unwrap_or(i32::MAX)
+            .encode(out.own_mut());
         Ok(())
     }
 
-    fn ephemerals(&self, prefix: &str, out: &mut BytesMut) {
+    fn ephemerals(&self, prefix: &str, out: &mut Frames) {
         let all = matches!(path::trim(prefix), "" | "/");
         let paths: Vec<String> = self
             .tree
             .ephemerals(self.caller.session)
             .filter(|path| all || path.starts_with(prefix))
             .collect();
-        put_length(out, paths.len());
-        paths.iter().for_each(|path| put_string(out, path));
+        put_length(out.own_mut(), paths.len());
+        paths
+            .iter()
+            .for_each(|path| put_string(out.own_mut(), path));
     }
 
     /// multiRead: each part has its own answer, and leaves no watch.
-    fn several(&self, request: &MultiRequest, out: &mut BytesMut) -> Result<(), ErrorCode> {
+    fn several(&self, request: &MultiRequest, out: &mut Frames) -> Result<(), ErrorCode> {
         if !request.ops.iter().all(MultiOp::is_read) {
             return Err(ErrorCode::MarshallingError);
         }
@@ -195,11 +202,11 @@ impl<'a> Reading<'a> {
             match self.readable(path, Perms::READ) {
                 Err(error) => {
                     let err = error.code();
-                    put_header(out, OpCode::Error.code(), false, err);
-                    ErrorResponse { err }.encode(out);
+                    put_header(out.own_mut(), OpCode::Error.code(), false, err);
+                    ErrorResponse { err }.encode(out.own_mut());
                 }
                 Ok(node) => {
-                    put_header(out, op.code(), false, 0);
+                    put_header(out.own_mut(), op.code(), false, 0);
                     match op {
                         OpCode::GetData => put_data(out, node),
                         _ => put_children(out, node),
@@ -207,7 +214,7 @@ impl<'a> Reading<'a> {
                 }
             }
         }
-        put_header(out, OpCode::Error.code(), true, -1);
+        put_header(out.own_mut(), OpCode::Error.code(), true, -1);
         Ok(())
     }
 
@@ -224,19 +231,25 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn put_data(out: &mut BytesMut, node: NodeRef<'_>) {
-    match node.data() {
-        Some(data) => {
-            out.reserve(data.len() + 72);
-            put_buffer(out, data);
+fn put_data(out: &mut Frames, node: NodeRef<'_>) {
+    let own = out.own_mut();
+    match (node.shared_data(), node.data()) {
+        (Some(data), _) => {
+            put_length(own, data.len());
+            out.push_shared(data.clone());
         }
-        None => out.put_i32(-1),
+        (None, Some(data)) => {
+            own.reserve(data.len() + 72);
+            put_buffer(own, data);
+        }
+        (None, None) => own.put_i32(-1),
     }
-    put_stat(out, &node.stat());
+    put_stat(out.own_mut(), &node.stat());
 }
 
-fn put_children(out: &mut BytesMut, node: NodeRef<'_>) {
+fn put_children(out: &mut Frames, node: NodeRef<'_>) {
     let children = node.children();
+    let out = out.own_mut();
     out.reserve(node.children_len());
     put_length(out, children.len());
     for child in children {

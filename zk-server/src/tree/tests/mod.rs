@@ -8,7 +8,7 @@ mod read;
 
 use std::net::IpAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use parking_lot::Mutex;
 use zk_proto::{
     Acl, ErrorCode, OpCode, SessionId, Stat, Xid, Zxid,
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     auth::{AuthConfig, Credentials, authenticate},
+    frames::Frames,
     prep::{Prep, PrepOptions, Standing, WriteOp, WriteRequest},
     time::Now,
 };
@@ -112,11 +113,11 @@ impl Server {
             session: SessionId(client.into()),
             credentials: &self.clients[client as usize - 1],
         };
-        let mut out = BytesMut::new();
+        let mut out = Frames::new();
         match read(&self.tree, &self.watches, &caller, request, &mut out) {
             Ok(()) => {
                 assert!(out.len() <= reply_len(&self.tree, &caller, request));
-                Ok(decoded(request.op_code(), &out))
+                Ok(decoded(request.op_code(), &out.copy_to_bytes(out.len())))
             }
             Err(error) => {
                 assert!(out.is_empty());
