@@ -3,7 +3,11 @@
 use std::{fmt::Debug, net::SocketAddr, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 use zk_proto::{
     Encode, ErrorCode, OpCode, SessionId, Stat,
     connect::ConnectRequest,
@@ -14,7 +18,7 @@ use zk_server::Server;
 use zk_tests::{
     apache,
     frames::{Event, FrameClient, Incoming, Reply},
-    process::four_letter_word,
+    process::{Launcher, ServerProcess, four_letter_word},
     requests::{children, create, exists, get, multi},
     shared::SharedServer,
 };
@@ -63,6 +67,33 @@ macro_rules! cases {
     };
 }
 
+/// As [`cases!`], for servers that are told something else beside [`SETTINGS`]; each case has its own.
+macro_rules! cases_with {
+    ($($case:ident: $settings:expr),* $(,)?) => {
+        mod ours {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    let case = concat!(module_path!(), "::", stringify!($case));
+                    super::$case(crate::subject::Subject::ours_with(case, &$settings).await).await;
+                }
+            )*
+        }
+        mod apache {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    let case = concat!(module_path!(), "::", stringify!($case));
+                    let subject = crate::subject::Subject::apache_with(case, &$settings);
+                    if let Some(subject) = subject.await {
+                        super::$case(subject).await;
+                    }
+                }
+            )*
+        }
+    };
+}
+
 /// Cases that count zxids need the server for themselves.
 static TURN: RwLock<()> = RwLock::const_new(());
 
@@ -88,17 +119,25 @@ enum Kind {
     Ours { _server: Server },
     /// The Apache server that all cases of the binary share.
     Apache { turn: Option<Turn> },
+    /// An Apache server of the case's own.
+    OwnApache { _server: ServerProcess },
 }
 
 impl Subject {
     /// A server of ours, embedded in the test.
     pub(crate) async fn ours(case: &str) -> Self {
-        let mut builder = Server::builder();
-        for (key, value) in SETTINGS {
+        Self::ours_with(case, &[]).await
+    }
+
+    /// A server of ours that is told these things, too.
+    pub(crate) async fn ours_with(case: &str, settings: &[(&str, &str)]) -> Self {
+        let reaper = REAPER_MS.to_string();
+        let mut builder = Server::builder()
+            .set("znode.container.checkIntervalMs", &reaper)
+            .set("4lw.commands.whitelist", "*");
+        for (key, value) in SETTINGS.iter().chain(settings) {
             builder = builder.set(key, value);
         }
-        let reaper = REAPER_MS.to_string();
-        let builder = builder.set("znode.container.checkIntervalMs", &reaper);
         let server = builder.start().await.unwrap();
         let addr = server.local_addr();
         Self::with_root(addr, case, Kind::Ours { _server: server }).await
@@ -116,6 +155,21 @@ impl Subject {
         Some(Self::with_root(addr, case, kind).await)
     }
 
+    /// An Apache server of the case's own that is told these things, too; `None`, loudly, where there is none.
+    pub(crate) async fn apache_with(case: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        apache::launcher_or_skip(case)?;
+        // Apache takes these from the virtual machine only.
+        let is_property = |(key, _): &(&str, &str)| key.starts_with("jute.");
+        let properties = settings.iter().copied().filter(is_property);
+        let properties = properties.map(|(key, value)| format!("{key}={value}"));
+        let launcher = apache_launcher(&properties.collect::<Vec<_>>());
+        let told: Vec<_> = SETTINGS.iter().chain(settings).copied().collect();
+        let server = ServerProcess::launch(launcher, &told).unwrap();
+        let addr = server.addr();
+        let kind = Kind::OwnApache { _server: server };
+        Some(Self::with_root(addr, case, kind).await)
+    }
+
     async fn with_root(addr: SocketAddr, case: &str, kind: Kind) -> Self {
         let root = format!("/{}", case.replace("::", "-"));
         let subject = Self { addr, root, kind };
@@ -127,7 +181,7 @@ impl Subject {
 
     /// Whether this is Apache's server, for the few differences we want.
     pub(crate) fn is_apache(&self) -> bool {
-        matches!(self.kind, Kind::Apache { .. })
+        matches!(self.kind, Kind::Apache { .. } | Kind::OwnApache { .. })
     }
 
     /// Waits until nobody else uses the server; from then on its zxids are this case's alone.
@@ -154,6 +208,16 @@ impl Subject {
         let addr = self.addr;
         let answer = tokio::task::spawn_blocking(move || four_letter_word(addr, word));
         answer.await.unwrap().unwrap()
+    }
+
+    /// Everything that comes back for these first bytes of a connection.
+    pub(crate) async fn answer_to(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // A server that closes before it has read everything resets the connection.
+        let _ = stream.read_to_end(&mut answer).await;
+        answer
     }
 
     /// The case's own node, which exists.
@@ -187,10 +251,14 @@ impl Subject {
 }
 
 fn launch_apache() -> SharedServer {
+    SharedServer::launch(apache_launcher(&[]), SETTINGS).unwrap()
+}
+
+fn apache_launcher(properties: &[String]) -> Launcher {
     let reaper = format!("znode.container.checkIntervalMs={REAPER_MS}");
-    let properties = [reaper.as_str(), "znode.container.maxPerMinute=1000000"];
-    let launcher = apache::launcher_with(apache::Heap::SMALL, &properties).unwrap();
-    SharedServer::launch(launcher, SETTINGS).unwrap()
+    let mut all = vec![reaper.as_str(), "znode.container.maxPerMinute=1000000"];
+    all.extend(properties.iter().map(String::as_str));
+    apache::launcher_with(apache::Heap::SMALL, &all).unwrap()
 }
 
 /// A session whose owner expects answers.

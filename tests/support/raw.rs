@@ -19,6 +19,9 @@ use zk_proto::{
     op::{Request, Response},
 };
 
+/// The longest answer taken: a server may be told to allow longer requests than usual.
+const MAX_REPLY: usize = 4 * MAX_BUFFER;
+
 /// One connection to a server, over TCP unless told otherwise.
 #[derive(Debug)]
 pub struct RawClient<S = TcpStream> {
@@ -102,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RawClient<S> {
     /// When the connection breaks or ends within a frame, and for a length no frame can have.
     pub async fn receive(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            let frame = take_frame(&mut self.input, MAX_BUFFER + 1024);
+            let frame = take_frame(&mut self.input, MAX_REPLY);
             if let Some(frame) = frame.map_err(io::Error::other)? {
                 return Ok(Some(frame));
             }

@@ -41,8 +41,14 @@ words! {
     Crst = "crst",
     /// The sizes of the data directories.
     Dirs = "dirs",
+    /// Sessions, ephemeral nodes and connections.
+    Dump = "dump",
     /// The environment.
     Envi = "envi",
+    /// The trace mask.
+    Gtmk = "gtmk",
+    /// The tree's digest as it was after certain transactions.
+    Hash = "hash",
     /// Whether the server is read-only.
     Isro = "isro",
     /// Every metric.
@@ -55,6 +61,8 @@ words! {
     Srvr = "srvr",
     /// The server in short, and its connections.
     Stat = "stat",
+    /// Sets the trace mask, which follows the word as eight bytes.
+    Stmk = "stmk",
     /// Watches by session.
     Wchc = "wchc",
     /// Watches by path.
@@ -69,6 +77,13 @@ impl FourLetterWord {
     pub fn at_front_of(input: &[u8]) -> Option<Self> {
         let word = str::from_utf8(input.get(..4)?).ok()?;
         word.parse().ok()
+    }
+
+    /// The eight bytes behind the word, if they have come with it.
+    #[must_use]
+    pub fn argument(input: &[u8]) -> Option<i64> {
+        let bytes = input.get(4..12)?;
+        Some(i64::from_be_bytes(bytes.try_into().ok()?))
     }
 
     /// What Apache answers for a word that is not on the list.

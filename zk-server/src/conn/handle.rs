@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use zk_proto::{SessionId, Xid, Zxid};
 
 use super::outbox::Outbox;
-use crate::{auth::Credentials, time::Now, tree::watches::ConnId};
+use crate::{auth::Credentials, metrics::Summary, time::Now, tree::watches::ConnId};
 
 /// One client connection, as seen from everywhere but its own task.
 #[derive(Debug)]
@@ -57,6 +57,10 @@ pub struct ConnStats {
     pub last_zxid: AtomicI64,
     /// When the last reply was made, in milliseconds of [`Now::mono`].
     pub last_response_ms: AtomicU64,
+    /// How long the last reply took, in milliseconds.
+    pub last_latency_ms: AtomicU64,
+    /// How long replies took, in milliseconds.
+    pub latency: Summary,
 }
 
 impl ConnHandle {
@@ -87,6 +91,8 @@ impl ConnHandle {
                 last_cxid: AtomicI32::new(-1),
                 last_zxid: AtomicI64::new(-1),
                 last_response_ms: AtomicU64::new(0),
+                last_latency_ms: AtomicU64::new(0),
+                latency: Summary::default(),
             },
         }
     }
@@ -104,6 +110,12 @@ impl ConnHandle {
 }
 
 impl ConnStats {
+    /// Notes that so many replies took so many milliseconds each.
+    pub fn took(&self, latency_ms: u64, count: u64) {
+        self.latency.add_many(latency_ms, count);
+        self.last_latency_ms.store(latency_ms, Relaxed);
+    }
+
     /// Notes the last reply of a batch.
     pub fn replied(&self, xid: Xid, op: i32, zxid: Zxid, now: Now) {
         if xid.0 >= 0 {
@@ -128,6 +140,8 @@ impl ConnStats {
         self.last_cxid.store(-1, Relaxed);
         self.last_zxid.store(-1, Relaxed);
         self.last_response_ms.store(0, Relaxed);
+        self.last_latency_ms.store(0, Relaxed);
+        self.latency.reset();
     }
 }
 

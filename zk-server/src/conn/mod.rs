@@ -38,8 +38,8 @@ use crate::{limits::ConnLimits, time::Now};
 /// What a connection asks for, in order.
 #[derive(Debug, PartialEq)]
 pub enum ConnEvent {
-    /// A word of four letters; answer it and close.
-    FourLetter(FourLetterWord),
+    /// A word of four letters and the number behind it, if there is one; answer it and close.
+    FourLetter(FourLetterWord, Option<i64>),
     /// The client's first frame; hand it to the peer.
     Connect(ConnectRequest),
     /// A request.
@@ -134,7 +134,8 @@ impl Connection {
                 && let Some(word) = FourLetterWord::at_front_of(input)
             {
                 self.stage = Stage::Ended;
-                self.push(ConnEvent::FourLetter(word), 4);
+                let argument = FourLetterWord::argument(input);
+                self.push(ConnEvent::FourLetter(word, argument), 4);
                 break;
             }
             let Some(body) = self.take_frame(input)? else {
@@ -190,7 +191,7 @@ impl Connection {
         self.note_answers(answered);
         let waits = !self.in_flight.is_empty();
         let to_peer = match &self.queue.front()?.event {
-            ConnEvent::FourLetter(_) => false,
+            ConnEvent::FourLetter(..) => false,
             ConnEvent::Connect(_) => true,
             ConnEvent::Request(Routed::Peer { .. }) => true,
             ConnEvent::Request(Routed::Read { request, .. }) => waits && may_travel(request),

@@ -42,6 +42,8 @@ pub struct Reads {
     frames: Frames,
     count: u64,
     last: Option<(Xid, i32, Zxid)>,
+    /// The smallest, the largest and the last reply.
+    sizes: Option<[usize; 3]>,
     closes: bool,
     /// The connection's credentials, kept here between auths: only this task changes them.
     credentials: Option<Arc<Credentials>>,
@@ -55,7 +57,7 @@ pub struct HandedOut {
     /// The first frame, for the peer.
     pub connect: Option<ConnectRequest>,
     /// A word to answer before the connection ends.
-    pub word: Option<FourLetterWord>,
+    pub word: Option<(FourLetterWord, Option<i64>)>,
     /// Whether the batch was full, so that more may be due.
     pub more: bool,
 }
@@ -91,7 +93,7 @@ impl Reads {
                     self.answer(tree, shared, conn, request)?;
                 }
                 ConnEvent::Connect(request) => handed.connect = Some(request),
-                ConnEvent::FourLetter(word) => handed.word = Some(word),
+                ConnEvent::FourLetter(word, argument) => handed.word = Some((word, argument)),
             }
         }
         handed.more = !self.has_room();
@@ -168,6 +170,7 @@ impl Reads {
             session: conn.stats.session(),
             credentials,
         };
+        let before = self.frames.len();
         put_read(
             &mut self.frames,
             tree,
@@ -176,6 +179,9 @@ impl Reads {
             xid,
             request,
         );
+        let size = self.frames.len() - before;
+        let [least, most, _] = self.sizes.unwrap_or([size; 3]);
+        self.sizes = Some([least.min(size), most.max(size), size]);
     }
 
     fn local(
@@ -237,8 +243,11 @@ impl Reads {
         metrics.latency.add_many(0, count);
         metrics.read_latency.add_many(0, count);
         conn.stats.sent.fetch_add(count, Relaxed);
+        conn.stats.took(0, count);
         if let Some((xid, op, zxid)) = self.last.take() {
             conn.stats.replied(xid, op, zxid, now);
+            let sizes = self.sizes.take().into_iter().flatten();
+            sizes.for_each(|size| metrics.response_sizes.add(size));
         }
     }
 }

@@ -287,7 +287,7 @@ fn a_word_is_known_by_its_four_bytes_before_a_session_only() {
         assert_eq!(conn.next_event(0, |_| true), None);
         input.extend_from_slice(&b"srvr\n"[cut..]);
         conn.receive(at(1), &mut input).unwrap();
-        let word = ConnEvent::FourLetter(FourLetterWord::Srvr);
+        let word = ConnEvent::FourLetter(FourLetterWord::Srvr, None);
         assert_eq!(conn.next_event(0, |_| true), Some(word));
         assert!(!conn.wants_input());
     }

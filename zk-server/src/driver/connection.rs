@@ -217,10 +217,8 @@ impl ConnectionTask {
             let submit = Submit::Connect { conn, request };
             self.hub.mailbox.push(Input::Submit(submit));
         }
-        if let Some(word) = handed.word {
-            let answer = four_letter::answer(&self.hub, word, now);
-            self.output.own_mut().extend_from_slice(answer.as_bytes());
-            self.handle.outbox.close();
+        if let Some((word, argument)) = handed.word {
+            four_letter::answer(&self.hub, &self.handle, word, argument, now);
         }
         if !handed.requests.is_empty() {
             let submit = Submit::Requests {

@@ -16,7 +16,6 @@ mod intake;
 mod log;
 mod mailbox;
 mod member;
-mod mntr;
 pub mod net;
 mod ports;
 mod settings;
@@ -53,6 +52,7 @@ pub(crate) struct Hub {
     pub(crate) local_addr: SocketAddr,
     pub(crate) started: Now,
     pub(crate) sizes: Sizes,
+    trace_mask: four_letter::TraceMask,
     stop: CancellationToken,
     stopping: AtomicBool,
     failure: OnceLock<Fatal>,

@@ -20,6 +20,7 @@ use super::{
     Hub, Sizes,
     clock::Clock,
     disk::{Opened, Place, open},
+    four_letter::TraceMask,
     log::{Log, LogQueue},
     member::Member,
     net::{Net, Transport},
@@ -109,6 +110,7 @@ fn assemble(
         passwords,
     } = opened;
     let options = peer_options(&config, passwords, recovered.txns_since_snapshot);
+    let replayed = recovered.txns_since_snapshot;
     let hub = hub(
         config,
         clock,
@@ -116,6 +118,7 @@ fn assemble(
         recovered.tree,
         Sizes::of(&directories),
     );
+    hub.shared.metrics.startup_txns_loaded.add(replayed);
     let queue = Arc::new(LogQueue::default());
     let log = Log {
         executor: recovered.log,
@@ -149,6 +152,7 @@ fn hub(
         conn_limits: conn_limits(&config),
         local_addr,
         sizes,
+        trace_mask: TraceMask::default(),
         stop: CancellationToken::new(),
         stopping: AtomicBool::new(false),
         failure: OnceLock::new(),

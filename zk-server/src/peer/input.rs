@@ -51,6 +51,11 @@ pub enum Submit {
         /// The requests; `None` for a multi that could not be decoded.
         requests: Vec<(Xid, Option<Request>)>,
     },
+    /// The word `dump`: answer it and end the connection.
+    Dump {
+        /// The connection.
+        conn: Arc<ConnHandle>,
+    },
     /// The connection is gone; the last thing it says.
     Closed {
         /// The connection.

@@ -335,8 +335,9 @@ impl Peer {
         self.prep.applied(header.zxid);
         self.verify(tree, header.zxid, digest);
         self.tell(header.zxid);
+        let waited = millis_since(received, now);
         match origin {
-            Origin::Request { asker, op } => self.answer(now, asker, op, header, &applied),
+            Origin::Request { asker, op } => self.answer(now, asker, op, header, &applied, waited),
             Origin::Connect { conn, read_only } => {
                 self.session_created(now, &conn, header, &txn, read_only)
             }
@@ -346,7 +347,6 @@ impl Peer {
             self.session_closed(header.client_id);
         }
         let metrics = &self.shared.metrics;
-        let waited = millis_since(received, now);
         metrics.latency.add(waited);
         metrics.update_latency.add(waited);
         metrics.commits.add(1);
@@ -389,13 +389,24 @@ impl Peer {
                 told += 1;
             });
             count_events(metrics, event.kind, told);
+            metrics.watch_bytes.add(told * frame.len() as u64);
         }
     }
 
-    fn answer(&mut self, now: Now, asker: Asker, op: OpCode, header: TxnHeader, applied: &Applied) {
+    fn answer(
+        &mut self,
+        now: Now,
+        asker: Asker,
+        op: OpCode,
+        header: TxnHeader,
+        applied: &Applied,
+        waited: u64,
+    ) {
         let Some(slot) = self.replies.frame_to(asker.conn, asker.serial) else {
+            self.shared.metrics.stale_replies.add(1);
             return;
         };
+        let before = slot.frames.len();
         let _ = frames::put_reply(&mut slot.frames, asker.xid, header.zxid, |out| {
             applied.encode_reply(out.own_mut());
             match applied.error() {
@@ -408,6 +419,9 @@ impl Peer {
         slot.conn
             .stats
             .replied(asker.xid, op.code(), header.zxid, now);
+        slot.conn.stats.took(waited, 1);
+        let size = slot.frames.len() - before;
+        self.shared.metrics.response_sizes.add(size);
     }
 
     fn answer_read(&mut self, now: Now, tree: &DataTree, read: Behind) {
@@ -442,6 +456,7 @@ impl Peer {
             .stats
             .replied(asker.xid, op, tree.last_zxid(), now);
         let waited = millis_since(received, now);
+        slot.conn.stats.took(waited, 1);
         shared.metrics.latency.add(waited);
         shared.metrics.read_latency.add(waited);
     }
@@ -485,14 +500,14 @@ fn millis_since(then: Duration, now: Now) -> u64 {
 }
 
 fn count_events(metrics: &Metrics, event: EventType, told: u64) {
-    let counter = match event {
+    let summary = match event {
         EventType::NodeCreated => &metrics.created_events,
         EventType::NodeDeleted => &metrics.deleted_events,
         EventType::NodeDataChanged => &metrics.changed_events,
         _ => &metrics.children_events,
     };
     if told > 0 {
-        counter.add(told);
+        summary.add(told);
     }
 }
 

@@ -11,6 +11,7 @@
 //! Deliberately not here yet: election, followers and their synchronisation. They join in as further inputs
 //! (acks) and outputs (packets); proposing, committing and applying stay as they are.
 
+mod dump;
 mod input;
 mod leader;
 mod reaper;
@@ -168,6 +169,7 @@ impl Peer {
                 received,
                 requests,
             } => self.take_requests(now, &conn, &credentials, received, requests),
+            Submit::Dump { conn } => self.dump(now, &conn),
             Submit::Closed { conn } => self.closed(&conn),
         }
     }

@@ -1,6 +1,9 @@
 //! Sessions beginning, resumed and ending (`ZooKeeperServer.processConnectRequest`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use zk_proto::{
     Password, SessionId,
@@ -136,6 +139,8 @@ impl Peer {
             timeout_ms,
         };
         conn.outbox.establish(&mut out, established);
+        conn.stats.sent.fetch_add(1, Relaxed);
+        self.shared.metrics.packets_sent.add(1);
         self.replies.add(conn.clone(), session);
         self.outputs.push_back(Output::Wake(conn.clone()));
     }
@@ -175,7 +180,7 @@ impl Peer {
     }
 
     /// Ends a connection, behind whatever its outbox holds.
-    fn close(&mut self, conn: &Arc<ConnHandle>) {
+    pub(super) fn close(&mut self, conn: &Arc<ConnHandle>) {
         conn.outbox.close();
         self.outputs.push_back(Output::Wake(conn.clone()));
     }

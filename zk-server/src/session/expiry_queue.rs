@@ -38,10 +38,14 @@ impl<T> ExpiryQueue<T> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let (bucket, _) = self.buckets.first_key_value()?;
-        let millis = u128::from(*bucket) * self.tick.as_millis();
-        Some(Duration::from_millis(
-            u64::try_from(millis).unwrap_or(u64::MAX),
-        ))
+        Some(self.end_of(*bucket))
+    }
+
+    /// When a bucket falls due.
+    #[must_use]
+    pub fn end_of(&self, bucket: u64) -> Duration {
+        let millis = u128::from(bucket) * self.tick.as_millis();
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 
     /// Takes the first bucket out if it is due.

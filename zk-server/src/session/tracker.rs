@@ -1,7 +1,7 @@
 //! The leader's book of sessions (`SessionTrackerImpl.java`).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -174,6 +174,22 @@ impl SessionTracker {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.queue.next_deadline()
+    }
+
+    /// The open sessions by when they will expire if nothing more is heard of them.
+    #[must_use]
+    pub fn by_expiry(&self) -> BTreeMap<Duration, BTreeSet<SessionId>> {
+        let mut sets = BTreeMap::<_, BTreeSet<_>>::new();
+        #[expect(clippy::iter_over_hash_type, reason = "what is collected is sorted")]
+        for (id, session) in &self.sessions {
+            if !session.closing {
+                let bucket = self.queue.bucket_of(session.last_heard() + session.timeout);
+                sets.entry(self.queue.end_of(bucket))
+                    .or_default()
+                    .insert(*id);
+            }
+        }
+        sets
     }
 
     /// Looks at every bucket that is due, files again the sessions that were heard since, and marks as

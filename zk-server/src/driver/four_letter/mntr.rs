@@ -4,8 +4,12 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::Hub;
-use crate::{metrics::Summary, time::Now};
+use crate::{
+    conn::handle::canonical,
+    driver::Hub,
+    metrics::{Percentiles, Summary},
+    time::Now,
+};
 
 /// Appends a line for every metric: gauges, counters, then summaries.
 pub(super) fn dump(hub: &Hub, now: Now, out: &mut String) -> fmt::Result {
@@ -16,8 +20,13 @@ pub(super) fn dump(hub: &Hub, now: Now, out: &mut String) -> fmt::Result {
     lines.summary("fsynctime", &metrics.fsync_time)?;
     lines.summary("snapshottime", &metrics.snapshot_time)?;
     lines.summary("sync_processor_batch_size", &metrics.sync_batch)?;
-    lines.summary("readlatency", &metrics.read_latency)?;
-    lines.summary("updatelatency", &metrics.update_latency)
+    lines.summary("startup_txns_loaded", &metrics.startup_txns_loaded)?;
+    lines.summary("node_created_watch_count", &metrics.created_events)?;
+    lines.summary("node_deleted_watch_count", &metrics.deleted_events)?;
+    lines.summary("node_changed_watch_count", &metrics.changed_events)?;
+    lines.summary("node_children_watch_count", &metrics.children_events)?;
+    lines.percentiles("readlatency", &metrics.read_latency)?;
+    lines.percentiles("updatelatency", &metrics.update_latency)
 }
 
 struct Lines<'a> {
@@ -36,6 +45,15 @@ impl Lines<'_> {
         writeln!(self.out, "zk_cnt_{name}\t{}", summary.count())?;
         writeln!(self.out, "zk_sum_{name}\t{}", summary.sum())
     }
+
+    fn percentiles(&mut self, name: &str, values: &Percentiles) -> fmt::Result {
+        self.summary(name, values.summary())?;
+        for (percentile, per_mille) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
+            let value = values.at(per_mille);
+            writeln!(self.out, "zk_{percentile}_{name}\t{value}")?;
+        }
+        Ok(())
+    }
 }
 
 fn gauges(hub: &Hub, now: Now, lines: &mut Lines<'_>) -> fmt::Result {
@@ -53,6 +71,13 @@ fn gauges(hub: &Hub, now: Now, lines: &mut Lines<'_>) -> fmt::Result {
     lines.put("outstanding_requests", shared.outstanding())?;
     lines.put("znode_count", nodes)?;
     lines.put("global_sessions", metrics.global_sessions.get())?;
+    let (local, remote) = conns_by_place(hub);
+    lines.put("non_mtls_remote_conn_count", remote)?;
+    lines.put("non_mtls_local_conn_count", local)?;
+    let sizes = &metrics.response_sizes;
+    lines.put("last_client_response_size", sizes.last())?;
+    lines.put("max_client_response_size", sizes.max())?;
+    lines.put("min_client_response_size", sizes.min())?;
     lines.put("packets_sent", metrics.packets_sent.get())?;
     lines.put("packets_received", metrics.packets_received.get())?;
     lines.put("connection_drop_probability", "0.0")?;
@@ -89,14 +114,22 @@ fn counters(hub: &Hub, lines: &mut Lines<'_>) -> fmt::Result {
         ("snapshot_error_count", &metrics.snapshot_errors),
         ("proposal_count", &metrics.proposals),
         ("commit_count", &metrics.commits),
-        ("node_created_watch_count", &metrics.created_events),
-        ("node_deleted_watch_count", &metrics.deleted_events),
-        ("node_changed_watch_count", &metrics.changed_events),
-        ("node_children_watch_count", &metrics.children_events),
+        ("watch_bytes", &metrics.watch_bytes),
+        ("stale_replies", &metrics.stale_replies),
     ] {
         lines.put(name, counter.get())?;
     }
     Ok(())
+}
+
+/// How many connections come from this machine, and how many from others.
+fn conns_by_place(hub: &Hub) -> (usize, usize) {
+    let conns = hub.shared.conns.all();
+    let local = conns
+        .iter()
+        .filter(|conn| canonical(conn.remote.ip()).is_loopback());
+    let local = local.count();
+    (local, conns.len() - local)
 }
 
 /// How many files this process may have open; -1 where there is no limit.

@@ -2,7 +2,11 @@
 //!
 //! Every access is relaxed: the figures are for people and dashboards, and nothing is decided by them.
 
+mod percentiles;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+pub use self::percentiles::Percentiles;
 
 /// A count that grows.
 #[derive(Debug, Default)]
@@ -148,9 +152,9 @@ pub struct Metrics {
     /// Milliseconds from a request's arrival to its reply.
     pub latency: Summary,
     /// As `latency`, of reads.
-    pub read_latency: Summary,
+    pub read_latency: Percentiles,
     /// As `latency`, of writes.
-    pub update_latency: Summary,
+    pub update_latency: Percentiles,
     /// Milliseconds per fsync of the log.
     pub fsync_time: Summary,
     /// Transactions per fsync of the log.
@@ -181,14 +185,78 @@ pub struct Metrics {
     pub proposals: Counter,
     /// Transactions committed.
     pub commits: Counter,
-    /// Events sent for created nodes.
-    pub created_events: Counter,
-    /// Events sent for deleted nodes.
-    pub deleted_events: Counter,
-    /// Events sent for changed nodes.
-    pub changed_events: Counter,
-    /// Events sent for changed lists of children.
-    pub children_events: Counter,
+    /// How many were told of each created node that anybody was told of.
+    pub created_events: Summary,
+    /// As `created_events`, of deleted nodes.
+    pub deleted_events: Summary,
+    /// As `created_events`, of changed nodes.
+    pub changed_events: Summary,
+    /// As `created_events`, of changed lists of children.
+    pub children_events: Summary,
+    /// Bytes of events sent.
+    pub watch_bytes: Counter,
+    /// Answers that found their connection gone.
+    pub stale_replies: Counter,
+    /// Bytes of replies.
+    pub response_sizes: ResponseSizes,
+    /// Transactions replayed from the log at the start.
+    pub startup_txns_loaded: Summary,
+}
+
+/// The sizes of replies to clients (`BufferStats`); -1 before the first.
+#[derive(Debug)]
+pub struct ResponseSizes {
+    last: AtomicI64,
+    min: AtomicI64,
+    max: AtomicI64,
+}
+
+impl Default for ResponseSizes {
+    fn default() -> Self {
+        Self {
+            last: AtomicI64::new(-1),
+            min: AtomicI64::new(-1),
+            max: AtomicI64::new(-1),
+        }
+    }
+}
+
+impl ResponseSizes {
+    /// Notes a reply.
+    pub fn add(&self, size: usize) {
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        self.last.store(size, Relaxed);
+        if !(0..=size).contains(&self.min.load(Relaxed)) {
+            self.min.store(size, Relaxed);
+        }
+        if self.max.load(Relaxed) < size {
+            self.max.store(size, Relaxed);
+        }
+    }
+
+    /// The last one.
+    #[must_use]
+    pub fn last(&self) -> i64 {
+        self.last.load(Relaxed)
+    }
+
+    /// The smallest.
+    #[must_use]
+    pub fn min(&self) -> i64 {
+        self.min.load(Relaxed)
+    }
+
+    /// The largest.
+    #[must_use]
+    pub fn max(&self) -> i64 {
+        self.max.load(Relaxed)
+    }
+
+    fn reset(&self) {
+        for size in [&self.last, &self.min, &self.max] {
+            size.store(-1, Relaxed);
+        }
+    }
 }
 
 impl Metrics {
@@ -198,5 +266,6 @@ impl Metrics {
         self.packets_sent.reset();
         self.latency.reset();
         self.auth_failed.reset();
+        self.response_sizes.reset();
     }
 }
