@@ -20,7 +20,12 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
+use tracing_subscriber::{
+    filter::Targets,
+    fmt::{format::Writer, time::FormatTime},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 use turmoil::net::{TcpListener, TcpStream};
 use zk_client::{Client, ClientBuilder, RetryPolicy};
 use zk_server::{
@@ -213,12 +218,13 @@ pub(crate) fn trace() {
         }
     }
 
-    if std::env::var_os("RUST_LOG").is_some() {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_timer(SimulationTime);
+    if let Ok(asked) = std::env::var("RUST_LOG") {
+        let layer = tracing_subscriber::fmt::layer().with_timer(SimulationTime);
+        let filter: Targets = asked.parse().unwrap();
         // Another test may have been first.
-        let _ = subscriber.with_test_writer().with_ansi(false).try_init();
+        let _ = tracing_subscriber::registry()
+            .with(layer.with_test_writer().with_ansi(false))
+            .with(filter)
+            .try_init();
     }
 }

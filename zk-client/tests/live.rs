@@ -17,6 +17,9 @@ use std::{
 
 use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
+use tracing_subscriber::{
+    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 use zk_client::{
     Acl, Client, ErrorKind, MultiResult, Outcome, Perms, SessionState, WatchEvent,
     net::{Net, Stream, TcpNet},
@@ -52,11 +55,14 @@ fn start_ours() -> String {
 /// A client whose chroot is a fresh node.
 async fn client(name: &str) -> Client {
     // RUST_LOG=zk_client=debug shows what goes on.
-    let log = tracing_subscriber::EnvFilter::from_default_env();
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(log)
-        .with_test_writer()
-        .try_init();
+    if let Ok(asked) = std::env::var("RUST_LOG") {
+        let filter: Targets = asked.parse().unwrap();
+        // Another test may have been first.
+        let _ = tracing_subscriber::registry()
+            .with(tracing_subscriber::fmt::layer().with_test_writer())
+            .with(filter)
+            .try_init();
+    }
     let outside = Client::connect(&hosts()).await.unwrap();
     let root = format!("/live-{name}-{}", outside.guid());
     outside.create(&root, b"").await.unwrap();

@@ -9,7 +9,9 @@ use std::{
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 use zk_server::{
     Server,
     config::{Config, HostPort},
@@ -42,11 +44,7 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let Command::Run { zoo_cfg, set } = Cli::parse().command;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    log_to_stderr();
     end_on_panic();
     match run(zoo_cfg, &set) {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,6 +52,20 @@ fn main() -> ExitCode {
             tracing::error!("{failure}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What `RUST_LOG` asks for (`debug`, or `info,zk_server=trace`), and otherwise what an operator wants to know.
+fn log_to_stderr() {
+    let asked = std::env::var("RUST_LOG").ok();
+    let parsed = asked.as_deref().map(str::parse::<Targets>).transpose();
+    let filter = parsed.as_ref().ok().cloned().flatten();
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+        .with(filter.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO)))
+        .init();
+    if let Err(error) = parsed {
+        tracing::warn!(%error, "RUST_LOG is not understood");
     }
 }
 

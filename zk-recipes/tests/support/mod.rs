@@ -18,6 +18,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tracing_subscriber::{
+    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 use zk_client::{Client, ClientBuilder, ErrorKind, RetryPolicy, Zxid};
 use zk_recipes::prelude::*;
 use zk_server::Server;
@@ -193,12 +196,14 @@ impl FencedStore {
 
 /// Prints what the crates trace, when `RUST_LOG` says so.
 pub fn trace() {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    // Another test may have been first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_test_writer()
-        .try_init();
+    if let Ok(asked) = std::env::var("RUST_LOG") {
+        let filter: Targets = asked.parse().unwrap();
+        // Another test may have been first.
+        let _ = tracing_subscriber::registry()
+            .with(tracing_subscriber::fmt::layer().with_test_writer())
+            .with(filter)
+            .try_init();
+    }
 }
 
 /// What was traced, as text.
