@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use futures::channel::oneshot;
-
 use crate::{
-    core::{Command, Kind, Moment, Reply, auth::Credential},
+    core::{Command, Kind, Moment, auth::Credential, slot},
     driver::Shared,
     error::{Error, ErrorKind, Failure, Result},
     operation::ClientParts,
@@ -26,7 +24,7 @@ struct Control {
 
 enum Stage {
     New(Command),
-    Waiting(oneshot::Receiver<Result<Reply, Failure>>),
+    Waiting(slot::Receiver),
     Done,
 }
 
@@ -56,7 +54,7 @@ impl Control {
     fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let mut answer = match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::New(command) => {
-                let (slot, answer) = oneshot::channel();
+                let (slot, answer) = slot::channel();
                 self.shared.inbox.push(command.answering(slot))?;
                 answer
             }

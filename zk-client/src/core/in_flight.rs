@@ -84,6 +84,11 @@ impl Entry {
         self.xid
     }
 
+    /// When its caller gives up.
+    pub(crate) const fn deadline(&self) -> Moment {
+        self.deadline
+    }
+
     /// Marks a deadline that is not in the order of submission.
     pub(crate) const fn exceptional(mut self) -> Self {
         self.exceptional = true;

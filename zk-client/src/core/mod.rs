@@ -23,6 +23,7 @@ pub mod evidence;
 pub mod host_provider;
 pub mod in_flight;
 pub mod session;
+pub mod slot;
 pub mod streams;
 pub mod unwanted;
 pub mod watches;
@@ -42,6 +43,7 @@ pub use batch::{Batch, Command, Kind, Leaves, StreamRequest, WatchRequest};
 pub use evidence::EvidenceState;
 pub use host_provider::Host;
 pub use session::Session;
+pub use slot::Slot;
 
 use crate::{
     error::Failure,
@@ -195,9 +197,6 @@ pub enum Output {
     /// Everything is over; no input has an effect any more.
     Stop,
 }
-
-/// Where an answer goes.
-pub type Slot = oneshot::Sender<Result<Reply, Failure>>;
 
 /// Where a watch event goes.
 pub type Watcher = oneshot::Sender<WatchEvent>;

@@ -106,7 +106,7 @@ impl Driver {
                     }
                 }
                 // A caller that does not wait any more is no failure.
-                Output::Complete { slot, result } => drop(slot.send(result)),
+                Output::Complete { slot, result } => slot.send(result),
                 Output::Notify { watcher, event } => drop(watcher.send(event)),
                 Output::Stream { queue, event } => queue.push(event),
                 Output::Session(info) => self.shared.set_session(info),

@@ -5,6 +5,7 @@ use std::{error::Error as StdError, sync::Arc};
 use zk_proto::{ErrorCode, OpCode};
 
 use super::{ErrorKind, Outcome};
+use crate::core::Moment;
 
 /// What a lower layer knows of a failure; the call adds its operation and path to make an [`Error`].
 #[doc(hidden)]
@@ -16,6 +17,8 @@ pub struct Failure {
     pub outcome: Outcome,
     /// What lies beneath.
     pub source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// When the caller gives up, where trying again is left to the call.
+    pub deadline: Option<Moment>,
 }
 
 impl Failure {
@@ -27,6 +30,7 @@ impl Failure {
             kind,
             outcome,
             source: None,
+            deadline: None,
         }
     }
 
@@ -41,6 +45,7 @@ impl Failure {
             kind,
             outcome,
             source: None,
+            deadline: None,
         }
     }
 
@@ -58,6 +63,7 @@ impl Failure {
             kind,
             outcome,
             source: None,
+            deadline: None,
         }
     }
 
@@ -65,6 +71,13 @@ impl Failure {
     #[must_use]
     pub fn because(mut self, source: Option<Arc<dyn StdError + Send + Sync>>) -> Self {
         self.source = source;
+        self
+    }
+
+    /// The same with the time until which it may be tried again.
+    #[must_use]
+    pub const fn until(mut self, deadline: Moment) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 

@@ -13,12 +13,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use futures::channel::oneshot;
 use zk_proto::OpCode;
 
 use crate::{
     client::Client,
-    core::{Command, Moment, Reply},
+    core::{Command, Moment, Reply, slot},
     driver::Ticket,
     error::{Error, ErrorKind, Failure, Result, changes_something, op_name},
 };
@@ -30,7 +29,7 @@ pub(crate) use call::wrong_form;
 pub use call::{Call, ClientParts, Finish, Surroundings, Wants};
 pub use pending::Pending;
 
-type Answer = oneshot::Receiver<Result<Reply, Failure>>;
+type Answer = slot::Receiver;
 
 /// An operation of a client, not submitted yet; awaiting it carries it out.
 ///
@@ -119,7 +118,7 @@ impl<'c, C: Call> Operation<'c, C> {
         let submitted = shared
             .inbox
             .poll_submit(cx, ticket, timeout, |batch, waited| {
-                let (slot, answer) = oneshot::channel();
+                let (slot, answer) = slot::channel();
                 let (kind, raw) = prepare(parts, call);
                 let mut command = Command::new(kind).answering(slot);
                 command.generation = parts.generation;
@@ -141,15 +140,6 @@ impl<'c, C: Call> Operation<'c, C> {
 
     fn error(&self, failure: Failure) -> Error {
         Error::new(failure, op_name(self.call.op()), Some(self.call.path()))
-    }
-
-    /// Counts an attempt; the first one sets the deadline of all.
-    fn submitted(&mut self) {
-        self.attempts += 1;
-        if self.deadline.is_none() && !changes_something(self.call.op()) {
-            let shared = &self.client.parts().shared;
-            self.deadline = Some(shared.clock.now() + shared.settings.request_timeout);
-        }
     }
 
     /// Whether a failed attempt is repeated: only what changes nothing, and only after a broken connection.
@@ -175,7 +165,7 @@ impl<C: Call> Future for Operation<'_, C> {
         loop {
             if matches!(this.stage, Stage::New(_)) {
                 let (answer, attached) = ready!(this.poll_submit(cx))?;
-                this.submitted();
+                this.attempts += 1;
                 this.stage = Stage::Submitted(answer, attached);
             }
             let Stage::Submitted(answer, _) = &mut this.stage else {
@@ -189,7 +179,10 @@ impl<C: Call> Future for Operation<'_, C> {
                     let output = C::finish(reply, Finish { parts, attached });
                     return Poll::Ready(output.map_err(|failure| this.error(failure)));
                 }
-                (Err(failure), _) if this.is_repeated(&failure) => this.stage = Stage::New(None),
+                (Err(failure), _) if this.is_repeated(&failure) => {
+                    this.deadline = failure.deadline;
+                    this.stage = Stage::New(None);
+                }
                 (Err(failure), _) => return Poll::Ready(Err(this.error(failure))),
                 (Ok(_), _) => {}
             }

@@ -260,7 +260,8 @@ impl Session {
                 None => Failure::not_applied(kind),
             };
             self.count_released(entry.purpose);
-            self.complete(entry.slot, Err(failure.because(source.clone())));
+            let failure = failure.because(source.clone()).until(entry.deadline());
+            self.complete(entry.slot, Err(failure));
         }
     }
 

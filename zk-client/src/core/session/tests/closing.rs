@@ -41,7 +41,7 @@ fn closing_is_carried_over_a_lost_connection() {
 fn closing_is_bounded_when_no_server_answers() {
     let mut world = World::connected();
     let mut write = world.submit(OpCode::SetData, "/a");
-    let (slot, mut closed) = oneshot::channel();
+    let (slot, mut closed) = slot::channel();
     let mut command = Command::new(Kind::Close).answering(slot);
     command.deadline = Some(world.now + Duration::from_secs(2));
     world.batch.push(command);

@@ -93,7 +93,7 @@ fn a_server_that_does_not_answer_the_connect_request_is_given_up() {
 #[test]
 fn nobody_waits_for_a_session_longer_than_they_said() {
     let mut world = World::new(config());
-    let (slot, mut ready) = oneshot::channel();
+    let (slot, mut ready) = slot::channel();
     let mut command = Command::new(Kind::Ready).answering(slot);
     command.deadline = Some(world.now + Duration::from_secs(1));
     world.batch.push(command);

@@ -25,7 +25,7 @@ use super::Session;
 use crate::{
     core::{
         Batch, Command, Config, EvidenceState, Host, Input, Kind, Leaves, Moment, OnExpiry, Output,
-        Reply, WatchRequest, WhileDisconnected, chroot::Chroot,
+        Reply, WatchRequest, WhileDisconnected, chroot::Chroot, slot,
     },
     error::{ErrorKind, Failure, Outcome},
     retry::RetryPolicy,
@@ -38,7 +38,7 @@ const T: Duration = Duration::from_secs(9);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const SESSION: SessionId = SessionId(0x77);
 
-type Answer = oneshot::Receiver<Result<Reply, Failure>>;
+type Answer = slot::Receiver;
 
 /// A session, the tests' end of its connection, and everything it put out.
 struct World {
@@ -239,7 +239,7 @@ impl World {
 
     /// Leaves a request in the batch without handing the batch in.
     fn put(&mut self, kind: Kind, path: &str, change: impl FnOnce(&mut Command)) -> Answer {
-        let (slot, answer) = oneshot::channel();
+        let (slot, answer) = slot::channel();
         let mut command = Command::new(kind).answering(slot);
         change(&mut command);
         let encode = |out: &mut BytesMut| {
@@ -251,7 +251,7 @@ impl World {
     }
 
     fn command(&mut self, kind: Kind) -> Answer {
-        let (slot, answer) = oneshot::channel();
+        let (slot, answer) = slot::channel();
         self.batch.push(Command::new(kind).answering(slot));
         self.go();
         answer
