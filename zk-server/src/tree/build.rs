@@ -90,7 +90,7 @@ impl TreeBuilder {
 
     fn parent(&mut self, path: &str) -> Option<u32> {
         if self.last_parent.0 != path {
-            let id = self.tree.find(path)?;
+            let id = self.tree.find_parent(path)?;
             self.last_parent = (path.to_owned(), id);
         }
         Some(self.last_parent.1)

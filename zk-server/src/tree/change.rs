@@ -46,7 +46,7 @@ impl DataTree {
         effects: &mut Effects,
     ) -> Result<u32, ErrorCode> {
         let (parent_path, name) = path::split(new.path).ok_or(ErrorCode::NoNode)?;
-        let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        let parent = self.find_parent(parent_path).ok_or(ErrorCode::NoNode)?;
         let acl = self.acls.acquire(new.acl);
         self.raise_cversion(parent, parent_path, new.parent_cversion, at.zxid);
         if let Some(existing) = self.find(new.path) {
@@ -87,7 +87,7 @@ impl DataTree {
         effects: &mut Effects,
     ) -> Result<(), ErrorCode> {
         let (parent_path, _) = path::split(path).ok_or(ErrorCode::NoNode)?;
-        let parent = self.find(parent_path).ok_or(ErrorCode::NoNode)?;
+        let parent = self.find_parent(parent_path).ok_or(ErrorCode::NoNode)?;
         if zxid.0 > self.extra(parent).pzxid {
             self.change_extra(parent, path::counts(parent_path.as_bytes()), |extra| {
                 extra.pzxid = zxid.0;

@@ -9,6 +9,17 @@ impl DataTree {
         self.find_bytes(path.as_bytes())
     }
 
+    /// The node that a child is put under, by what [`path::split`] gives: there the root is `""`.
+    ///
+    /// A log that no client can have caused may create `//a`: its parent is not the root, or two paths would name
+    /// one node.
+    pub(super) fn find_parent(&self, path: &str) -> Option<u32> {
+        match path {
+            "/" => None,
+            path => self.find(path),
+        }
+    }
+
     pub(super) fn find_bytes(&self, path: &[u8]) -> Option<u32> {
         match path {
             b"" | b"/" => Some(ROOT),
