@@ -87,6 +87,20 @@ mod tests {
     }
 
     #[test]
+    fn so_it_is_by_size() {
+        let mut config = Config::default();
+        config.set("snapCount", "1000000").unwrap();
+        config.set("snapSizeLimitInKb", "100").unwrap();
+        let mut trigger = SnapshotTrigger::new(&config, 1, 0);
+        let dues: BTreeSet<u64> = (0..500)
+            .map(|_| (1..).find(|kib| trigger.logged(1, kib * 1024)).unwrap())
+            .collect();
+        assert_eq!(dues.first(), Some(&51));
+        assert_eq!(dues.last(), Some(&100));
+        assert!(dues.len() > 40);
+    }
+
+    #[test]
     fn what_was_replayed_counts_and_size_counts_too() {
         let mut config = Config::default();
         config.set("snapCount", "100").unwrap();

@@ -1,8 +1,9 @@
 //! Space ahead of need: the next log file, its zeros already on the disk.
 //!
 //! The zeros are written by a job on another thread, into a file of their own, so that the fdatasync of the log
-//! never has to wait for them. How much is prepared grows with what is logged, up to `preAllocSize`: a server
-//! that hardly writes does not fill a disk with zeros.
+//! never has to wait for them. How much is prepared follows what is logged between two snapshots, up to
+//! `preAllocSize`: a server that hardly writes does not fill a disk with zeros, and one that writes much leaves
+//! few of them unused when a snapshot begins the next file.
 
 use std::{io, sync::Arc};
 
@@ -16,6 +17,11 @@ use crate::storage::{
 
 /// The least worth preparing.
 const PREPARED_BYTES_MIN: u64 = 1 << 20;
+
+/// How many files are to take what is logged between two snapshots.
+///
+/// Each costs a rename and the sync of the directory; half a file of zeros, on average, is written for nothing.
+const FILES_PER_SNAPSHOT: u64 = 4;
 
 /// Zeros are written in pieces of this size, and synced piece by piece: one large sync would hold the disk's
 /// queue for as long as it takes.
@@ -45,6 +51,8 @@ pub(super) struct LogSpace {
     limit: u64,
     slot: Arc<Mutex<Slot>>,
     jobs: Vec<BackgroundJob>,
+    /// What was logged between the last two snapshots.
+    last_span: u64,
 }
 
 impl LogSpace {
@@ -54,6 +62,7 @@ impl LogSpace {
             limit,
             slot: Arc::default(),
             jobs: Vec::new(),
+            last_span: 0,
         }
     }
 
@@ -74,19 +83,25 @@ impl LogSpace {
         }
     }
 
-    /// Notes how much of the current file is used, and asks for the next one in time.
-    pub(super) fn used(&mut self, position: u64, allocated: u64) {
+    /// Notes how much of the current file is used, and asks for the next one in time; `span` is what was logged since
+    /// the last snapshot began.
+    pub(super) fn used(&mut self, position: u64, allocated: u64, span: u64) {
         let soon = position >= PREPARED_BYTES_MIN.min(allocated / 4);
         let mut slot = self.slot.lock();
         if soon && self.limit > 0 && matches!(*slot, Slot::Empty) {
             *slot = Slot::Asked;
-            let len = allocated.saturating_mul(4).max(PREPARED_BYTES_MIN);
+            let len = (span.max(self.last_span) / FILES_PER_SNAPSHOT).max(PREPARED_BYTES_MIN);
             self.jobs.push(BackgroundJob(Job::Prepare {
                 disk: self.disk.clone(),
                 slot: self.slot.clone(),
                 len: len.min(self.limit),
             }));
         }
+    }
+
+    /// Notes that a snapshot begins, after so much was logged since the one before.
+    pub(super) const fn span_ended(&mut self, span: u64) {
+        self.last_span = span;
     }
 
     /// Notes that a file is left with unused space at its end.

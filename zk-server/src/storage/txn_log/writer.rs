@@ -118,6 +118,7 @@ impl LogWriter {
     pub(in crate::storage) fn roll(&mut self) -> Result<Option<Flushed>, Fatal> {
         let flushed = self.flush()?;
         self.close_file();
+        self.space.span_ended(self.log_bytes);
         self.log_bytes = 0;
         Ok(flushed)
     }
@@ -233,7 +234,8 @@ impl LogWriter {
             }
         }
         if let Some(file) = &self.file {
-            self.space.used(file.position, file.allocated);
+            self.space
+                .used(file.position, file.allocated, self.log_bytes);
         }
         Ok(Flushed {
             last: self.last,

@@ -189,6 +189,43 @@ fn large_batches_roll_into_prepared_files() {
 }
 
 #[test]
+fn zeros_ahead_of_need_follow_what_snapshots_are_apart() {
+    let disk = MemDisk::new();
+    disk.kill();
+    let mut back = recover(&directories(&disk), &options(&["preAllocSize=65536"])).unwrap();
+    let mut author = Author::new();
+    author.data_len = 60_000;
+    let (mut used, mut zeros, mut prepared) = (0, 0, Vec::new());
+    for span in 0..3 {
+        let before: u64 = lens(&disk, "log.").iter().sum();
+        for _ in 0..25 {
+            let batch = (0..6).map(|_| append(author.log_create())).collect();
+            execute(&mut back.log, batch).unwrap();
+            prepared.extend(lens(&disk, "prepared."));
+        }
+        let written: u64 = lens(&disk, "log.").iter().sum();
+        execute(&mut back.log, vec![DiskOp::RollLog]).unwrap();
+        let kept: u64 = lens(&disk, "log.").iter().sum();
+        if span > 0 {
+            used += kept - before;
+            zeros += written - before;
+        }
+    }
+    let quarter = 2 << 20..3 << 20;
+    assert!(quarter.contains(prepared.iter().max().unwrap()));
+    assert!(
+        used > 16 << 20 && zeros < used * 5 / 4,
+        "{zeros} for {used}"
+    );
+}
+
+fn lens(disk: &MemDisk, prefix: &str) -> Vec<u64> {
+    let files = version(disk).list().unwrap().into_iter();
+    let of_kind = files.filter(|file| file.name.starts_with(prefix));
+    of_kind.map(|file| file.len).collect()
+}
+
+#[test]
 fn a_job_that_outlives_its_server_does_nothing() {
     let disk = MemDisk::new();
     let mut back = recovered(&disk);
