@@ -2,7 +2,7 @@
 //! time, with a fault mix that every seed draws for itself. First chaos, then everything must be well again.
 //!
 //! `ZK_SIM_SEED=n cargo test -p zk-tests --test sim` replays one seed and prints the end of its trace;
-//! `ZK_SIM_SEEDS=n` runs that many. A build with `RUSTFLAGS="--cfg zkmut"` puts bugs back, one by one, and
+//! `ZK_SIM_SEEDS=n` runs that many, `ZK_SIM_SECONDS=n` so long, from `ZK_SIM_FIRST` on. A build with `RUSTFLAGS="--cfg zkmut"` puts bugs back, one by one, and
 //! demands that they are found.
 
 #![allow(
@@ -10,7 +10,8 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
-    reason = "a test"
+    clippy::disallowed_methods,
+    reason = "a test, which looks at the clock to end a campaign"
 )]
 
 #[cfg(zkmut)]
@@ -25,6 +26,7 @@ mod world;
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
 };
 
 use self::{
@@ -67,13 +69,23 @@ fn every_seed_survives_its_faults() {
         }
         return;
     }
-    let seeds = number("ZK_SIM_SEEDS").unwrap_or(100);
+    let end = number("ZK_SIM_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let seeds = match end {
+        None => number("ZK_SIM_SEEDS").unwrap_or(100),
+        Some(_) => u64::MAX / 2,
+    };
+    let mut done = 0;
     let first = number("ZK_SIM_FIRST").unwrap_or(0);
     let mut faults = BTreeMap::<Fault, u32>::new();
     let mut plans = BTreeMap::<_, u32>::new();
     let mut departures = BTreeMap::<_, u32>::new();
     let (mut writes, mut syncs, mut epochs, mut steps) = (0, 0, 0, 0);
+    let (mut reads, mut touched, mut revalidated) = (0, 0, 0);
     for seed in first..first + seeds {
+        if end.is_some_and(|end| Instant::now() >= end) {
+            break;
+        }
+        done += 1;
         let report = run(seed).unwrap_or_else(|failure| panic!("{failure}"));
         assert!(report.acknowledged >= WRITES_MIN, "seed {seed}");
         report
@@ -90,12 +102,16 @@ fn every_seed_survives_its_faults() {
             .for_each(|(why, n)| *departures.entry(why).or_default() += n);
         writes += report.acknowledged;
         syncs += report.syncs;
+        reads += report.reads;
+        touched += report.touched;
+        revalidated += report.revalidated;
         epochs += report.established;
         steps += report.steps;
     }
-    println!("{seeds} seeds, {steps} steps, {writes} writes, {syncs} syncs, {epochs} epochs");
+    println!("{done} seeds, {steps} steps, {writes} writes, {syncs} syncs, {epochs} epochs");
+    println!("{reads} reads, {touched} sessions touched, {revalidated} revalidated");
     println!("{faults:?}\n{plans:?}\n{departures:#?}");
-    if seeds >= 100 {
+    if done >= 100 {
         assert_eq!(
             faults.keys().copied().collect::<BTreeSet<_>>(),
             Fault::ALL.into(),

@@ -9,6 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
     Acl, Decode, Encode, Epoch, Reader, SessionId, Xid, Zxid,
+    quorum::SessionTouch,
     stat::StatPersisted,
     txn::{CreateTxn, Txn, TxnHeader, TxnLogEntry},
 };
@@ -21,6 +22,8 @@ use zk_server::{
     zab::{CommittedLog, Epochs, Input, Member, MemberConfig},
 };
 
+use crate::swarm::Fault;
+
 /// A member, running or not.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -30,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) incarnation: u32,
     pub(crate) paused_until: Duration,
     pub(crate) slow_until: Duration,
+    /// What is wrong with its disk.
+    pub(crate) broken: Option<Fault>,
     pub(crate) durable: DurableState,
 }
 
@@ -53,7 +58,7 @@ pub(crate) struct Process {
     /// What is applied to the tree, in order.
     pub(crate) applied: Vec<Zxid>,
     /// Asked of the disk and not begun.
-    pub(crate) ops: Vec<DiskOp>,
+    pub(crate) ops: Vec<Work>,
     /// What the disk is doing: not executed yet, or executed and not reported.
     pub(crate) running: Option<Running>,
     pub(crate) timer: Option<Duration>,
@@ -62,14 +67,34 @@ pub(crate) struct Process {
     /// `sync`s of this member's clients: how many writes had been acknowledged anywhere when each came.
     pub(crate) syncs: VecDeque<usize>,
     pub(crate) serving: bool,
+    /// Sessions heard of since the last ping was answered.
+    pub(crate) touched: Vec<SessionTouch>,
+    /// Sessions whose validity the leader was asked for, in order.
+    pub(crate) revalidating: VecDeque<SessionId>,
     pub(crate) todo: VecDeque<Input>,
 }
 
 /// A batch of the disk.
 #[derive(Debug)]
 pub(crate) enum Running {
-    Planned(Vec<DiskOp>),
-    Executed(Vec<DiskDone>),
+    Planned(Vec<Work>),
+    Executed(Vec<Done>),
+}
+
+/// Something for the disk to do.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Op(DiskOp),
+    /// Make the tree the newest snapshot.
+    Install,
+}
+
+/// Something the disk has done.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Op(DiskDone),
+    Installed,
+    NotInstalled,
 }
 
 /// A tree on its way to a learner.
@@ -114,6 +139,7 @@ impl Node {
             incarnation: 0,
             paused_until: Duration::ZERO,
             slow_until: Duration::ZERO,
+            broken: None,
             durable: DurableState::default(),
         }
     }
@@ -156,15 +182,49 @@ impl Node {
             pending: BTreeSet::new(),
             syncs: VecDeque::new(),
             serving: false,
+            touched: Vec::new(),
+            revalidating: VecDeque::new(),
             todo: VecDeque::new(),
         });
     }
 
     /// Executes a batch, and notes what became safe by it.
-    pub(crate) fn execute(&mut self, batch: Vec<DiskOp>) -> Vec<DiskDone> {
+    pub(crate) fn execute(&mut self, batch: Vec<Work>) -> Vec<Done> {
+        let mut done = Vec::new();
+        let mut ops = Vec::new();
+        for work in batch {
+            match work {
+                Work::Op(op) => ops.push(op),
+                Work::Install => {
+                    done.extend(self.execute_ops(std::mem::take(&mut ops)));
+                    done.push(self.install());
+                }
+            }
+        }
+        done.extend(self.execute_ops(ops));
+        done
+    }
+
+    fn install(&mut self) -> Done {
+        let Some(process) = &mut self.process else {
+            return Done::NotInstalled;
+        };
+        if !process.write_snapshot() {
+            return Done::NotInstalled;
+        }
+        // Whoever comes back from here comes back with this.
+        self.durable.log.clone_from(&process.applied);
+        self.durable.unsynced.clear();
+        Done::Installed
+    }
+
+    fn execute_ops(&mut self, batch: Vec<DiskOp>) -> Vec<Done> {
         let Some(process) = &mut self.process else {
             return Vec::new();
         };
+        if batch.is_empty() {
+            return Vec::new();
+        }
         for op in &batch {
             match op {
                 DiskOp::Append { zxid, .. } => self.durable.unsynced.push(*zxid),
@@ -178,15 +238,19 @@ impl Node {
         for done in &done {
             self.durable.note(done);
         }
-        done
+        done.into_iter().map(Done::Op).collect()
     }
 
     /// Builds the tree again from the disk; `None` if the disk fails.
-    pub(crate) fn reload(&mut self) -> Option<Zxid> {
+    pub(crate) fn reload(&mut self, generation: u64) -> Option<Zxid> {
         let process = self.process.as_mut()?;
         let mut recovered = recover(&process.directories, &recovery()).ok()?;
         process.applied = history(&mut recovered.tree);
         process.tree = recovered.tree;
+        process.log = recovered.log;
+        process
+            .log
+            .execute([DiskOp::NewGeneration(generation)], &mut Vec::new());
         Some(process.tree.last_zxid())
     }
 }

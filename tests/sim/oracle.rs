@@ -1,10 +1,10 @@
 //! What must hold at every step, named after the invariants of ZooKeeper's specification (`Zab.tla`) and after
 //! I1 to I6.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use zk_proto::{Epoch, Zxid};
+use zk_proto::{Epoch, SessionId, Zxid};
 
 use super::node::{DurableState, write_of};
 
@@ -23,11 +23,22 @@ pub(crate) struct Oracle {
     pub(crate) acknowledged: Vec<u64>,
     /// How long a history is at least that has the first so many of them.
     reach: Vec<usize>,
+    /// Writes on their way, by the member whose client asked for them: those of its present connection.
+    submitted: BTreeMap<usize, VecDeque<u64>>,
+    /// Writes of connections that are gone: they may still be applied, in their order.
+    orphaned: Vec<VecDeque<u64>>,
+    /// The last one acknowledged when each write was submitted.
+    floor: BTreeMap<u64, Zxid>,
+    /// The last one acknowledged.
+    newest: Zxid,
+    /// How much of the history each session has seen.
+    seen: BTreeMap<SessionId, usize>,
 }
 
 impl Oracle {
     /// `PrimaryIntegrity`: a zxid is given once, by the one leader of its epoch, without a gap (I4).
-    pub(crate) fn propose(&mut self, leader: usize, zxid: Zxid, entry: &Bytes) {
+    pub(crate) fn propose(&mut self, leader: usize, zxid: Zxid, entry: &Bytes, write: u64) {
+        self.take_submitted(write);
         assert_eq!(
             self.established.get(&zxid.epoch()),
             Some(&leader),
@@ -47,6 +58,48 @@ impl Oracle {
             self.proposed.insert(zxid, entry.clone()).is_none(),
             "PrimaryIntegrity: {zxid} twice"
         );
+    }
+
+    /// A client of a member writes.
+    pub(crate) fn submit(&mut self, member: usize, write: u64) {
+        self.submitted.entry(member).or_default().push_back(write);
+        self.floor.insert(write, self.newest);
+    }
+
+    /// A member's clients have lost their connections.
+    pub(crate) fn hang_up(&mut self, member: usize) {
+        if let Some(writes) = self.submitted.remove(&member) {
+            self.orphaned.push(writes);
+        }
+    }
+
+    /// G4, G6: a write is proposed once, and behind everything that came before it on its connection.
+    fn take_submitted(&mut self, write: u64) {
+        let mut queues = self.submitted.values_mut().chain(&mut self.orphaned);
+        let queue = queues.find(|queue| queue.contains(&write));
+        let first = queue.and_then(VecDeque::pop_front);
+        assert_eq!(
+            first,
+            Some(write),
+            "G4, G6: {write} is proposed before {first:?}"
+        );
+        self.orphaned.retain(|queue| !queue.is_empty());
+    }
+
+    /// G8, G9: a session reads at a member with this much history; false if it has seen more and is sent away.
+    pub(crate) fn read(&mut self, session: SessionId, applied: &[Zxid]) -> bool {
+        let seen = self.seen.entry(session).or_default();
+        if *seen > applied.len() {
+            return false;
+        }
+        *seen = applied.len();
+        let last = applied.len().checked_sub(1);
+        assert_eq!(
+            applied.last(),
+            last.and_then(|last| self.committed.get(last)),
+            "G9: what is read is committed"
+        );
+        true
     }
 
     /// A prospective leader has found the epoch's history.
@@ -115,6 +168,11 @@ impl Oracle {
                 "CommittedLogDurability: {zxid} is on {holders} disks only"
             );
             self.committed.extend_from_slice(&applied[known..]);
+            let floor = self.floor.get(&write_of(entry));
+            assert!(
+                floor.is_none_or(|floor| *floor < zxid),
+                "G5: {zxid} was asked for after {floor:?} was acknowledged"
+            );
         }
     }
 
@@ -163,6 +221,7 @@ impl Oracle {
     pub(crate) fn acknowledge(&mut self, write: u64, applied: &[Zxid]) {
         let before = self.reach.last().copied().unwrap_or(0);
         self.acknowledged.push(write);
+        self.newest = self.newest.max(applied.last().copied().unwrap_or_default());
         self.reach.push(before.max(applied.len()));
     }
 

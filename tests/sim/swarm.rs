@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use zk_server::zab::COUNTER_MAX;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,15 +26,20 @@ pub(crate) enum Fault {
     Reset,
     /// A disk takes its time.
     SlowDisk,
-    /// A disk fails.
+    /// A disk fails: the process ends.
     DiskError,
+    /// A disk is full: the process ends.
+    DiskFull,
+    /// A disk is replaced by an empty one. Of the voters' disks, only where the others have everything: who loses
+    /// more than a minority's disks has lost the data (no member can know what it has forgotten).
+    Wipe,
     /// No fault: a member takes a snapshot and rolls its log.
     Snapshot,
 }
 
 impl Fault {
     /// Every kind.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAll,
@@ -44,6 +50,8 @@ impl Fault {
         Self::Reset,
         Self::SlowDisk,
         Self::DiskError,
+        Self::DiskFull,
+        Self::Wipe,
         Self::Snapshot,
     ];
 }
@@ -64,6 +72,8 @@ pub(crate) struct Swarm {
     /// Whether the log on disk is used to bring learners up to date.
     pub(crate) reads_log: bool,
     pub(crate) tick: Duration,
+    /// How many zxids an epoch has.
+    pub(crate) counter_max: u32,
 }
 
 impl Swarm {
@@ -91,6 +101,10 @@ impl Swarm {
             },
             reads_log: random.bool(),
             tick: ms(random.u64(40..120)),
+            counter_max: match random.u8(0..4) {
+                0 => random.u32(5..60),
+                _ => COUNTER_MAX,
+            },
         }
     }
 }

@@ -25,6 +25,7 @@ fn quiet(voters: usize, observers: usize, committed_log: usize) -> World {
         committed_log,
         reads_log: false,
         tick: ms(100),
+        counter_max: zk_server::zab::COUNTER_MAX,
     };
     World::empty(swarm, Rng::with_seed(1))
 }

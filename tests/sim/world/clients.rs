@@ -1,11 +1,22 @@
 //! Writes and syncs.
 
 use bytes::Bytes;
-use zk_proto::{OpCode, SessionId, Xid, Zxid, quorum::ServerState};
+use zk_proto::{
+    OpCode, SessionId, Xid, Zxid,
+    quorum::{ServerState, SessionTouch},
+};
 use zk_server::zab::{ForwardedRequest, Input, LeaderInput, LearnerInput, LinkId, Transaction};
 
 use super::{Event, World, disks, id};
 use crate::node::{entry, write_of};
+
+/// How many sessions read.
+const SESSIONS: i64 = 6;
+
+/// Whether the leader knows a session.
+const fn is_valid(session: SessionId) -> bool {
+    session.0 % 3 != 0
+}
 
 impl World {
     pub(super) fn client(&mut self) {
@@ -16,9 +27,61 @@ impl World {
             return;
         }
         let node = self.random.usize(0..self.nodes.len());
-        match self.random.u8(0..4) {
-            0 => self.sync_at(node),
+        match self.random.u8(0..8) {
+            0 | 1 => self.sync_at(node),
+            2 | 3 => self.read_at(node),
             _ => self.write_at(node),
+        }
+    }
+
+    /// A session comes to this member, or is there already, and reads everything.
+    fn read_at(&mut self, node: usize) {
+        let Some(state) = self.serves(node) else {
+            return;
+        };
+        let session = SessionId(self.random.i64(0..SESSIONS));
+        let Some(process) = &mut self.nodes[node].process else {
+            return;
+        };
+        if self.oracle.read(session, &process.applied) {
+            self.report.reads += 1;
+        }
+        if state == ServerState::Leading {
+            return;
+        }
+        let timeout_ms = 4_000;
+        let touch = SessionTouch {
+            session,
+            timeout_ms,
+        };
+        process.touched.push(touch);
+        process.revalidating.push_back(session);
+        self.input(node, Input::Learner(LearnerInput::Revalidate(touch)));
+    }
+
+    pub(super) fn touched(&mut self, sessions: &[SessionTouch]) {
+        for touch in sessions {
+            assert!((0..SESSIONS).contains(&touch.session.0), "{touch:?}");
+        }
+        self.report.touched += sessions.len();
+    }
+
+    pub(super) fn revalidate(&mut self, node: usize, link: LinkId, session: SessionId) {
+        let valid = is_valid(session);
+        let answer = LeaderInput::Revalidated {
+            link,
+            session,
+            valid,
+        };
+        self.todo(node, Input::Leader(answer));
+    }
+
+    pub(super) fn revalidated(&mut self, node: usize, session: SessionId, valid: bool) {
+        assert_eq!(valid, is_valid(session), "{session:?}");
+        if let Some(process) = &mut self.nodes[node].process {
+            let asked = process.revalidating.pop_front();
+            assert_eq!(asked, Some(session), "answers have the order of questions");
+            self.report.revalidated += 1;
         }
     }
 
@@ -38,6 +101,7 @@ impl World {
         if let Some(process) = &mut self.nodes[node].process {
             process.pending.insert(write);
         }
+        self.oracle.submit(node, write);
         if state == ServerState::Leading {
             self.propose(node, write);
             self.pump(node);
@@ -99,7 +163,7 @@ impl World {
             .filter(|input| matches!(input, Input::Leader(LeaderInput::Propose(_))));
         let zxid = Zxid(next.0 + queued.count() as i64);
         let entry = entry(zxid, write);
-        self.oracle.propose(node, zxid, &entry);
+        self.oracle.propose(node, zxid, &entry, write);
         process
             .todo
             .push_back(Input::Leader(LeaderInput::Propose(Transaction {
@@ -133,7 +197,12 @@ impl World {
         };
         process.apply(&transaction.entry);
         let write = write_of(&transaction.entry);
+        let first = process.pending.first().copied();
         let mine = process.pending.remove(&write);
+        assert!(
+            !mine || first == Some(write),
+            "G6: {write} before {first:?}"
+        );
         let applied = std::mem::take(&mut process.applied);
         let (disks, quorum) = disks(&self.nodes, self.swarm.voters);
         self.oracle

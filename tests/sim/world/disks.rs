@@ -7,7 +7,7 @@ use zk_server::{
 };
 
 use super::{Event, World, id};
-use crate::node::Running;
+use crate::node::{Done, Running, Work};
 
 impl World {
     pub(super) fn ask_disk(&mut self, node: usize, op: DiskOp) {
@@ -22,7 +22,13 @@ impl World {
         {
             self.oracle.begin(epoch, &process.applied);
         }
-        process.ops.push(op);
+        process.ops.push(Work::Op(op));
+    }
+
+    pub(super) fn ask_install(&mut self, node: usize) {
+        if let Some(process) = &mut self.nodes[node].process {
+            process.ops.push(Work::Install);
+        }
     }
 
     pub(super) fn start_disk(&mut self, node: usize) {
@@ -54,13 +60,13 @@ impl World {
         self.schedule(took, Event::Disk { node, incarnation });
     }
 
-    pub(super) fn execute(&mut self, node: usize, batch: Vec<DiskOp>) -> Vec<DiskDone> {
+    pub(super) fn execute(&mut self, node: usize, batch: Vec<Work>) -> Vec<Done> {
         let done = self.nodes[node].execute(batch);
         for done in &done {
-            if let DiskDone::EpochSaved {
+            if let Done::Op(DiskDone::EpochSaved {
                 kind: EpochKind::Current,
                 epoch,
-            } = done
+            }) = done
             {
                 self.oracle
                     .check_current(&self.nodes[node].durable, epoch.get());
@@ -79,8 +85,19 @@ impl World {
             Some(Running::Planned(batch)) => self.execute(node, batch),
         };
         for done in done {
+            let done = match done {
+                Done::Op(done) => done,
+                Done::NotInstalled => return self.stop(node, false),
+                Done::Installed => {
+                    self.installed(node);
+                    continue;
+                }
+            };
             if let DiskDone::Failed(fatal) = &done {
                 self.trace(format_args!("{}  stops: {fatal}", id(node).0));
+                if let Some(fault) = self.nodes[node].broken {
+                    self.report.struck(fault);
+                }
                 return self.stop(node, false);
             }
             self.trace_disk(node, &done);
@@ -109,26 +126,14 @@ impl World {
         }
     }
 
-    pub(super) fn installed(&mut self, node: usize, incarnation: u32) {
-        let Some(process) = self.process(node, incarnation) else {
-            return;
-        };
-        // Another role may have begun since.
-        if !process
-            .member
-            .learner()
-            .is_some_and(|learner| learner.is_installing())
-        {
-            return;
-        }
-        if !process.write_snapshot() {
-            return self.stop(node, false);
-        }
-        let applied = process.applied.clone();
-        self.nodes[node].durable.log = applied;
+    fn installed(&mut self, node: usize) {
         self.trace(format_args!("{}  disk: snapshot", id(node).0));
-        self.nodes[node].durable.unsynced.clear();
-        self.input(node, Input::Learner(LearnerInput::SnapshotInstalled));
+        let process = self.nodes[node].process.as_ref();
+        let learner = process.and_then(|process| process.member.learner());
+        // Another role may have begun since.
+        if learner.is_some_and(|learner| learner.is_installing()) {
+            self.input(node, Input::Learner(LearnerInput::SnapshotInstalled));
+        }
     }
 
     /// What the log has from the last record not after `from` on.

@@ -6,12 +6,15 @@ use zk_proto::Zxid;
 use zk_server::{
     election::ElectionConfig,
     quorum::QuorumVerifier,
-    storage::{DiskOp, mem_disk::FaultyCall},
+    storage::{DiskOp, MemDisk, mem_disk::FaultyCall},
     zab::{Input, MemberConfig, ZabConfig},
 };
 
 use super::{Event, World, id};
-use crate::swarm::Fault;
+use crate::{
+    node::{DurableState, Node, Work},
+    swarm::Fault,
+};
 
 impl World {
     pub(super) fn chaos(&mut self) {
@@ -26,7 +29,10 @@ impl World {
             "chaos: {fault:?} {node} {other} {}",
             lasting.as_micros()
         ));
-        *self.report.faults.entry(fault).or_default() += 1;
+        // Those of disks count when they strike.
+        if !matches!(fault, Fault::DiskError | Fault::DiskFull | Fault::Wipe) {
+            self.report.struck(fault);
+        }
         let until = self.now + lasting;
         match fault {
             Fault::Kill => self.stop(node, false),
@@ -52,24 +58,58 @@ impl World {
                 }
             }
             Fault::SlowDisk => self.nodes[node].slow_until = until,
-            Fault::DiskError => {
-                let call = if self.random.bool() {
-                    FaultyCall::Sync
-                } else {
-                    FaultyCall::Write
-                };
-                let nth = self.random.u32(1..6);
+            Fault::DiskError => self.break_disk(node),
+            Fault::DiskFull => {
                 if self.nodes[node].process.is_some() {
-                    self.nodes[node]
-                        .disk
-                        .fail(call, nth, std::io::ErrorKind::Other);
+                    self.nodes[node].disk.set_capacity(0);
+                    self.nodes[node].broken = Some(fault);
                 }
             }
+            Fault::Wipe => self.wipe(node),
             Fault::Snapshot => self.snapshot(node),
         }
         let interval = self.swarm.fault_interval;
         let next = self.random_duration(interval / 10, interval);
         self.schedule(next, Event::Chaos);
+    }
+
+    /// One of the next calls of a kind fails, and with it the disk.
+    fn break_disk(&mut self, node: usize) {
+        const CALLS: [FaultyCall; 6] = [
+            FaultyCall::Sync,
+            FaultyCall::Write,
+            FaultyCall::Create,
+            FaultyCall::Rename,
+            FaultyCall::SetLen,
+            FaultyCall::SyncDir,
+        ];
+        let call = CALLS[self.random.usize(0..CALLS.len())];
+        let nth = self.random.u32(1..6);
+        let broken = &mut self.nodes[node];
+        if broken.process.is_some() {
+            broken.disk.fail(call, nth, std::io::ErrorKind::Other);
+            broken.broken = Some(Fault::DiskError);
+        }
+    }
+
+    fn wipe(&mut self, node: usize) {
+        let voters = &self.nodes[..self.swarm.voters];
+        let accepted = voters.iter().map(|node| node.durable.accepted).max();
+        // What it has acknowledged may be committed yet.
+        let own = self.nodes[node].durable.log.clone();
+        let has_everything = |other: &Node| {
+            other.durable.log.starts_with(&self.oracle.committed)
+                && other.durable.log.starts_with(&own)
+                && Some(other.durable.accepted) == accepted
+        };
+        let mut others = voters.iter().enumerate().filter(|(at, _)| *at != node);
+        if node < self.swarm.voters && !others.all(|(_, other)| has_everything(other)) {
+            return;
+        }
+        self.report.struck(Fault::Wipe);
+        self.stop(node, false);
+        self.nodes[node].disk = MemDisk::new();
+        self.nodes[node].durable = DurableState::default();
     }
 
     pub(super) fn snapshot(&mut self, node: usize) {
@@ -81,7 +121,7 @@ impl World {
             .learner()
             .is_some_and(|learner| !learner.is_active());
         if !installing && process.serving {
-            process.ops.push(DiskOp::RollLog);
+            process.ops.push(Work::Op(DiskOp::RollLog));
             process.write_snapshot();
         }
     }
@@ -103,6 +143,9 @@ impl World {
             return;
         }
         stopped.disk.heal();
+        stopped.broken = None;
+        self.oracle.hang_up(node);
+        let stopped = &mut self.nodes[node];
         match power_cut {
             true => stopped.disk.power_cut(seed),
             false => stopped.disk.kill(),
@@ -155,6 +198,7 @@ impl World {
                 init_limit: tick * 10,
                 sync_limit: tick * 5,
                 connect_retry: Duration::from_millis(5),
+                counter_max: self.swarm.counter_max,
             },
         }
     }
@@ -165,6 +209,7 @@ impl World {
         self.net.heal();
         for node in &mut self.nodes {
             node.disk.heal();
+            node.broken = None;
             node.paused_until = self.now;
             node.slow_until = self.now;
         }

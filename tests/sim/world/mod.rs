@@ -65,10 +65,6 @@ enum Event {
         node: usize,
         incarnation: u32,
     },
-    Installed {
-        node: usize,
-        incarnation: u32,
-    },
     Timer {
         node: usize,
         incarnation: u32,
@@ -86,12 +82,21 @@ enum Event {
 pub(crate) struct Report {
     pub(crate) acknowledged: usize,
     pub(crate) syncs: usize,
+    pub(crate) reads: usize,
+    pub(crate) touched: usize,
+    pub(crate) revalidated: usize,
     pub(crate) established: usize,
     pub(crate) faults: BTreeMap<Fault, u32>,
     pub(crate) plans: BTreeMap<&'static str, u32>,
     pub(crate) departures: BTreeMap<String, u32>,
     pub(crate) steps: u64,
     pub(crate) hash: u64,
+}
+
+impl Report {
+    pub(crate) fn struck(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
 }
 
 /// The world of one seed.
@@ -310,7 +315,6 @@ impl World {
             } => self.connected(node, incarnation, leader),
             Event::Deliver { link, at_leader } => self.deliver(link, at_leader),
             Event::Disk { node, incarnation } => self.disk(node, incarnation),
-            Event::Installed { node, incarnation } => self.installed(node, incarnation),
             Event::Timer {
                 node,
                 incarnation,
@@ -329,7 +333,6 @@ impl World {
             | Event::Reachability { at: node, .. }
             | Event::Connected { node, .. }
             | Event::Disk { node, .. }
-            | Event::Installed { node, .. }
             | Event::Timer { node, .. } => *node,
             Event::Deliver { link, at_leader } => {
                 let link = self.net.links.get(link)?;
@@ -422,8 +425,8 @@ impl World {
                     process.apply(&transaction.entry);
                 }
             }
-            Output::Reload => {
-                let Some(last) = self.nodes[node].reload() else {
+            Output::Reload { generation } => {
+                let Some(last) = self.nodes[node].reload(generation) else {
                     return self.stop(node, false);
                 };
                 self.trace(format_args!(
@@ -453,20 +456,16 @@ impl World {
             Output::Connect(leader) => self.connect(node, leader),
             Output::Tell(message) => self.tell(node, message),
             Output::AnswerPing(zxid) => {
-                let touched = Some(Vec::new());
+                let process = self.nodes[node].process.as_mut();
+                let touched = process.map(|process| std::mem::take(&mut process.touched));
                 self.tell(node, LearnerMessage::Ping { zxid, touched });
             }
+            Output::Touched(sessions) => self.touched(&sessions),
+            Output::Revalidate { link, session } => self.revalidate(node, link, session.session),
+            Output::Revalidated { session, valid } => self.revalidated(node, session, valid),
             Output::Synced => self.synced(node),
-            Output::InstallSnapshot { .. } => {
-                let after =
-                    self.random_duration(Duration::from_micros(100), Duration::from_millis(20));
-                let incarnation = self.nodes[node].incarnation;
-                self.schedule(after, Event::Installed { node, incarnation });
-            }
-            Output::ReceiveSnapshot { .. }
-            | Output::Revalidate { .. }
-            | Output::Touched(_)
-            | Output::Revalidated { .. } => {}
+            Output::InstallSnapshot { .. } => self.ask_install(node),
+            Output::ReceiveSnapshot { .. } => {}
         }
     }
 
@@ -522,7 +521,10 @@ impl World {
             process.serving = false;
             process.pending.clear();
             process.syncs.clear();
+            process.touched.clear();
+            process.revalidating.clear();
         }
+        self.oracle.hang_up(node);
         self.close_all(node);
     }
 }

@@ -55,6 +55,12 @@ impl CommittedLog {
             .map_or(self.floor, |last| last.zxid)
     }
 
+    /// Whether nothing is in memory.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
     /// Whether a transaction is here.
     #[must_use]
     pub fn contains(&self, zxid: Zxid) -> bool {

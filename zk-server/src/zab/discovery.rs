@@ -7,6 +7,7 @@ use zk_proto::{
     quorum::{LearnerMessage, PROTOCOL_VERSION},
 };
 
+use super::mutants;
 use crate::{
     quorum::{QuorumTracker, QuorumVerifier},
     storage::{DiskOp, Durable, EpochKind},
@@ -36,7 +37,11 @@ impl EpochProposal {
 
     /// The new epoch, once a quorum was heard.
     pub(super) fn chosen(&self) -> Option<Epoch> {
-        self.heard.has_quorum().then(|| Epoch(self.highest.0 + 1))
+        let next = match mutants::active("1343") {
+            true => Epoch(self.highest.0.max(1)),
+            false => Epoch(self.highest.0 + 1),
+        };
+        self.heard.has_quorum().then_some(next)
     }
 }
 

@@ -90,7 +90,12 @@ pub struct ZabConfig {
     pub sync_limit: Duration,
     /// How long a learner waits before it tries to connect again.
     pub connect_retry: Duration,
+    /// The last counter that a zxid may have ([`COUNTER_MAX`]); then another epoch must begin.
+    pub counter_max: u32,
 }
+
+/// The last counter that Apache's leader gives a zxid.
+pub const COUNTER_MAX: u32 = u32::MAX - 1;
 
 /// What a role leaves behind when it ends.
 #[derive(Debug)]

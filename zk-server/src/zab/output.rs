@@ -22,8 +22,12 @@ pub enum Output {
     /// Apply this to the tree: it is in this member's log, and nobody knows yet whether a quorum has it.
     /// Nobody is answered.
     Adopt(Transaction),
-    /// Build the tree again from the disk, then say `Reloaded`: memory is not what the log says.
-    Reload,
+    /// Recover anew from the disk, then say `Reloaded`: memory is not what the log says. The log goes on with this
+    /// generation.
+    Reload {
+        /// Which.
+        generation: u64,
+    },
     /// What this member is from now on. `Looking`: close every client's connection and every link of the
     /// quorum port, refuse what was not committed.
     State {
@@ -105,7 +109,8 @@ pub enum Output {
         /// The last transaction that is certainly in it.
         zxid: Zxid,
     },
-    /// Learner: make the tree that was received the newest snapshot on the disk, then say `SnapshotInstalled`.
+    /// Learner: make the tree that was received the newest snapshot on the disk, in its order among the operations
+    /// of the disk, then say `SnapshotInstalled`.
     InstallSnapshot {
         /// Its name.
         zxid: Zxid,
@@ -141,6 +146,8 @@ pub enum Departure {
     NotEstablished,
     /// Leader: no quorum of learners was heard of within `syncLimit`.
     QuorumLost,
+    /// Leader: a voter has promised a later epoch, and could never follow in this one.
+    EpochOutdated(Epoch),
     /// Leader: the zxids of this epoch are used up (ZOOKEEPER-1277).
     ZxidsUsedUp,
     /// Learner: the leader could not be reached within `initLimit`.
@@ -162,6 +169,7 @@ impl fmt::Display for Departure {
         f.write_str(match self {
             Self::NotEstablished => "no quorum followed within initLimit",
             Self::QuorumLost => "no quorum was heard of within syncLimit",
+            Self::EpochOutdated(_) => "a voter has promised a later epoch",
             Self::ZxidsUsedUp => "the zxids of this epoch are used up",
             Self::LeaderUnreachable => "the leader could not be reached within initLimit",
             Self::LeaderLost => "the link to the leader ended",

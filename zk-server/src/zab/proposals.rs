@@ -15,6 +15,7 @@ use crate::{quorum::QuorumVerifier, storage::Durable};
 pub struct Proposals {
     me: ServerId,
     verifiers: Vec<QuorumVerifier>,
+    counter_max: u32,
     last: Zxid,
     committed: Zxid,
     outstanding: VecDeque<Transaction>,
@@ -25,10 +26,16 @@ pub struct Proposals {
 impl Proposals {
     /// Nothing proposed in this epoch yet.
     #[must_use]
-    pub const fn new(epoch: Epoch, me: ServerId, verifiers: Vec<QuorumVerifier>) -> Self {
+    pub const fn new(
+        epoch: Epoch,
+        me: ServerId,
+        verifiers: Vec<QuorumVerifier>,
+        counter_max: u32,
+    ) -> Self {
         Self {
             me,
             verifiers,
+            counter_max,
             last: Zxid::new(epoch, 0),
             committed: Zxid::new(epoch, 0),
             outstanding: VecDeque::new(),
@@ -36,12 +43,12 @@ impl Proposals {
         }
     }
 
-    /// The zxid of the next proposal; `None` when the epoch's are used up. Apache never uses the last one either.
+    /// The zxid of the next proposal; `None` when the epoch's are used up.
     #[must_use]
     pub fn next_zxid(&self) -> Option<Zxid> {
         self.last
             .successor()
-            .filter(|next| next.counter() != u32::MAX)
+            .filter(|next| next.counter() <= self.counter_max)
     }
 
     /// The last one proposed, or the epoch's start.
@@ -130,7 +137,7 @@ mod tests {
 
     fn five() -> Proposals {
         let verifier = QuorumVerifier::majority((1..=5).map(ServerId)).unwrap();
-        Proposals::new(Epoch(7), ServerId(1), vec![verifier])
+        Proposals::new(Epoch(7), ServerId(1), vec![verifier], u32::MAX - 1)
     }
 
     fn propose(proposals: &mut Proposals, count: usize) {

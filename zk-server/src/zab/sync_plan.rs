@@ -52,7 +52,9 @@ pub fn plan(peer: Zxid, memory: &CommittedLog, disk: LoggedHistory<'_>) -> SyncP
         } else {
             cut(peer, memory.last_until(peer))
         }
-    } else if super::mutants::active("2418") {
+    } else if super::mutants::active("2418")
+        || (super::mutants::active("4352") && peer == Zxid::ZERO && memory.is_empty())
+    {
         SyncPlan::Diff { after: peer }
     } else {
         match disk {
@@ -84,6 +86,9 @@ fn plan_from_disk(peer: Zxid, floor: Zxid, records: &[Transaction]) -> SyncPlan 
 /// The learner has a transaction that is not in the history, whose last one before it is `kept`. A learner of
 /// Apache's cannot cut across an epoch, nor to a zxid that is no transaction's.
 fn cut(peer: Zxid, kept: Zxid) -> SyncPlan {
+    if super::mutants::active("2846") {
+        return SyncPlan::Diff { after: peer };
+    }
     if kept.epoch() == peer.epoch() && kept.counter() != 0 {
         SyncPlan::Trunc { to: kept }
     } else {

@@ -1,7 +1,7 @@
 //! From the election to an established epoch: discovery and synchronization.
 
 use zk_proto::{
-    Epoch, Zxid,
+    Epoch, ServerId, Zxid,
     quorum::{LearnerInfo, LearnerMessage},
 };
 
@@ -11,7 +11,7 @@ use crate::{
     storage::{Durable, EpochKind},
     time::Now,
     zab::{
-        LinkId, LoggedHistory, Output, Proposals, SyncPlan, Transaction,
+        Departure, LinkId, LoggedHistory, Output, Proposals, SyncPlan, Transaction,
         discovery::{EpochAcks, StateSummary, leader_info, promise},
         learner_link::LinkPhase,
         mutants, plan,
@@ -38,6 +38,9 @@ impl Leader {
         if let (Some(older), true) = (older.map(|(id, _)| *id), server.0 >= 0) {
             self.close(older, "has connected anew");
         }
+        if accepted > self.chosen_epoch() && !observes && self.is_voter(server) {
+            return self.depart(Departure::EpochOutdated(accepted));
+        }
         if let Some(learner) = self.links.get_mut(&link) {
             learner.server = server;
             learner.observes = observes;
@@ -48,6 +51,20 @@ impl Leader {
             self.choose_epoch(now);
         }
         self.tell_epoch();
+    }
+
+    /// The epoch that was chosen; while none is, any may be.
+    fn chosen_epoch(&self) -> Epoch {
+        match &self.phase {
+            Phase::ChoosingEpoch(_) | Phase::Departed => Epoch(i64::MAX),
+            Phase::Promising(epoch) => *epoch,
+            _ => self.epoch().map_or(Epoch(0), |epoch| epoch.get()),
+        }
+    }
+
+    fn is_voter(&self, server: ServerId) -> bool {
+        let mut verifiers = self.config.verifiers.iter();
+        verifiers.any(|verifier| verifier.is_voter(server))
     }
 
     pub(super) fn choose_epoch(&mut self, now: Now) {
@@ -78,7 +95,9 @@ impl Leader {
             last: self.history.get(),
         };
         let acks = EpochAcks::new(self.config.me, own, epoch, &self.config.verifiers);
-        self.proposals = Proposals::new(epoch.get(), self.config.me, self.config.verifiers.clone());
+        let verifiers = self.config.verifiers.clone();
+        let counter_max = self.config.counter_max;
+        self.proposals = Proposals::new(epoch.get(), self.config.me, verifiers, counter_max);
         self.enter(now, Phase::CollectingAcks(epoch, acks));
         self.tell_epoch();
         self.count_epoch_acks(now);
@@ -221,7 +240,7 @@ impl Leader {
         let Phase::Synchronizing(epoch, acks) = &self.phase else {
             return;
         };
-        if acks.has_quorum() {
+        if acks.has_quorum() || mutants::active("790") {
             let epoch = *epoch;
             self.phase = Phase::Broadcasting(epoch);
             self.give_up_at = None;

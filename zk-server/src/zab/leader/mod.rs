@@ -112,24 +112,25 @@ pub struct Leader {
 impl Leader {
     /// A server that was elected with this history, all of it applied to the tree.
     ///
-    /// `generation` is larger than that of any role before.
+    /// `generation` is larger than that of any role before, and the new epoch will be larger than `seen`.
     #[must_use]
     pub fn new(
         now: Now,
         config: ZabConfig,
         epochs: Epochs,
+        seen: Epoch,
         history: Durable<Zxid>,
         committed: CommittedLog,
         generation: u64,
     ) -> Self {
-        let chosen = EpochProposal::new(config.me, epochs.accepted, &config.verifiers);
+        let chosen = EpochProposal::new(config.me, epochs.accepted.max(seen), &config.verifiers);
         let mut leader = Self {
             phase: Phase::ChoosingEpoch(chosen),
             epochs,
             history,
             generation,
             committed,
-            proposals: Proposals::new(Epoch(0), config.me, config.verifiers.clone()),
+            proposals: Proposals::new(Epoch(0), config.me, config.verifiers.clone(), 0),
             links: BTreeMap::new(),
             syncs: Syncs::default(),
             give_up_at: Some(now.mono + config.init_limit),

@@ -57,12 +57,14 @@ impl Alone {
             init_limit: 10 * second,
             sync_limit: 5 * second,
             connect_retry: second,
+            counter_max: crate::zab::COUNTER_MAX,
         };
         let committed = CommittedLog::new(last.get(), 500);
         let leader = Leader::new(
             Now::default(),
             config,
             Epochs::default(),
+            Epoch(0),
             last,
             committed,
             1,

@@ -60,7 +60,12 @@ impl Learner {
 
     /// Promises the leader's epoch. One promised before is written again: nobody knows whether it was durable.
     pub(super) fn accept(&mut self, epoch: Epoch) {
-        if epoch < self.epochs.accepted {
+        // An observer's promises count for nobody; one made to a leader that never was must not lock it out.
+        let promised = match self.config.votes {
+            true => self.epochs.accepted,
+            false => self.epochs.current,
+        };
+        if epoch < promised {
             return self.depart(Departure::LeaderOutdated);
         }
         let again = epoch == self.epochs.accepted;
@@ -116,6 +121,10 @@ impl Learner {
 
     pub(super) fn snapshot_received(&mut self) {
         if let Some((epoch, Alignment::ReceivingSnapshot(zxid))) = self.aligning() {
+            if mutants::active("3642") {
+                self.in_step = true;
+                self.committed.restart(zxid);
+            }
             let step = Alignment::InstallingSnapshot(zxid);
             self.phase = Phase::Aligning { epoch, step };
             self.output(Output::InstallSnapshot { zxid });
@@ -154,7 +163,7 @@ impl Learner {
                 }
                 let step = Alignment::Reloading(kept.get());
                 self.phase = Phase::Aligning { epoch, step };
-                self.output(Output::Reload);
+                self.output(Output::Reload { generation });
             }
             _ => self.depart(Departure::HistoryMissing),
         }
@@ -203,6 +212,11 @@ impl Learner {
     }
 
     pub(super) fn conclude(&mut self) {
+        #[cfg(zkmut)]
+        if let (Phase::Concluding { epoch, .. }, true) = (self.phase, mutants::active("1282")) {
+            self.phase = Phase::AwaitingUpToDate { epoch };
+            return self.tell(ack_new_leader(Durable::forge(epoch)));
+        }
         if let Phase::Concluding { epoch, history } = self.phase
             && self.durable.get() >= history
         {
