@@ -8,8 +8,13 @@ use std::{
     time::Duration,
 };
 
+use zk_proto::{Password, SessionId};
+
 use crate::{
-    core::{Command, Kind, Moment, auth::Credential, slot},
+    core::{
+        Command, Host, Kind, Moment, auth::Credential, chroot::Chroot,
+        host_provider::parse_connect_string, slot,
+    },
     driver::Shared,
     error::{Error, ErrorKind, Failure, Result},
     operation::ClientParts,
@@ -25,6 +30,7 @@ struct Control {
 enum Stage {
     New(Command),
     Waiting(slot::Receiver),
+    Failed(Failure),
     Done,
 }
 
@@ -59,6 +65,7 @@ impl Control {
                 answer
             }
             Stage::Waiting(answer) => answer,
+            Stage::Failed(failure) => return Poll::Ready(Err(failure)),
             Stage::Done => return Poll::Ready(Err(Failure::not_applied(ErrorKind::Closed))),
         };
         match Pin::new(&mut answer).poll(cx) {
@@ -108,6 +115,17 @@ control! {
     /// [`OperationTimeout`](crate::ErrorKind::OperationTimeout) when no server confirmed it in time. The client is
     /// closed all the same, and the session left to expire.
     Close: "close";
+    /// Leaving the session to others: [`Client::detach`](crate::Client::detach).
+    ///
+    /// # Errors
+    /// [`OperationTimeout`](crate::ErrorKind::OperationTimeout) when what was submitted before was not carried out in
+    /// time. The client is closed all the same.
+    Detach: "detach";
+    /// Changing the list of servers: [`Client::update_hosts`](crate::Client::update_hosts).
+    ///
+    /// # Errors
+    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none or has another chroot.
+    UpdateHosts: "updateHosts";
 }
 
 impl AddAuth {
@@ -143,6 +161,54 @@ impl Future for Close {
             Err(error) if error.kind() == ErrorKind::Closed => Poll::Ready(Ok(())),
             result => Poll::Ready(result),
         }
+    }
+}
+
+impl Detach {
+    pub(crate) fn new(parts: &ClientParts) -> Self {
+        Self {
+            control: Control::new(&parts.shared, "detach", Kind::Detach),
+        }
+    }
+}
+
+impl Future for Detach {
+    type Output = Result<(SessionId, Password)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(self.control.poll(cx))?;
+        let session = self.control.shared.session();
+        Poll::Ready(Ok((session.id, session.password)))
+    }
+}
+
+impl UpdateHosts {
+    pub(crate) fn new(parts: &ClientParts, connect_string: &str) -> Self {
+        let mut control = Control::new(&parts.shared, "updateHosts", Kind::Ready);
+        control.stage = match hosts_of(&parts.shared, connect_string) {
+            Ok(hosts) => Stage::New(Command::new(Kind::UpdateHosts(hosts))),
+            Err(failure) => Stage::Failed(failure),
+        };
+        Self { control }
+    }
+}
+
+/// The servers of a connect string whose chroot, if it has one, is the client's.
+fn hosts_of(shared: &Shared, connect_string: &str) -> Result<Vec<Host>, Failure> {
+    let (hosts, chroot) = parse_connect_string(connect_string)?;
+    match chroot.is_empty() || Chroot::new(chroot)? == shared.chroot {
+        true => Ok(hosts),
+        false => Err(Failure::bad_arguments(
+            "a client's chroot stays what it was when it connected",
+        )),
+    }
+}
+
+impl Future for UpdateHosts {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.control.poll(cx)
     }
 }
 

@@ -195,6 +195,9 @@
 //!
 //! * `driver` (default): the client. Without it only the sans-IO core is built.
 //! * `backoff`: a `backoff::ExponentialBackoff` converts into a [`RetryPolicy`].
+//! * `tls`: TLS with rustls (`ClientBuilder::tls`), by ring or the provider that the application has installed;
+//!   `tls-no-provider`: the same without ring.
+//! * `sasl`: SASL (`ClientBuilder::sasl`), with DIGEST-MD5 built in.
 //!
 //! The crate logs through `tracing`: sessions and connections at `info` and `warn`, attempts at `debug`, every
 //! request with its xid, zxid and latency at `trace`. Secrets and passwords are never printed.
@@ -216,6 +219,8 @@ mod client;
 #[cfg(feature = "driver")]
 mod composed;
 #[cfg(feature = "driver")]
+mod config;
+#[cfg(feature = "driver")]
 mod control;
 #[cfg(feature = "driver")]
 mod create;
@@ -235,6 +240,10 @@ mod options;
 mod payload;
 #[cfg(feature = "driver")]
 mod read;
+#[cfg(feature = "sasl")]
+pub mod sasl;
+#[cfg(feature = "tls-no-provider")]
+mod tls;
 #[cfg(feature = "driver")]
 mod write;
 
@@ -247,6 +256,7 @@ pub use zk_proto::{Acl, ErrorCode, Id, Password, Perms, SessionId, Stat, Zxid};
 #[cfg(feature = "driver")]
 pub use self::{
     client::{Client, Session, SessionEnded},
+    config::{EnsembleConfig, EnsembleServer},
     create::Created,
     current::Installed,
     evidence::{Evidence, EvidenceLoss, EvidenceLost},
@@ -259,12 +269,16 @@ pub use self::{
     watcher::{Watch, WatchChange},
 };
 
+#[cfg(feature = "tls-no-provider")]
+pub use self::tls::Tls;
+
 /// The operations behind [`Client`]'s methods, for naming their types.
 #[cfg(feature = "driver")]
 pub mod op {
     pub use crate::{
         composed::{Composed, CreateAll, DeleteAll, Ensure, ProtectedCreate, Steps, Update},
-        control::{AddAuth, Close},
+        config::{GetConfig, Reconfig},
+        control::{AddAuth, Close, Detach, UpdateHosts},
         create::Create,
         evidence::ProveLife,
         operation::Call,

@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     control,
     core::{Config, auth::Credential, chroot::Chroot, host_provider::parse_connect_string},
-    driver::{Clock, Driver, Net, Settings, Shared, TcpNet},
+    driver::{Clock, Dialer, Driver, Net, Settings, Shared, TcpNet},
     error::{Error, Failure, Result},
     retry::RetryPolicy,
 };
@@ -36,6 +36,10 @@ pub struct ClientBuilder {
     max_request_len: usize,
     max_in_flight: usize,
     net: Option<Arc<dyn Net>>,
+    #[cfg(feature = "tls-no-provider")]
+    tls: Option<crate::tls::Tls>,
+    #[cfg(feature = "sasl")]
+    sasl: Option<Arc<dyn crate::sasl::Mechanism>>,
     seed: Option<u64>,
 }
 
@@ -57,6 +61,10 @@ impl ClientBuilder {
             max_request_len: MAX_BUFFER,
             max_in_flight: 4096,
             net: None,
+            #[cfg(feature = "tls-no-provider")]
+            tls: None,
+            #[cfg(feature = "sasl")]
+            sasl: None,
             seed: None,
         }
     }
@@ -112,7 +120,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Accepts a server that has lost its quorum and only serves reads.
+    /// Accepts a server that has lost its quorum and only serves reads, while none of a quorum is found.
+    ///
+    /// The state is [`ReadOnly`](crate::SessionState::ReadOnly) then, writes fail with
+    /// [`ReadOnly`](crate::ErrorKind::ReadOnly), and the client goes on looking for a server that takes writes. A session
+    /// that was opened by a read-only server exists there alone: elsewhere another one takes its place, as after an
+    /// expiry and whatever [`OnExpiry`] says. One that was there before is resumed.
     pub fn allow_read_only(mut self) -> Self {
         self.read_only = true;
         self
@@ -134,6 +147,22 @@ impl ClientBuilder {
     /// (`user:password` for `digest`). May be given several times.
     pub fn auth(mut self, scheme: &str, secret: impl Into<bytes::Bytes>) -> Self {
         self.credentials.push(Credential::new(scheme, secret));
+        self
+    }
+
+    /// Speaks TLS with the servers; their client ports must be secure ones.
+    #[cfg(feature = "tls-no-provider")]
+    pub fn tls(mut self, tls: crate::tls::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Proves itself to the servers by SASL, on every connection before anything else.
+    ///
+    /// A failure is [`AuthFailed`](crate::ErrorKind::AuthFailed) and ends the client.
+    #[cfg(feature = "sasl")]
+    pub fn sasl(mut self, mechanism: impl crate::sasl::Mechanism) -> Self {
+        self.sasl = Some(Arc::new(mechanism));
         self
     }
 
@@ -179,8 +208,8 @@ impl ClientBuilder {
     /// Connects, and returns once there is a session.
     ///
     /// # Errors
-    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none or outside a tokio
-    /// runtime, [`ConnectFailed`](crate::ErrorKind::ConnectFailed) when no server grants a session in time,
+    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none, for TLS certificates that are
+    /// no good and outside a tokio runtime, [`ConnectFailed`](crate::ErrorKind::ConnectFailed) when no server grants a session in time,
     /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when one refuses the credentials.
     ///
     /// # Cancel safety
@@ -195,8 +224,8 @@ impl ClientBuilder {
     /// Begins to connect and returns at once; operations wait for the session.
     ///
     /// # Errors
-    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none or outside a tokio
-    /// runtime.
+    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none, for TLS certificates that are
+    /// no good and outside a tokio runtime.
     pub fn connect_lazy(self) -> Result<Client> {
         self.start()
             .map_err(|failure| Error::new(failure, "connect", None))
@@ -211,6 +240,14 @@ impl ClientBuilder {
         let (clock, net) = match self.net {
             Some(net) => (Clock::tokio(), net),
             None => (Clock::Boot, Arc::new(TcpNet) as Arc<dyn Net>),
+        };
+        let dialer = Dialer {
+            net,
+            #[cfg(feature = "tls-no-provider")]
+            tls: match self.tls {
+                Some(tls) => Some(Arc::new(secure(tls)?)),
+                None => None,
+            },
         };
         let settings = Settings {
             max_in_flight: self.max_in_flight,
@@ -231,6 +268,10 @@ impl ClientBuilder {
             while_disconnected: self.while_disconnected,
             on_expiry: self.on_expiry,
             allow_read_only: self.read_only,
+            #[cfg(feature = "sasl")]
+            sasl: self.sasl.is_some(),
+            #[cfg(not(feature = "sasl"))]
+            sasl: false,
             credentials: self.credentials,
             resume: self.resume,
             retry: self.retry,
@@ -238,7 +279,10 @@ impl ClientBuilder {
             seed: rng.u64(..),
         };
         let shared = Arc::new(Shared::new(clock, runtime.clone(), chroot, settings, rng));
-        runtime.spawn(Driver::new(Arc::clone(&shared), net, config).run());
+        let driver = Driver::new(Arc::clone(&shared), dialer, config);
+        #[cfg(feature = "sasl")]
+        let driver = driver.with_sasl(self.sasl);
+        runtime.spawn(driver.run());
         Ok(Client::new(shared))
     }
 }
@@ -249,6 +293,13 @@ impl fmt::Debug for ClientBuilder {
             .field("hosts", &self.hosts)
             .finish_non_exhaustive()
     }
+}
+
+/// Reads the certificates now, so that a mistake is told at once.
+#[cfg(feature = "tls-no-provider")]
+fn secure(tls: crate::tls::Tls) -> Result<crate::driver::tls::Connector, Failure> {
+    crate::driver::tls::Connector::new(tls)
+        .map_err(|error| Failure::bad_arguments(error.to_string()))
 }
 
 /// The machine's name and the process's id.

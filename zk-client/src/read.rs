@@ -91,6 +91,10 @@ impl<C: Watchable> Call for Watched<C> {
         self.read.path()
     }
 
+    fn is_absolute(&self) -> bool {
+        self.read.is_absolute()
+    }
+
     fn encode(&self, surroundings: &Surroundings<'_>, out: &mut BytesMut) -> Result<(), Failure> {
         let surroundings = Surroundings {
             watch: true,

@@ -8,7 +8,8 @@ use zk_proto::{Acl, watch::AddWatchMode};
 
 use crate::{
     composed::{Composed, CreateAll, DeleteAll, Ensure, Update},
-    control::{AddAuth, Close},
+    config::{GetConfig, Reconfig},
+    control::{AddAuth, Close, Detach, UpdateHosts},
     core::{Command, Kind, auth::Credential},
     create::{Create, CreateSpec},
     driver::Shared,
@@ -222,6 +223,32 @@ impl Client {
         Operation::new(self, WhoAmI)
     }
 
+    /// Reads the ensemble's configuration: its servers, and where their clients connect. Servers from 3.5 on.
+    ///
+    /// With [`watch`](Operation::watch) and [`update_hosts`](Self::update_hosts) a client follows its ensemble.
+    pub const fn ensemble_config(&self) -> Operation<'_, GetConfig> {
+        Operation::new(self, GetConfig)
+    }
+
+    /// Changes the ensemble's servers; results in the new configuration. Servers from 3.5 on.
+    ///
+    /// # Errors
+    /// [`NoAuth`](crate::ErrorKind::NoAuth) for who may not write the configuration (nobody but a super user, unless its
+    /// ACL was changed), [`BadVersion`](crate::ErrorKind::BadVersion), and as
+    /// [`Server`](crate::ErrorKind::Server): `ReconfigDisabled`, `ReconfigInProgress`, `NewConfigNoQuorum`.
+    pub fn reconfig(&self) -> Operation<'_, Reconfig> {
+        Operation::new(self, Reconfig::default())
+    }
+
+    /// From now on the ensemble has these servers, `host[:port],...`; a chroot behind them must be the client's.
+    ///
+    /// If the client's server is not among them, the session moves to one that is. If it is and there are more servers
+    /// than before, the session moves to a new one with just the probability that leaves every server with its share of
+    /// the clients. Moving loses nothing: requests that were sent are waited for first.
+    pub fn update_hosts(&self, hosts: &str) -> UpdateHosts {
+        UpdateHosts::new(&self.parts, hosts)
+    }
+
     /// Several writes, all or nothing.
     pub fn multi(&self) -> Multi {
         Multi::new(self.clone())
@@ -306,6 +333,14 @@ impl Client {
     /// The session's ephemeral nodes are gone when it returns. All clones of the client are closed by it.
     pub fn close(&self) -> Close {
         Close::new(&self.parts)
+    }
+
+    /// Carries out what was submitted before and closes the client, but not its session: who resumes it in time
+    /// ([`ClientBuilder::session`](crate::ClientBuilder::session)) with what this results in, owns its ephemeral nodes.
+    ///
+    /// For a process that is replaced by another one. All clones of the client are closed by it.
+    pub fn detach(&self) -> Detach {
+        Detach::new(&self.parts)
     }
 
     /// Where the client stands with its session now.

@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::{BufMut, BytesMut};
 use zk_proto::{OpCode, watch::AddWatchMode};
 
-use super::{Moment, Slot, Watcher, auth::Credential};
+use super::{Host, Moment, Slot, Watcher, auth::Credential};
 use crate::{
     error::{ErrorKind, Failure},
     watcher::EventQueue,
@@ -56,8 +56,12 @@ pub enum Kind {
     Auth(Credential),
     /// Answer once there is a session.
     Ready,
+    /// From now on there are these servers.
+    UpdateHosts(Vec<Host>),
     /// Close the session, after everything submitted before.
     Close,
+    /// Leave the session to whoever resumes it, after everything submitted before.
+    Detach,
 }
 
 /// What a request leaves at the server, if it succeeds.
@@ -119,6 +123,8 @@ impl Command {
             Kind::ReleaseEvidence
             | Kind::PruneWatchers(_)
             | Kind::RemoveStreams(..)
+            | Kind::UpdateHosts(_)
+            | Kind::Detach
             | Kind::Ready => None,
         }
     }

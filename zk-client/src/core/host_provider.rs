@@ -4,6 +4,9 @@
 //! One dial offers all of them in turn to the driver, which takes the first that connects; so a host that does
 //! not resolve or does not answer costs little. After a lost connection the next server comes first. Names are
 //! resolved by the driver, at every attempt.
+//!
+//! When the list changes, just so many clients move that all servers end up with equally many (the rule of
+//! `StaticHostProvider.updateServerList`); each decides for itself, by chance.
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +18,7 @@ use crate::{error::Failure, retry::RetryPolicy};
 const DEFAULT_PORT: u16 = 2181;
 
 /// A server's name or address, and its port.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Host {
     /// A DNS name or an IP address.
     pub name: String,
@@ -112,13 +115,56 @@ impl HostProvider {
         self.first = (self.first + place + 1) % self.hosts.len().max(1);
     }
 
-    /// The server that was connected last, for messages.
-    pub(crate) fn current(&self) -> String {
+    /// The server that was connected last.
+    pub(crate) fn current(&self) -> Option<&Host> {
         let current = (self.first + self.hosts.len()).saturating_sub(1) % self.hosts.len().max(1);
-        self.hosts
-            .get(current)
-            .map(Host::to_string)
-            .unwrap_or_default()
+        self.hosts.get(current)
+    }
+
+    /// Offers this server first.
+    pub(crate) fn prefer(&mut self, host: &Host) {
+        if let Some(place) = self.hosts.iter().position(|other| other == host) {
+            self.first = place;
+        }
+    }
+
+    /// Takes another list; true where a client that is connected should leave its server for the one that is
+    /// offered first now.
+    pub(crate) fn update(&mut self, mut hosts: Vec<Host>, rng: &mut Rng) -> bool {
+        rng.shuffle(&mut hosts);
+        let current = self.current().cloned();
+        let old = std::mem::replace(&mut self.hosts, hosts);
+        self.failures = 0;
+        let listed = current.filter(|current| self.hosts.contains(current));
+        let to_new = match (&listed, self.chance_of_new(&old, listed.is_some())) {
+            (Some(_), chance) if rng.f64() < chance => true,
+            (Some(current), _) => {
+                // Stays; if that server fails, the one after it is next.
+                let place = self.hosts.iter().position(|host| host == current);
+                self.first = place.map_or(0, |place| (place + 1) % self.hosts.len());
+                return false;
+            }
+            (None, chance) => rng.f64() < chance,
+        };
+        let wanted = |host: &Host| old.contains(host) != to_new;
+        self.first = self.hosts.iter().position(wanted).unwrap_or(0);
+        true
+    }
+
+    /// With which probability a client goes to a server that is new in the list: as many as it takes for every
+    /// server to have the same share.
+    fn chance_of_new(&self, old: &[Host], listed: bool) -> f64 {
+        let count = |number: usize| u32::try_from(number).map_or(f64::MAX, f64::from);
+        let (before, now) = (count(old.len()), count(self.hosts.len()));
+        let kept = count(self.hosts.iter().filter(|host| old.contains(host)).count());
+        match (now > before, listed) {
+            // The share of the new ones in what there is now.
+            (true, true) => 1.0 - before / now,
+            (false, true) => 0.0,
+            (true, false) => 1.0,
+            // Those who kept their servers take up what they can; the rest is for the new ones.
+            (false, false) => 1.0 - kept * (before - now) / (now * (before - kept)),
+        }
     }
 
     /// Whether there is another server to turn to.
@@ -234,5 +280,70 @@ mod tests {
         assert_eq!(provider.delay_after_round(&retry, &mut rng).as_millis(), 80);
         provider.proved_good();
         assert_eq!(provider.delay_after_round(&retry, &mut rng).as_millis(), 10);
+    }
+
+    /// How many of 30 000 clients each server has after a change of the list.
+    fn loads(old: &[u16], new: &[u16]) -> Vec<(u16, usize)> {
+        let hosts = |ports: &[u16]| {
+            ports
+                .iter()
+                .map(|port| host("h", *port))
+                .collect::<Vec<_>>()
+        };
+        let mut loads = std::collections::BTreeMap::new();
+        for seed in 0..30_000 {
+            let mut rng = Rng::with_seed(seed);
+            let mut provider = HostProvider::new(hosts(old), &mut rng);
+            provider.connected(0);
+            if provider.update(hosts(new), &mut rng) {
+                provider.connected(0);
+            }
+            let current = provider.current().unwrap().clone();
+            assert_eq!(provider.candidates().last(), Some(&current));
+            *loads.entry(current.port).or_default() += 1;
+        }
+        loads.into_iter().collect()
+    }
+
+    #[test]
+    fn a_changed_list_moves_as_many_clients_as_it_takes() {
+        let lists: [(&[u16], &[u16]); 6] = [
+            (&[1, 2, 3], &[1, 2, 3, 4, 5]),
+            (&[1, 2, 3, 4, 5], &[1, 2, 3]),
+            (&[1, 2, 3], &[2, 3, 4]),
+            (&[1, 2, 3, 4], &[3, 5]),
+            (&[1, 2], &[3, 4, 5]),
+            (&[1, 2, 3], &[3, 2, 1]),
+        ];
+        for (old, new) in lists {
+            let loads = loads(old, new);
+            assert_eq!(loads.len(), new.len(), "{old:?} {new:?}");
+            let share = 30_000 / new.len();
+            for (port, load) in loads {
+                let even = (share * 95 / 100..=share * 105 / 100).contains(&load);
+                assert!(even, "{old:?} {new:?}: {port} has {load} of {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_stays_where_it_is_when_nothing_is_gained() {
+        let mut rng = Rng::with_seed(1);
+        let hosts = |ports: &[u16]| {
+            ports
+                .iter()
+                .map(|port| host("h", *port))
+                .collect::<Vec<_>>()
+        };
+        for place in 0..3 {
+            let mut provider = HostProvider::new(hosts(&[1, 2, 3]), &mut rng);
+            provider.connected(place);
+            let current = provider.current().unwrap().clone();
+            assert!(!provider.update(hosts(&[1, 2, 3]), &mut rng));
+            assert_eq!(provider.current(), Some(&current));
+            let fewer = [current.port, 9];
+            assert!(!provider.update(hosts(&fewer), &mut rng));
+            assert_eq!(provider.current(), Some(&current));
+        }
     }
 }

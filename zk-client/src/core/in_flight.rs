@@ -128,6 +128,16 @@ impl InFlight {
         }
     }
 
+    /// Whether nothing is sent and not answered.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.entries.iter().take(self.sent).all(|entry| entry.dead)
+    }
+
+    /// Whether nothing is to be sent or answered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.iter().all(|entry| entry.dead)
+    }
+
     /// Whether something waits to be sent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.sent < self.entries.len()

@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
 use zk_proto::{ErrorCode, Password, SessionId, Zxid, op::Response};
 
@@ -97,6 +97,8 @@ pub struct Config {
     pub on_expiry: OnExpiry,
     /// Whether a read-only server will do.
     pub allow_read_only: bool,
+    /// Whether the server and the client prove themselves to each other by SASL before anything else.
+    pub sasl: bool,
     /// Credentials to present on every connection.
     pub credentials: Vec<auth::Credential>,
     /// The session to resume.
@@ -142,8 +144,23 @@ pub enum Input<'a> {
     Received(&'a mut BytesMut),
     /// The connection is closed or broken.
     LinkClosed(Option<Arc<dyn std::error::Error + Send + Sync>>),
+    /// The search for a read-write server is over: one that was found, or none.
+    Searched(Option<Host>),
+    /// The next step of the SASL conversation.
+    Sasl(SaslStep),
     /// Time passed.
     Deadline,
+}
+
+/// What a SASL mechanism wants next.
+#[derive(Debug)]
+pub enum SaslStep {
+    /// To send this token to the server.
+    Respond(Bytes),
+    /// Nothing: the conversation is over, and both sides have proved themselves.
+    Done,
+    /// To give up.
+    Failed(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 /// What a session wants done, in this order.
@@ -155,6 +172,12 @@ pub enum Output {
     Hangup,
     /// Write these bytes to the connection.
     Write(BytesMut),
+    /// Ask these which of them takes writes, until one does.
+    Search(Vec<Host>),
+    /// Begin a SASL conversation with the server.
+    SaslBegin,
+    /// Go on with the SASL conversation: what the server answered.
+    SaslChallenge(Option<Bytes>),
     /// Answer a caller.
     Complete {
         /// Who asked.

@@ -6,7 +6,11 @@
 mod clock;
 mod dial;
 mod inbox;
+#[cfg(feature = "sasl")]
+mod sasl;
 mod shared;
+#[cfg(feature = "tls-no-provider")]
+pub(crate) mod tls;
 mod transport;
 
 use std::{
@@ -25,6 +29,7 @@ use tokio::time::{Instant, Sleep};
 use crate::core::{Batch, Config, Host, Input, Moment, Output, Session};
 
 pub(crate) use clock::Clock;
+pub(crate) use dial::Dialer;
 pub(crate) use inbox::Ticket;
 pub(crate) use shared::{Settings, Shared};
 use transport::Transport;
@@ -41,9 +46,14 @@ const TURNS_PER_YIELD: u32 = 64;
 pub(crate) struct Driver {
     session: Session,
     shared: Arc<Shared>,
-    net: Arc<dyn Net>,
+    dialer: Dialer,
     rng: Rng,
+    /// Whom the last dial was to.
+    dialed: Vec<Host>,
     link: Link,
+    search: Option<BoxFuture<'static, Option<Host>>>,
+    #[cfg(feature = "sasl")]
+    sasl: sasl::Sasl,
     batch: Batch,
     timer: Timer,
 }
@@ -60,23 +70,37 @@ enum Event {
     Dialed(io::Result<(usize, Box<dyn Stream>)>),
     Received,
     LinkClosed(Option<io::Error>),
+    Searched(Option<Host>),
+    #[cfg(feature = "sasl")]
+    Sasl(crate::core::SaslStep),
     Deadline,
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, net: Arc<dyn Net>, config: Config) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, dialer: Dialer, config: Config) -> Self {
         let rng = Rng::with_seed(config.seed.wrapping_add(1));
         let session = Session::new(shared.clock.now(), config);
         let (link, batch, timer) = (Link::Down, Batch::default(), Timer::default());
         Self {
             session,
             shared,
-            net,
+            dialer,
             rng,
+            dialed: Vec::new(),
             link,
+            search: None,
+            #[cfg(feature = "sasl")]
+            sasl: sasl::Sasl::default(),
             batch,
             timer,
         }
+    }
+
+    /// The same with a mechanism for the conversations that the session asks for.
+    #[cfg(feature = "sasl")]
+    pub(crate) fn with_sasl(mut self, mechanism: Option<Arc<dyn crate::sasl::Mechanism>>) -> Self {
+        self.sasl = sasl::Sasl::new(mechanism);
+        self
     }
 
     /// Runs until the client is closed.
@@ -99,12 +123,17 @@ impl Driver {
         while let Some(output) = self.session.poll_output() {
             match output {
                 Output::Dial(hosts) => self.dial(hosts),
-                Output::Hangup => self.link = Link::Down,
+                Output::Hangup => self.hang_up(),
                 Output::Write(bytes) => {
                     if let Link::Up(transport) = &mut self.link {
                         transport.write(bytes);
                     }
                 }
+                Output::Search(hosts) => {
+                    let search = dial::search(self.dialer.clone(), hosts, self.rng.fork());
+                    self.search = Some(Box::pin(search));
+                }
+                Output::SaslBegin | Output::SaslChallenge(_) => self.converse(output),
                 // A caller that does not wait any more is no failure.
                 Output::Complete { slot, result } => slot.send(result),
                 Output::Notify { watcher, event } => drop(watcher.send(event)),
@@ -123,9 +152,29 @@ impl Driver {
     }
 
     fn dial(&mut self, hosts: Vec<Host>) {
-        let attempt = dial::dial(Arc::clone(&self.net), hosts, self.rng.fork());
+        self.dialed.clone_from(&hosts);
+        let attempt = dial::dial(self.dialer.clone(), hosts, self.rng.fork());
         self.link = Link::Dialing(Box::pin(attempt));
     }
+
+    fn hang_up(&mut self) {
+        self.link = Link::Down;
+        self.search = None;
+        #[cfg(feature = "sasl")]
+        self.sasl.end();
+    }
+
+    #[cfg(feature = "sasl")]
+    fn converse(&mut self, output: Output) {
+        match output {
+            Output::SaslChallenge(challenge) => self.sasl.challenge(challenge),
+            _ => self.sasl.begin(self.dialed.first()),
+        }
+    }
+
+    /// Without the feature no session is told to ask for a conversation.
+    #[cfg(not(feature = "sasl"))]
+    fn converse(&mut self, _: Output) {}
 
     fn handle(&mut self, event: Event) {
         let now = self.shared.clock.now();
@@ -140,9 +189,13 @@ impl Driver {
             (Event::Received, Link::Up(transport)) => Input::Received(&mut transport.input),
             (Event::Dialed(Ok((place, stream))), _) => {
                 self.link = Link::Up(Transport::new(stream));
+                self.dialed.drain(..place);
                 Input::Dialed(place)
             }
             (Event::Dialed(Err(error)), _) => Input::DialFailed(Arc::new(error)),
+            (Event::Searched(found), _) => Input::Searched(found),
+            #[cfg(feature = "sasl")]
+            (Event::Sasl(step), _) => Input::Sasl(step),
             (Event::LinkClosed(error), _) => Input::LinkClosed(error.map(source)),
             (Event::Deadline | Event::Received, _) => Input::Deadline,
         };
@@ -157,6 +210,9 @@ impl Driver {
             return Poll::Ready(Event::LinkClosed(Some(error)));
         }
         if let Poll::Ready(event) = self.poll_link(cx) {
+            return Poll::Ready(event);
+        }
+        if let Poll::Ready(event) = self.poll_aside(cx) {
             return Poll::Ready(event);
         }
         if self.shared.inbox.poll_take(cx, &mut self.batch).is_ready() {
@@ -181,6 +237,20 @@ impl Driver {
                 .poll(cx, deadline, self.shared.clock)
                 .map(|()| Event::Deadline),
         }
+    }
+
+    /// What goes on beside the connection, rarely.
+    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        #[cfg(feature = "sasl")]
+        if let Poll::Ready(step) = self.sasl.poll(cx) {
+            return Poll::Ready(Event::Sasl(step));
+        }
+        let Some(search) = &mut self.search else {
+            return Poll::Pending;
+        };
+        let found = ready!(search.as_mut().poll(cx));
+        self.search = None;
+        Poll::Ready(Event::Searched(found))
     }
 
     fn poll_link(&mut self, cx: &mut Context<'_>) -> Poll<Event> {

@@ -28,7 +28,11 @@ pub enum Attached {
 
 /// The command's kind, and what to attach to it once it is queued.
 pub(super) fn prepare<C: Call>(parts: &ClientParts, call: &C) -> (Kind, Raw) {
-    let (op, path) = (call.op(), || parts.shared.chroot.join(call.path()));
+    let path = || match call.is_absolute() {
+        true => call.path().to_owned(),
+        false => parts.shared.chroot.join(call.path()),
+    };
+    let op = call.op();
     match call.wants() {
         Wants::Answer => (Kind::Request(op, None), Raw::Nothing),
         Wants::Heartbeats => (Kind::Evidence, Raw::Hold),

@@ -23,6 +23,12 @@ pub trait Call: sealed::Sealed + Unpin {
     #[doc(hidden)]
     fn path(&self) -> &str;
 
+    /// Whether the path is the server's own, whatever the chroot.
+    #[doc(hidden)]
+    fn is_absolute(&self) -> bool {
+        false
+    }
+
     #[doc(hidden)]
     fn encode(&self, surroundings: &Surroundings<'_>, out: &mut BytesMut) -> Result<(), Failure>;
 

@@ -11,6 +11,7 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use zk_proto::OpCode;
@@ -46,7 +47,9 @@ pub struct Operation<'c, C: Call> {
     stage: Stage,
     /// Sent how often.
     attempts: u32,
-    /// For what is sent again: the first deadline holds.
+    /// How long it may take, where that is not the client's request timeout.
+    limit: Option<Duration>,
+    /// For what is sent again, and with a limit of its own: the first deadline holds.
     deadline: Option<Moment>,
 }
 
@@ -65,6 +68,7 @@ impl<'c, C: Call> Operation<'c, C> {
             call,
             stage: Stage::New(None),
             attempts: 0,
+            limit: None,
             deadline: None,
         }
     }
@@ -79,7 +83,15 @@ impl<'c, C: Call> Operation<'c, C> {
         C: Clone,
     {
         self.leave_queue();
-        Operation::new(self.client, map(self.call.clone()))
+        let mut mapped = Operation::new(self.client, map(self.call.clone()));
+        mapped.limit = self.limit;
+        mapped
+    }
+
+    /// Gives the operation this long in all instead of the client's request timeout.
+    pub const fn within(mut self, time: Duration) -> Self {
+        self.limit = Some(time);
+        self
     }
 
     /// Queues the operation and returns at once, with its answer to be awaited later.
@@ -107,14 +119,19 @@ impl<'c, C: Call> Operation<'c, C> {
         let Stage::New(ticket) = &mut self.stage else {
             return Poll::Ready(Err(self.error(Failure::not_applied(ErrorKind::Closed))));
         };
-        let (parts, call, deadline) = (self.client.parts(), &self.call, self.deadline);
+        let (parts, call) = (self.client.parts(), &self.call);
         let shared = &parts.shared;
+        if let (None, Some(limit)) = (self.deadline, self.limit) {
+            self.deadline = Some(shared.clock.now() + limit);
+        }
+        let deadline = self.deadline;
         let surroundings = Surroundings {
             chroot: &shared.chroot,
             default_acl: &shared.settings.default_acl,
             watch: false,
         };
-        let timeout = || shared.clock.now() + shared.settings.request_timeout;
+        let timeout =
+            || deadline.unwrap_or_else(|| shared.clock.now() + shared.settings.request_timeout);
         let submitted = shared
             .inbox
             .poll_submit(cx, ticket, timeout, |batch, waited| {

@@ -45,7 +45,11 @@ impl Session {
     fn admit(&self, command: &Command) -> Result<(), Failure> {
         if matches!(
             command.kind,
-            Kind::Close | Kind::ReleaseEvidence | Kind::PruneWatchers(_) | Kind::RemoveStreams(..)
+            Kind::Close
+                | Kind::Detach
+                | Kind::ReleaseEvidence
+                | Kind::PruneWatchers(_)
+                | Kind::RemoveStreams(..)
         ) {
             return Ok(());
         }
@@ -139,13 +143,17 @@ impl Session {
                 self.ready.extend(command.slot.map(|slot| (slot, deadline)));
                 self.complete_ready();
             }
-            Kind::Close => self.close(command),
+            Kind::UpdateHosts(hosts) => {
+                self.update_hosts(hosts);
+                self.complete_empty(command.slot);
+            }
+            Kind::Close | Kind::Detach => self.close(command),
         }
     }
 
     /// Sends a request now if nothing is before it, or as soon as there is a connection.
     pub(super) fn enqueue(&mut self, entry: Entry, frame: &[u8]) {
-        if !self.is_live() {
+        if !self.is_live() || self.is_leaving() {
             self.requests.queue(entry, frame);
             return;
         }
@@ -234,11 +242,17 @@ impl Session {
             }
             (phase, None) => {
                 let over = matches!(phase, Phase::Ended(_)) || self.session.is_none();
-                let slots = command.slot.into_iter().collect();
-                self.closing = Some(Closing { deadline, slots });
-                match over {
-                    true => self.stop(Ok(())),
-                    false => self.enqueue_close(),
+                let detached = matches!(command.kind, Kind::Detach);
+                self.closing = Some(Closing {
+                    deadline,
+                    slots: command.slot.into_iter().collect(),
+                    detached,
+                });
+                match (over, detached) {
+                    (true, _) => self.stop(Ok(())),
+                    // Over as soon as nothing is under way any more.
+                    (false, true) => {}
+                    (false, false) => self.enqueue_close(),
                 }
             }
         }

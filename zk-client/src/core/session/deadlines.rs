@@ -21,17 +21,28 @@ impl Session {
             failure.outcome = Outcome::Unknown;
             self.stop(Err(failure));
         }
+        let detached = self
+            .closing
+            .as_ref()
+            .is_some_and(|closing| closing.detached);
+        if detached && self.requests.is_empty() {
+            self.stop(Ok(()));
+        }
         self.meet_request_deadlines();
         self.remove_unwanted();
+        self.meet_moving_deadlines();
         match &self.phase {
             Phase::Idle { redial_at } if *redial_at <= self.now => self.dial(),
             Phase::Dialing { give_up } if *give_up <= self.now => {
                 self.dial_failed(broken("no server could be connected in time"));
             }
-            Phase::Handshaking { give_up } if *give_up <= self.now => {
+            Phase::Handshaking { give_up, .. } if *give_up <= self.now => {
                 self.link_lost(broken(
                     "the server did not answer the connect request in time",
                 ));
+            }
+            Phase::Authenticating { give_up, .. } if *give_up <= self.now => {
+                self.link_lost(broken("the SASL conversation took too long"));
             }
             Phase::Live(live) => {
                 let third = self.timeout() / 3;
@@ -56,13 +67,18 @@ impl Session {
         }
     }
 
+    /// When the next heartbeat goes out, on a connection that is there to stay.
+    fn heartbeat_due(&self) -> Option<Moment> {
+        match &self.phase {
+            Phase::Live(live) if live.leaving.is_none() => {
+                self.evidence.heartbeat_due(self.timeout())
+            }
+            _ => None,
+        }
+    }
+
     fn keep_alive(&mut self, idle: bool) {
-        let timeout = self.timeout();
-        if self
-            .evidence
-            .heartbeat_due(timeout)
-            .is_some_and(|due| due <= self.now)
-        {
+        if self.heartbeat_due().is_some_and(|due| due <= self.now) {
             self.send_heartbeat();
         } else if idle && self.out.is_empty() {
             let header = RequestHeader {
@@ -99,23 +115,22 @@ impl Session {
     pub(super) fn earliest_deadline(&mut self) -> Option<Moment> {
         let phase = match &self.phase {
             Phase::Idle { redial_at } => Some(*redial_at),
-            Phase::Dialing { give_up } | Phase::Handshaking { give_up } => Some(*give_up),
+            Phase::Dialing { give_up }
+            | Phase::Handshaking { give_up, .. }
+            | Phase::Authenticating { give_up, .. } => Some(*give_up),
             Phase::Live(live) => {
                 let third = self.timeout() / 3;
                 Some((live.last_heard + third * 2).min(live.last_sent + third))
             }
             Phase::Ended(_) | Phase::Stopped => None,
         };
-        let heartbeat = match &self.phase {
-            Phase::Live(_) => self.evidence.heartbeat_due(self.timeout()),
-            _ => None,
-        };
         let requests = self.requests.next_deadline();
         let closing = self.closing.as_ref().map(|closing| closing.deadline);
         let ready = self.ready.iter().map(|(_, deadline)| *deadline).min();
         [
             phase,
-            heartbeat,
+            self.heartbeat_due(),
+            self.moving_deadline(),
             self.impatient_at(),
             requests,
             closing,

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
-    Decode, Password, SessionId,
+    Decode, DecodeError, ErrorCode, Password, SessionId,
     connect::{ConnectRequest, ConnectResponse},
     frame::put_frame,
+    header::ReplyHeader,
 };
 
-use super::{Established, Live, Phase, Session, Source};
+use super::{Established, Live, Phase, Session, Source, moving::Search};
 use crate::{
     core::{Output, WhileDisconnected, in_flight::Purpose},
     error::ErrorKind,
-    state::SessionState,
+    state::{SessionEnd, SessionState},
     watcher::WatchEvent,
 };
 
@@ -35,13 +36,16 @@ impl Session {
             return;
         }
         self.hosts.connected(place);
-        tracing::debug!(server = self.hosts.current(), session = %self.session_id(), "handshake");
+        // A session that only a read-only server knows is asked for in vain (as `ClientCnxn` sees it).
+        let (session_id, password) = match &self.session {
+            Some(session) if self.known_to_quorum => (session.id, session.password.clone()),
+            _ => (SessionId::NONE, Password::zero()),
+        };
+        let server = self.hosts.current().map(ToString::to_string);
+        tracing::debug!(server, session = %session_id, "handshake");
         self.phase = Phase::Handshaking {
             give_up: self.now + self.attempt_timeout(),
-        };
-        let (session_id, password) = match &self.session {
-            Some(session) => (session.id, session.password.clone()),
-            None => (SessionId::NONE, Password::zero()),
+            asked: session_id,
         };
         let request = ConnectRequest {
             protocol_version: 0,
@@ -84,12 +88,8 @@ impl Session {
     /// Gives a connection up. What was sent over it has an unknown outcome now.
     pub(super) fn link_lost(&mut self, error: Source) {
         let lived = match &self.phase {
-            Phase::Handshaking { .. } => Duration::ZERO,
-            Phase::Live(live) => {
-                let lived = self.now.since(live.since);
-                self.tell_streams(self.streams.all(), &WatchEvent::SessionDisconnected);
-                lived
-            }
+            Phase::Handshaking { .. } | Phase::Authenticating { .. } => Duration::ZERO,
+            Phase::Live(live) => self.now.since(live.since),
             _ => return,
         };
         match self.state.is_connected() {
@@ -97,14 +97,22 @@ impl Session {
             false => tracing::debug!(%error, "a server did not take the session"),
         }
         self.last_error = Some(error);
-        self.hang_up();
-        self.evidence.link_lost();
         if lived >= self.timeout() / 3 {
             self.hosts.proved_good();
         }
         let delay = self
             .hosts
             .delay_after_failure(&self.config.retry, &mut self.rng);
+        self.give_up_link(delay);
+    }
+
+    /// Drops the connection, and looks for another one after this time.
+    pub(super) fn give_up_link(&mut self, delay: Duration) {
+        if self.is_live() {
+            self.tell_streams(self.streams.all(), &WatchEvent::SessionDisconnected);
+        }
+        self.hang_up();
+        self.evidence.link_lost();
         self.phase = Phase::Idle {
             redial_at: self.now + delay,
         };
@@ -133,26 +141,45 @@ impl Session {
         self.out.clear();
         if matches!(
             self.phase,
-            Phase::Dialing { .. } | Phase::Handshaking { .. } | Phase::Live(_)
+            Phase::Dialing { .. }
+                | Phase::Handshaking { .. }
+                | Phase::Authenticating { .. }
+                | Phase::Live(_)
         ) {
             self.outputs.push_back(Output::Hangup);
         }
     }
 
     /// The server's first frame.
-    pub(super) fn connect_response(&mut self, frame: Bytes) {
-        let response = match ConnectResponse::from_bytes(frame) {
+    pub(super) fn connect_response(&mut self, frame: Bytes, asked: SessionId) {
+        let response = match ConnectResponse::from_bytes(frame.clone()) {
             Ok(response) => response,
-            Err(error) => return self.link_lost(std::sync::Arc::new(error)),
+            Err(error) => return self.link_lost(refusal(frame, error)),
         };
-        let asked = self.session.as_ref().map(|session| session.id);
         let granted = response.timeout_ms > 0 && response.session_id != SessionId::NONE;
         match asked {
-            None if !granted => self.link_lost(broken("the server granted no session")),
-            None => self.establish(&response),
-            Some(id) if granted && id == response.session_id => self.establish(&response),
+            SessionId::NONE if !granted => {
+                self.link_lost(broken("the server granted no session"));
+            }
+            SessionId::NONE => {
+                self.local_session_over();
+                match self.closing.is_some() {
+                    true => self.stop(Ok(())),
+                    false => self.establish(&response),
+                }
+            }
+            id if granted && id == response.session_id => self.establish(&response),
             // Another session than the one asked for is a new one: the old one is over (ClickHouse#116690).
-            Some(_) => self.session_expired(),
+            _ => self.session_expired(),
+        }
+    }
+
+    /// A session that only a read-only server knew has a successor now.
+    fn local_session_over(&mut self) {
+        if let Some(local) = self.session.take() {
+            self.end_session(ErrorKind::SessionExpired, SessionEnd::Expired);
+            self.expired = self.expired.or(Some(local.id));
+            self.set_state(SessionState::Expired);
         }
     }
 
@@ -165,15 +192,26 @@ impl Session {
         };
         tracing::info!(session = %session.id, ?timeout, "connected");
         self.outputs.push_back(Output::Session(self.info(&session)));
-        let id = session.id;
         self.session = Some(session);
+        let read_only = response.read_only == Some(true);
+        self.known_to_quorum |= !read_only;
+        match self.config.sasl {
+            true => self.begin_sasl(read_only),
+            false => self.go_live(read_only),
+        }
+    }
+
+    /// The connection is there to be used.
+    pub(super) fn go_live(&mut self, read_only: bool) {
         let now = self.now;
         self.phase = Phase::Live(Live {
             since: now,
             last_heard: now,
             last_sent: now,
+            leaving: None,
+            search: read_only.then(|| Search::new(now)),
         });
-        self.announce_connected(id, response.read_only == Some(true));
+        self.announce_connected(self.session_id(), read_only);
         self.prime();
         self.complete_ready();
     }
@@ -219,8 +257,19 @@ impl Session {
         }
     }
 
-    fn attempt_timeout(&self) -> Duration {
+    pub(super) fn attempt_timeout(&self) -> Duration {
         (self.timeout() / 3).clamp(HANDSHAKE_MIN, HANDSHAKE_MAX)
+    }
+}
+
+/// What a frame says that is no connect response.
+fn refusal(frame: Bytes, error: DecodeError) -> Source {
+    match ReplyHeader::from_bytes(frame) {
+        // `ReadOnlyRequestProcessor` answers the creation of a session that is not local like any write.
+        Ok(header) if header.err == ErrorCode::NotReadOnly.code() => {
+            broken("the read-only server resumes sessions but opens none (localSessionsEnabled)")
+        }
+        _ => std::sync::Arc::new(error),
     }
 }
 
@@ -234,7 +283,10 @@ impl Session {
     /// Takes whole frames off the front of what was received.
     pub(super) fn received(&mut self, bytes: &mut BytesMut) {
         loop {
-            if !matches!(self.phase, Phase::Handshaking { .. } | Phase::Live(_)) {
+            if !matches!(
+                self.phase,
+                Phase::Handshaking { .. } | Phase::Authenticating { .. } | Phase::Live(_)
+            ) {
                 bytes.clear();
                 return;
             }
@@ -248,7 +300,8 @@ impl Session {
             };
             match self.phase {
                 Phase::Live(_) => self.frame(frame),
-                _ => self.connect_response(frame),
+                Phase::Handshaking { asked, .. } => self.connect_response(frame, asked),
+                _ => self.sasl_answer(frame),
             }
         }
         if let Phase::Live(live) = &mut self.phase {

@@ -1,9 +1,9 @@
 //! The session: connecting, resuming, expiring, closing.
 //!
 //! ```text
-//!   Idle --redial--> Dialing --Dialed--> Handshaking --ConnectResponse--> Live
-//!    ^                  |                     |                            |
-//!    +---- failed ------+------- failed ------+-------- link lost ---------+
+//!   Idle --redial--> Dialing --Dialed--> Handshaking --ConnectResponse--> [Authenticating] --> Live
+//!    ^                  |                     |                                 |             |
+//!    +---- failed ------+------- failed ------+------------- failed ------------+- link lost -+
 //!   Ended: expired (OnExpiry::Stop) or refused credentials; answers every command with the reason
 //!   Stopped: closed; the driver's task ends
 //! ```
@@ -14,7 +14,9 @@
 mod commands;
 mod deadlines;
 mod link;
+mod moving;
 mod replies;
+mod sasl;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use bytes::BytesMut;
 use fastrand::Rng;
 use zk_proto::{ErrorCode, Password, SessionId, Zxid, op::Response};
 
+use self::moving::Search;
 use super::{
     Config, Input, Moment, OnExpiry, Output, Reply, SessionInfo, Slot,
     auth::Auth,
@@ -52,6 +55,8 @@ pub struct Session {
     state: SessionState,
     /// The session to resume, if there is one.
     session: Option<Established>,
+    /// Whether a server of a quorum ever confirmed it: one that only a read-only server knows cannot be resumed.
+    known_to_quorum: bool,
     /// The session that expired and whose successor is not there yet.
     expired: Option<SessionId>,
     generation: u64,
@@ -80,7 +85,8 @@ pub struct Session {
 enum Phase {
     Idle { redial_at: Moment },
     Dialing { give_up: Moment },
-    Handshaking { give_up: Moment },
+    Handshaking { give_up: Moment, asked: SessionId },
+    Authenticating { give_up: Moment, read_only: bool },
     Live(Live),
     Ended(ErrorKind),
     Stopped,
@@ -91,6 +97,10 @@ struct Live {
     since: Moment,
     last_heard: Moment,
     last_sent: Moment,
+    /// When the connection is given up for another one, at the latest; nothing new is sent any more.
+    leaving: Option<Moment>,
+    /// The search for a read-write server, on a connection to a read-only one.
+    search: Option<Search>,
 }
 
 #[derive(Debug)]
@@ -105,6 +115,8 @@ struct Established {
 struct Closing {
     deadline: Moment,
     slots: Vec<Slot>,
+    /// The session itself goes on, for somebody else.
+    detached: bool,
 }
 
 impl Session {
@@ -119,6 +131,7 @@ impl Session {
             password,
             timeout,
         });
+        let known_to_quorum = session.is_some();
         let auth = Auth::new(std::mem::take(&mut config.credentials));
         let mut session = Self {
             config,
@@ -127,6 +140,7 @@ impl Session {
             phase: Phase::Idle { redial_at: now },
             state: SessionState::Connecting,
             session,
+            known_to_quorum,
             expired: None,
             generation: 0,
             last_zxid: Zxid::ZERO,
@@ -168,6 +182,8 @@ impl Session {
             Input::DialFailed(error) => self.dial_failed(error),
             Input::Received(bytes) => self.received(bytes),
             Input::LinkClosed(error) => self.link_closed(error),
+            Input::Searched(found) => self.searched(found.as_ref()),
+            Input::Sasl(step) => self.sasl_step(step),
             Input::Deadline => {}
         }
         self.meet_deadlines();
@@ -277,6 +293,7 @@ impl Session {
         tracing::info!(session = %ended.unwrap_or(SessionId::NONE), "session expired");
         self.hang_up();
         self.end_session(ErrorKind::SessionExpired, SessionEnd::Expired);
+        self.known_to_quorum = false;
         self.expired = self.expired.or(ended);
         self.set_state(SessionState::Expired);
         let redial_at = self.now;

@@ -117,3 +117,36 @@ fn an_impatient_client_closes_as_patiently_as_any() {
     world.ok(seen[0].xid, 2);
     answered(&mut closed).unwrap();
 }
+
+#[test]
+fn a_client_detaches_when_everything_is_answered_and_leaves_the_session_alone() {
+    let mut world = World::connected();
+    let mut pending = world.submit(OpCode::SetData, "/a");
+    let mut detached = world.command(Kind::Detach);
+    let mut late = world.submit(OpCode::SetData, "/b");
+    assert_eq!(failure(&mut late), (ErrorKind::Closed, Outcome::NotApplied));
+    assert!(waits(&mut detached));
+    let seen = world.seen();
+    assert_eq!(seen.len(), 1);
+    world.stat(seen[0].xid, 2);
+    answered(&mut pending).unwrap();
+    answered(&mut detached).unwrap();
+    assert!(world.stopped && world.seen().is_empty());
+}
+
+#[test]
+fn detaching_is_bounded() {
+    let mut world = World::connected();
+    let mut pending = world.submit(OpCode::SetData, "/a");
+    let mut detached = world.command(Kind::Detach);
+    world.cut();
+    assert_eq!(failure(&mut pending).1, Outcome::Unknown);
+    answered(&mut detached).unwrap();
+    let mut world = World::connected();
+    world.cut();
+    let mut pending = world.submit(OpCode::SetData, "/a");
+    let mut detached = world.command(Kind::Detach);
+    world.pass(REQUEST_TIMEOUT);
+    assert_eq!(failure(&mut pending).1, Outcome::NotApplied);
+    assert!(answered(&mut detached).is_err() && world.stopped);
+}

@@ -3,8 +3,10 @@
 mod closing;
 mod connecting;
 mod evidence;
+mod moving;
 mod random;
 mod requests;
+mod sasl;
 mod streams;
 mod watches;
 
@@ -49,11 +51,16 @@ struct World {
     /// Written and not looked at yet.
     wire: BytesMut,
     dials: usize,
+    /// The last dial's hosts.
+    offered: Vec<Host>,
     hangups: usize,
     states: Vec<SessionState>,
     evidence: Vec<EvidenceState>,
     released: usize,
     stopped: bool,
+    searches: Vec<Vec<Host>>,
+    /// What the mechanism was asked: to begin, or to answer a challenge.
+    sasl: Vec<Option<Bytes>>,
 }
 
 /// A request as the server sees it.
@@ -81,6 +88,7 @@ fn config() -> Config {
         while_disconnected: WhileDisconnected::Wait,
         on_expiry: OnExpiry::Renew,
         allow_read_only: false,
+        sasl: false,
         credentials: Vec::new(),
         resume: None,
         retry: RetryPolicy::constant(Duration::from_millis(100)),
@@ -100,11 +108,14 @@ impl World {
             batch: Batch::default(),
             wire: BytesMut::new(),
             dials: 0,
+            offered: Vec::new(),
             hangups: 0,
             states: Vec::new(),
             evidence: Vec::new(),
             released: 0,
             stopped: false,
+            searches: Vec::new(),
+            sasl: Vec::new(),
         };
         world.drain();
         world
@@ -140,7 +151,18 @@ impl World {
     }
 
     fn respond(&mut self, session_id: SessionId, timeout_ms: i32, password: Password) {
-        let read_only = Some(false);
+        self.respond_as(session_id, timeout_ms, password, false);
+    }
+
+    /// The answer of a server that is read-only, or not.
+    fn respond_as(
+        &mut self,
+        session_id: SessionId,
+        timeout_ms: i32,
+        password: Password,
+        read_only: bool,
+    ) {
+        let read_only = Some(read_only);
         let response = ConnectResponse {
             protocol_version: 0,
             timeout_ms,
@@ -188,13 +210,17 @@ impl World {
                 Output::Dial(hosts) => {
                     assert_eq!(hosts.len(), self.hosts, "every host is offered");
                     self.dials += 1;
+                    self.offered = hosts;
                 }
                 Output::Hangup => {
                     self.hangups += 1;
                     self.wire.clear();
                 }
+                Output::Search(hosts) => self.searches.push(hosts),
+                Output::SaslBegin => self.sasl.push(None),
+                Output::SaslChallenge(challenge) => self.sasl.push(challenge),
                 Output::Write(bytes) => self.wire.extend_from_slice(&bytes),
-                Output::Complete { slot, result } => drop(slot.send(result)),
+                Output::Complete { slot, result } => slot.send(result),
                 Output::Notify { watcher, event } => drop(watcher.send(event)),
                 Output::Stream { queue, event } => queue.push(event),
                 Output::State(state) => self.states.push(state),
