@@ -87,12 +87,7 @@ async fn contender(name: &str, hosts: &str, first_turn: impl Fn()) -> Result<Vec
 async fn reload(hosts: &str) -> Result<(), Failure> {
     let operator = Client::connect(hosts).await?;
     let program = Client::connect(hosts).await?;
-    operator
-        .create_all(
-            "/quickstart/settings",
-            br#"{"greeting":"hello","workers":2}"#,
-        )
-        .await?;
+    operator.ensure("/quickstart/settings").await?;
     operator
         .set(
             "/quickstart/settings",

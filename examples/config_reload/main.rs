@@ -19,7 +19,7 @@ mod settings;
 use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::{net::TcpListener, sync::oneshot};
-use zk_client::Client;
+use zk_client::{Client, ErrorKind};
 use zk_examples::{Ensemble, Failure};
 use zk_recipes::prelude::*;
 
@@ -38,7 +38,8 @@ async fn main() -> Result<(), Failure> {
         .database
         .clone()
         .unwrap_or_else(|| sqlite(directory.path().join("first.db")));
-    write_first_settings(&client, &arguments.path, &Settings::first(first.clone())).await?;
+    let settings = Settings::first(first.clone());
+    write_first_settings(&client, &arguments, &settings).await?;
 
     let config = client
         .config(&arguments.path)
@@ -99,14 +100,21 @@ async fn follow(
     }
 }
 
+/// A service keeps the settings that an operator has written; the demonstration begins with its own.
 async fn write_first_settings(
     client: &Client,
-    path: &str,
+    arguments: &Arguments,
     settings: &Settings,
 ) -> Result<(), Failure> {
     let json = serde_json::to_vec(settings)?;
-    client.create_all(path, &json).await?;
-    client.set(path, json).await?;
+    match client.create_all(&arguments.path, &json).await {
+        Err(error) if error.kind() == ErrorKind::NodeExists => {
+            if !arguments.serve {
+                client.set(&arguments.path, json).await?;
+            }
+        }
+        created => drop(created?),
+    }
     Ok(())
 }
 

@@ -195,6 +195,59 @@ async fn nothing_to_start_with_is_an_error_unless_told() {
 }
 
 #[tokio::test]
+async fn a_value_that_is_deleted_at_once_does_not_hang_its_writer() {
+    let server = server().await;
+    let (other, path) = with_node(server.address(), "short-lived").await;
+    let client = client(server.address()).await;
+    let config = watch(&client, &path).await;
+    for size in 2..30 {
+        let deletes = async {
+            while other
+                .exists(&path)
+                .await
+                .unwrap()
+                .is_none_or(|stat| stat.version == 0)
+            {
+                tokio::task::yield_now().await;
+            }
+            other.delete(&path).await.unwrap();
+            other.create(&path, json(0)).await.unwrap();
+            other.delete(&path).await.unwrap();
+        };
+        let sets = async {
+            // Refused as long as the watcher believes in a node that is gone.
+            while matches!(
+                config.set(&settings(size)).await,
+                Err(Error::Conflict { .. })
+            ) {}
+        };
+        let either = async {
+            tokio::select! {
+                () = deletes => {}
+                () = sets => {}
+            }
+        };
+        soon("the write", either).await;
+    }
+}
+
+#[tokio::test]
+async fn a_validation_that_panics_refuses_the_value() {
+    let server = server().await;
+    let (client, path) = with_node(server.address(), "panic").await;
+    let valid = |settings: &Settings| match *settings == self::settings(2) {
+        true => panic!("the user's code"),
+        false => Ok::<(), std::convert::Infallible>(()),
+    };
+    let source = client.config(&path).json().validate(valid);
+    let mut config = source.watch().await.unwrap();
+    client.set(&path, json(2)).await.unwrap();
+    assert_eq!(next(&mut config).await, "invalid");
+    client.set(&path, json(3)).await.unwrap();
+    assert_eq!(next(&mut config).await, "updated 3");
+}
+
+#[tokio::test]
 async fn a_validation_refuses_values_read_and_written() {
     let server = server().await;
     let address = server.address();

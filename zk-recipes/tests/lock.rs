@@ -19,7 +19,7 @@ use std::{
 
 use support::{
     FencedStore, builder, children, client,
-    proxy::{PING, Proxy},
+    proxy::{Leg, PING, Proxy},
     server, soon, unique, until_children, until_contenders,
 };
 use tokio::task::JoinSet;
@@ -538,6 +538,40 @@ async fn a_commit_can_release_in_the_same_transaction() {
         .unwrap_err();
     assert!(matches!(refused, Error::Client(error) if error.kind() == ErrorKind::BadVersion));
     until_contenders(&client, &path, 0).await;
+}
+
+#[tokio::test]
+async fn a_releasing_commit_says_what_became_of_it_when_the_connection_breaks() {
+    let server = server().await;
+    let address = server.address();
+    let proxy = Proxy::start(address).await;
+    let client = client(proxy.address()).await;
+    let (path, value) = (unique("commit-cut"), unique("value"));
+    client.create_all(&value, "0").await.unwrap();
+    for (round, leg) in [Leg::Request, Leg::Reply].into_iter().enumerate() {
+        let guard = client.lock(&path).await.unwrap();
+        proxy.lose_multi(leg);
+        let commit = guard.commit_and_release(client.multi().set(&value, "1"));
+        soon("the commit", commit).await.unwrap();
+        assert_eq!(proxy.lost(), round + 1);
+        let version = client.exists(&value).await.unwrap().unwrap().version;
+        assert_eq!(usize::try_from(version), Ok(round + 1), "carried out once");
+        assert_eq!(children(&client, &path).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_no_session_yet_can_lock() {
+    let server = server().await;
+    let path = unique("lazy");
+    let lazy = builder(server.address()).connect_lazy().unwrap();
+    let guard = soon("the lock", lazy.lock(&path)).await.unwrap();
+    let contenders = lazy.lock(&path).contenders().await.unwrap();
+    assert_eq!(contenders.len(), 1, "{contenders:?}");
+    guard.release().await.unwrap();
+    let lazy = builder(server.address()).connect_lazy().unwrap();
+    lazy.close().await.unwrap();
+    assert!(lazy.lock(&path).await.is_err());
 }
 
 #[tokio::test]

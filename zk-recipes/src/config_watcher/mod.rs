@@ -53,7 +53,7 @@ pub struct ConfigWatcher<T> {
     /// The value that was current when it was last asked for; only for the case that none is known, which is never.
     last: Arc<T>,
     /// The wait for the next change, when polled as a stream.
-    waiting: Option<BoxFuture<'static, watch::Receiver<Known<T>>>>,
+    waiting: Option<BoxFuture<'static, Next<T>>>,
     ended: bool,
 }
 
@@ -150,19 +150,30 @@ impl<T: Send + Sync + 'static> Stream for ConfigWatcher<T> {
             let waiting = this
                 .waiting
                 .get_or_insert_with(|| Box::pin(next_state(this.known.clone())));
-            this.known = ready!(waiting.as_mut().poll(cx));
-            this.waiting = None;
+            let next = ready!(waiting.as_mut().poll(cx));
+            (this.known, this.waiting) = (next.known, None);
+            if next.is_last {
+                let told = this.next_told();
+                this.ended = told.is_none();
+                return Poll::Ready(Some(told.unwrap_or_else(|| Err(this.task_gone()))));
+            }
         }
         Poll::Ready(None)
     }
 }
 
-/// The receiver once there is something it has not seen, also when its sender is gone.
-async fn next_state<T>(mut known: watch::Receiver<Known<T>>) -> watch::Receiver<Known<T>> {
-    // Without a sender there is nothing to wait for; the caller sees how it ended.
-    let _ = known.changed().await;
+/// What a wait for the next change ends with.
+struct Next<T> {
+    known: watch::Receiver<Known<T>>,
+    /// The sender is gone: nothing follows.
+    is_last: bool,
+}
+
+/// The receiver once there is something it has not seen, or its sender is gone.
+async fn next_state<T>(mut known: watch::Receiver<Known<T>>) -> Next<T> {
+    let is_last = known.changed().await.is_err();
     known.mark_changed();
-    known
+    Next { known, is_last }
 }
 
 impl<T> Clone for ConfigWatcher<T> {

@@ -23,8 +23,9 @@ enum Expected {
 impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     /// Writes a new value, if the node is still as this watcher last saw it; creates the node if there was none.
     ///
-    /// Returns when [`current`](Self::current) is the new value, or a newer one. After CONNECTIONLOSS the node is read
-    /// again to find out whether the write took place.
+    /// Returns when [`current`](Self::current) is the new value, or a newer one, or the node is gone again. After
+    /// CONNECTIONLOSS the node is read again to find out whether the write took place. ZooKeeper compares versions, which
+    /// begin anew with a new node: one that takes the old one's place in the very moment of the write is taken for it.
     ///
     /// # Errors
     ///
@@ -56,8 +57,27 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
             .decode(&content, None)
             .map_err(Error::BadContent)?;
         let expected = self.stat().map_or(Expected::Missing, Expected::Present);
+        self.expect(expected).await?;
         let written = self.write(&content, expected).await?;
         self.seen(written).await
+    }
+
+    /// Whether the node still is the one that was read: another one of the same name begins its versions anew.
+    async fn expect(&self, expected: Expected) -> Result<()> {
+        let Expected::Present(expected) = expected else {
+            return Ok(());
+        };
+        let mut patience = Patience::new();
+        loop {
+            match self.client.exists(&self.codec.path).await {
+                Ok(Some(stat)) if stat.mzxid == expected.mzxid => return Ok(()),
+                Ok(_) => return Err(self.conflict()),
+                Err(error) if setback(&error) == Setback::Connection => {
+                    patience.wait(&self.client).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Writes until it is known what became of it.
@@ -139,15 +159,33 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
         }
     }
 
-    /// Returns when the watcher has read this write, or a newer one.
+    /// Returns when the watcher has read this write, or a newer one, or there is nothing left to be read.
     async fn seen(&self, written: Stat) -> Result<()> {
         let mut known = self.known.clone();
-        let read =
-            known.wait_for(|known| known.newest() >= written.mzxid || known.ended().is_some());
-        match read.await {
-            Ok(known) => known.ended().cloned().map_or(Ok(()), Err),
-            // The task is gone, but the value is written.
-            Err(_) => Ok(()),
+        loop {
+            let in_vain = {
+                let known = known.borrow_and_update();
+                match known.ended() {
+                    _ if known.newest() >= written.mzxid => return Ok(()),
+                    Some(error) => return Err(error.clone()),
+                    None => known.is_missing() || known.is_stale(),
+                }
+            };
+            if in_vain && self.is_gone().await {
+                return Ok(());
+            }
+            if known.changed().await.is_err() {
+                // The task is gone, but the value is written.
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the watcher cannot read what was written: it was deleted again, or its ACL changed.
+    async fn is_gone(&self) -> bool {
+        match self.client.get_opt(&self.codec.path).await {
+            Ok(node) => node.is_none(),
+            Err(error) => setback(&error) == Setback::Refused,
         }
     }
 }

@@ -74,6 +74,11 @@ impl<T> Known<T> {
         }
     }
 
+    /// Whether there was no node at the last look.
+    pub(super) const fn is_missing(&self) -> bool {
+        matches!(self.problem, Some(Problem::Missing))
+    }
+
     /// Whether a node with this stat is news: written later than everything seen so far.
     pub(super) fn is_news(&self, stat: &Stat) -> bool {
         stat.mzxid > self.newest

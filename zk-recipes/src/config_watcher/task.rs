@@ -8,7 +8,11 @@
 //! ZooKeeper's watches tell that something changed, not what, and several changes may come as one. So the last state is
 //! never missed as long as every wait ends in a read, and a watch is left by the read itself.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+};
 
 use futures::FutureExt;
 use tokio::sync::watch;
@@ -21,7 +25,7 @@ use super::{
 };
 use crate::{
     connection::{Patience, Setback, end_of, setback},
-    error::{Error, Result},
+    error::{BadContent, Error, Result},
 };
 
 /// Starts the task and waits until there is a value, as the source was told.
@@ -127,10 +131,12 @@ impl<T: Send + Sync + 'static> Reader<T> {
         let mut reading = pin!(self.read());
         loop {
             tokio::select! {
-                result = &mut reading => return Ok(result),
+                // First, so that an answer that came before the connection was lost does not look like news after it.
+                biased;
                 _ = states.next() => {
                     self.take_note(states)?;
                 }
+                result = &mut reading => return Ok(result),
             }
         }
     }
@@ -183,20 +189,28 @@ impl<T: Send + Sync + 'static> Reader<T> {
         }
     }
 
+    /// Decodes and validates; a panic of the user's code is bad content too, and not the end of the watcher.
+    fn decode(&self, node: &zk_client::Node) -> Result<T, BadContent> {
+        let version = Some(node.stat.version);
+        let decode = || self.codec.decode(&node.data, version);
+        catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+            let panicked = "its decoder or validation panicked".into();
+            Err(BadContent::new(&self.codec.path, version, panicked))
+        })
+    }
+
     fn tell(&self, node: &zk_client::Node) {
         if !self.known.borrow().is_news(&node.stat) {
             self.known.send_modify(Known::confirmed);
             return;
         }
         // Decoded outside the channel's lock: it is the user's code.
-        let content = self.codec.decode(&node.data, Some(node.stat.version));
+        let content = self.decode(node);
+        let (path, version) = (&self.codec.path, node.stat.version);
         match &content {
-            Ok(_) => {
-                tracing::debug!(path = %self.codec.path, version = node.stat.version, "new configuration")
-            }
-            Err(bad) => {
-                tracing::warn!(path = %self.codec.path, error = %bad, "configuration refused")
-            }
+            Ok(_) => tracing::debug!(%path, version, "new configuration"),
+            // Without the decoder's error: it may quote the content, and with it a password.
+            Err(_) => tracing::warn!(%path, version, "configuration refused"),
         }
         self.known.send_modify(|known| {
             known.read(node.stat, content);

@@ -16,7 +16,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::future::OptionFuture;
 use tokio::{sync::oneshot, time::Sleep};
-use zk_client::{Client, ErrorKind, Evidence, WatchChange};
+use zk_client::{Client, ErrorKind, Evidence, SessionId, WatchChange};
 
 use super::{
     LockGuard, Options,
@@ -25,7 +25,7 @@ use super::{
     lost::Ownership,
 };
 use crate::{
-    connection::{Patience, Setback, setback},
+    connection::{Patience, Setback, connected, setback},
     error::{Error, Result},
     queue_order::{Turn, turn},
 };
@@ -79,7 +79,19 @@ struct Watches {
 impl Contender {
     /// Runs until the lock is released or lost and its node gone, or until nobody waits any more.
     pub(super) async fn run(self, mut answer: Answer) {
-        let mut entry = self.new_entry();
+        let entry = tokio::select! {
+            biased;
+            () = answer.closed() => return,
+            entry = self.first_entry() => entry,
+        };
+        let mut entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                // Whoever waited may be gone by now.
+                let _ = answer.send(Err(error));
+                return;
+            }
+        };
         let outcome = tokio::select! {
             biased;
             () = answer.closed() => None,
@@ -97,6 +109,14 @@ impl Contender {
                 entry.withdraw().await;
             }
         }
+    }
+
+    /// In a session that exists: before there is one, an entry could not tell its own node from another's.
+    async fn first_entry(&self) -> Result<Entry> {
+        if self.client.session().id() == SessionId::NONE {
+            connected(&self.client).await?;
+        }
+        Ok(self.new_entry())
     }
 
     fn new_entry(&self) -> Entry {
@@ -183,6 +203,8 @@ impl Contender {
                             evidence: look.evidence,
                         });
                     }
+                    // It is first in the queue, and not seen to be this session's: nothing may be left there to wait for.
+                    entry.withdraw().await;
                     self.begin_anew(entry, watches);
                 }
             }

@@ -7,7 +7,7 @@ use zk_client::{ErrorKind, Multi, MultiResult, Outcome, Session, Zxid};
 
 use super::{
     entry::EntryNode,
-    keeper::Releases,
+    keeper::{Request, Requests},
     lost::{Lost, LostReason, Ownership},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub struct LockGuard {
     node: EntryNode,
     session: Session,
     /// Tells the keeper; closed by dropping.
-    keeper: Option<oneshot::Sender<oneshot::Sender<Result<()>>>>,
+    keeper: Option<oneshot::Sender<Request>>,
 }
 
 impl LockGuard {
@@ -36,8 +36,8 @@ impl LockGuard {
         ownership: &Arc<Ownership>,
         node: EntryNode,
         session: Session,
-    ) -> (Self, Releases) {
-        let (keeper, releases) = oneshot::channel();
+    ) -> (Self, Requests) {
+        let (keeper, requests) = oneshot::channel();
         let (ownership, keeper) = (Arc::clone(ownership), Some(keeper));
         (
             Self {
@@ -46,7 +46,7 @@ impl LockGuard {
                 session,
                 keeper,
             },
-            releases,
+            requests,
         )
     }
 
@@ -131,10 +131,26 @@ impl LockGuard {
     /// # Errors
     ///
     /// As [`commit`](Self::commit).
-    pub async fn commit_and_release<S>(self, multi: Multi<S>) -> Result<()> {
+    pub async fn commit_and_release<S>(mut self, multi: Multi<S>) -> Result<()> {
         self.ensure()?;
-        // Before the transaction, since its own deletion of the node must not be taken for a loss.
+        let (gone, settled) = oneshot::channel();
+        // Before anything else: from now on the transaction deletes the node, and the keeper neither takes that for a loss
+        // nor deletes it meanwhile, which would look like a transaction that went through.
+        let kept = self.keeper.take();
+        if kept.is_none_or(|keeper| keeper.send(Request::Settle(settled)).is_err()) {
+            let reason = self.ownership.end(LostReason::SessionEnded);
+            return Err(self.ownership.error(reason));
+        }
         self.ownership.end(LostReason::Released);
+        let committed = self.commit_deleting(multi).await;
+        if committed.is_ok() {
+            // The keeper may be gone with the client.
+            let _ = gone.send(());
+        }
+        committed
+    }
+
+    async fn commit_deleting<S>(&self, multi: Multi<S>) -> Result<()> {
         let multi = multi.delete(self.node_path()).through(&self.session);
         let mut patience = Patience::new();
         loop {
@@ -148,8 +164,13 @@ impl LockGuard {
             if patience.wait(&self.session).await.is_err() {
                 return Err(error.into());
             }
-            if was_sent && self.is_gone().await? {
-                return Ok(());
+            if was_sent {
+                match self.is_gone().await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    // Not the look's error: whether the transaction went through stays unknown.
+                    Err(_) => return Err(error.into()),
+                }
             }
         }
     }
@@ -200,11 +221,14 @@ impl LockGuard {
     pub async fn release(mut self) -> Result<()> {
         self.ensure()?;
         let (reply, released) = oneshot::channel();
-        let keeper = self.keeper.take().map(|keeper| keeper.send(reply));
-        match (keeper, released.await) {
-            (_, Ok(result)) => result,
+        if let Some(keeper) = self.keeper.take() {
+            // What a keeper that is gone did not take has to be dropped, or `released` would never end.
+            drop(keeper.send(Request::Release(reply)));
+        }
+        match released.await {
+            Ok(result) => result,
             // The keeper ends without an answer only after a loss.
-            (_, Err(_)) => Err(self
+            Err(_) => Err(self
                 .ownership
                 .error(self.ownership.end(LostReason::SessionEnded))),
         }

@@ -16,8 +16,17 @@ use crate::{
     error::Result,
 };
 
-/// Comes when the guard is released, with where to answer; closed when it was dropped.
-pub(super) type Releases = oneshot::Receiver<oneshot::Sender<Result<()>>>;
+/// How a guard ends, other than by being dropped.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Delete the node, and answer.
+    Release(oneshot::Sender<Result<()>>),
+    /// The guard deletes the node itself, in a transaction: leave it alone until this tells that it is gone, or is dropped.
+    Settle(oneshot::Receiver<()>),
+}
+
+/// Comes from the guard; closed when it was dropped.
+pub(super) type Requests = oneshot::Receiver<Request>;
 
 /// Keeps a granted lock until it is released, dropped or lost, and then sees to it that its node goes.
 pub(super) async fn keep(
@@ -25,7 +34,7 @@ pub(super) async fn keep(
     own: WatchChange,
     evidence: Evidence,
     ownership: Arc<Ownership>,
-    releases: Releases,
+    mut requests: Requests,
 ) {
     let path = entry
         .node()
@@ -33,27 +42,31 @@ pub(super) async fn keep(
         .unwrap_or_default();
     let request = tokio::select! {
         biased;
-        request = releases => Some(request.ok()),
+        request = &mut requests => request.ok(),
         _ = ownership.lost() => None,
         reason = deletion(entry.session(), &path, own) => {
             ownership.end(reason);
             None
         }
     };
-    if request.is_some() {
-        tracing::debug!(path = %ownership.path(), node = %path, "lock released");
-    }
-    match request {
-        Some(Some(reply)) => release(&mut entry, &evidence, &ownership, reply).await,
-        Some(None) => {
-            ownership.end(LostReason::Released);
+    // The guard may have spoken after the look at the channel and before the end of the ownership.
+    requests.close();
+    match request.or_else(|| requests.try_recv().ok()) {
+        Some(Request::Release(reply)) => release(&mut entry, &evidence, &ownership, reply).await,
+        Some(Request::Settle(gone)) => {
             drop(evidence);
-            entry.withdraw().await;
+            if gone.await.is_err() {
+                entry.withdraw().await;
+            }
         }
         None => {
+            // Dropping the guard ended the ownership as well.
             let reason = ownership.end(LostReason::NoProofOfLife);
-            if reason != LostReason::Released {
-                tracing::warn!(path = %ownership.path(), node = %path, %reason, "lock lost");
+            match reason {
+                LostReason::Released => {
+                    tracing::debug!(path = %ownership.path(), node = %path, "lock released");
+                }
+                _ => tracing::warn!(path = %ownership.path(), node = %path, %reason, "lock lost"),
             }
             drop(evidence);
             entry.withdraw().await;

@@ -15,6 +15,9 @@ use tokio::{
 /// Opcodes of every kind of create (`ZooDefs.OpCode`): create, create2, createContainer, createTTL.
 const CREATES: [i32; 4] = [1, 15, 19, 21];
 
+/// `ZooDefs.OpCode.multi`.
+const MULTI: i32 = 14;
+
 /// `ZooDefs.OpCode.ping`.
 pub const PING: i32 = 11;
 
@@ -23,6 +26,15 @@ enum Line {
     Open,
     /// Connections are closed, and refused.
     Cut,
+}
+
+/// Where on its way something is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    /// Before the server has seen it.
+    Request,
+    /// When it was carried out.
+    Reply,
 }
 
 #[derive(Debug)]
@@ -40,6 +52,7 @@ struct Plan {
     /// The operations of the requests since the last look.
     seen: Vec<i32>,
     lose_create_replies: usize,
+    lose_multi: Option<Leg>,
     lost: usize,
     /// Cut for good after a loss, until `restore`.
     stay_cut: bool,
@@ -98,6 +111,11 @@ impl Proxy {
         let mut plan = self.shared.plan.lock();
         plan.lose_create_replies = 1;
         plan.stay_cut = true;
+    }
+
+    /// Breaks the connection instead of forwarding, or of answering, the next multi.
+    pub fn lose_multi(&self, leg: Leg) {
+        self.shared.plan.lock().lose_multi = Some(leg);
     }
 
     /// The operations that were requested since the last look, pings left out.
@@ -174,6 +192,15 @@ async fn requests(
             if plan.lose_create_replies > 0 && op.is_some_and(|op| CREATES.contains(&op)) {
                 plan.lose_create_replies -= 1;
                 *doomed.lock() = xid;
+            }
+            if let Some(leg) = plan.lose_multi.take_if(|_| op == Some(MULTI)) {
+                match leg {
+                    Leg::Reply => *doomed.lock() = xid,
+                    Leg::Request => {
+                        plan.lost += 1;
+                        return Ok(());
+                    }
+                }
             }
         }
         first = false;
