@@ -566,3 +566,15 @@ async fn reads_of_one_moment_have_a_result_each() {
     let error = found[2].as_ref().unwrap_err();
     assert_eq!(error.to_string(), "getData /nothing: no such node");
 }
+
+#[tokio::test]
+async fn composed_creates_take_names_that_are_a_number_alone_and_refuse_bad_paths() {
+    let client = client("numbers").await;
+    let created = client.create_all("/jobs/", b"").sequential().await.unwrap();
+    assert_eq!(created.path, "/jobs/0000000000");
+    for path in ["job", "", "/a//b"] {
+        let refused = client.create(path, b"").protected().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::BadArguments, "{path:?}");
+    }
+    assert_eq!(client.children("/").await.unwrap(), ["jobs"]);
+}

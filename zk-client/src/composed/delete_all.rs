@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use super::{Steps, is_link_trouble};
+use super::{Steps, is_link_trouble, unsettled};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Failure, Result},
@@ -29,19 +29,24 @@ impl<'c> Steps<'c> for DeleteAll<'c> {
                 return Err(Error::new(failure, "delete", Some(self.path)));
             }
             // The first listing fails where there is no node at all.
-            let mut nodes = descendants(client, self.path).await?;
-            for _ in 1..ROUNDS {
-                if delete_in_order(client, &nodes).await? {
-                    return Ok(());
-                }
-                nodes = match descendants(client, self.path).await {
-                    Err(error) if error.kind() == ErrorKind::NoNode => return Ok(()),
-                    nodes => nodes?,
-                };
+            let nodes = descendants(client, self.path).await?;
+            match delete_in_rounds(client, self.path, nodes).await {
+                Err(error) if error.kind() == ErrorKind::NoNode => Ok(()),
+                deleted => deleted.map_err(|error| unsettled(&error, "delete", self.path)),
             }
-            client.delete(self.path).await
         })
     }
+}
+
+/// Deletes what was listed, and what has appeared meanwhile. That the node is gone in the end is an error here.
+async fn delete_in_rounds(client: &Client, path: &str, mut nodes: Vec<String>) -> Result<()> {
+    for _ in 1..ROUNDS {
+        if delete_in_order(client, &nodes).await? {
+            return Ok(());
+        }
+        nodes = descendants(client, path).await?;
+    }
+    client.delete(path).await
 }
 
 /// A node and everything below it, every node before its children.
@@ -55,7 +60,12 @@ async fn descendants(client: &Client, path: &str) -> Result<Vec<String>> {
             level.push(client.children(path).submit().await?);
         }
         for (at, pending) in (listed..end).zip(level) {
-            match pending.await {
+            let names = match pending.await {
+                // Alone it is repeated by itself, as often as the options say.
+                Err(error) if error.is_retryable() => client.children(&nodes[at]).await,
+                names => names,
+            };
+            match names {
                 Ok(names) => {
                     let below = |name: String| format!("{}/{name}", nodes[at]);
                     let children: Vec<_> = names.into_iter().map(below).collect();

@@ -25,7 +25,7 @@ pub use update::Update;
 use crate::{
     client::Client,
     core::Moment,
-    error::{Error, ErrorKind, Outcome, Result},
+    error::{Error, ErrorKind, Failure, Outcome, Result},
 };
 
 /// An operation of several requests, not begun yet; awaiting it carries it out.
@@ -90,20 +90,34 @@ impl<'c, S: Steps<'c>> fmt::Debug for Composed<'c, S> {
     }
 }
 
+/// The node above; of a sequential node whose name is the number alone (`/jobs/`), the one before the slash.
 fn parent(path: &str) -> Option<&str> {
-    match path.trim_end_matches('/').rsplit_once('/')? {
-        ("", _) => Some("/").filter(|parent| *parent != path),
+    match path.rsplit_once('/')? {
+        ("", "") => None,
+        ("", _) => Some("/"),
         (parent, _) => Some(parent),
     }
 }
 
-/// The connection, or the wait for an answer: nothing that the server said.
+/// The connection, or the wait for an answer, broke off something that changes a node: nothing that the server said.
+///
+/// Not where it was never sent: then the client was told not to wait for a connection, or has waited long enough.
 fn is_link_trouble(error: &Error) -> bool {
     match error.kind() {
-        ErrorKind::ConnectionLoss => true,
-        ErrorKind::OperationTimeout => error.outcome() == Outcome::Unknown,
+        ErrorKind::ConnectionLoss | ErrorKind::OperationTimeout => {
+            error.outcome() == Outcome::Unknown
+        }
         _ => error.is_retryable(),
     }
+}
+
+/// A later step failed, so how much of the whole was carried out stays open.
+fn unsettled(error: &Error, op: &'static str, path: &str) -> Error {
+    let failure = Failure {
+        outcome: Outcome::Unknown,
+        ..Failure::not_applied(error.kind())
+    };
+    Error::new(failure, op, Some(path))
 }
 
 fn deadline_of(client: &Client) -> Moment {
@@ -113,4 +127,23 @@ fn deadline_of(client: &Client) -> Moment {
 
 fn is_over(client: &Client, deadline: Moment) -> bool {
     client.parts().shared.clock.now() >= deadline
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parent;
+
+    #[test]
+    fn parents_of_paths() {
+        let cases = [
+            ("/", None),
+            ("/a", Some("/")),
+            ("/a/b", Some("/a")),
+            ("/a/", Some("/a")),
+            ("/a/b/", Some("/a/b")),
+        ];
+        for (path, above) in cases {
+            assert_eq!(parent(path), above, "{path}");
+        }
+    }
 }

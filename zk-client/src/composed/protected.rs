@@ -2,11 +2,11 @@
 
 use futures::future::BoxFuture;
 
-use super::{Composed, Steps, deadline_of, is_link_trouble, is_over};
+use super::{Composed, Steps, deadline_of, is_link_trouble, is_over, unsettled};
 use crate::{
     client::Client,
     create::{Create, Created},
-    error::{Error, ErrorKind, Failure, Outcome, Result},
+    error::{Error, ErrorKind, Result},
     operation::Operation,
 };
 
@@ -22,6 +22,9 @@ impl<'c> Operation<'c, Create<'c>> {
     ///
     /// The name becomes `_c_{uuid}-{name}`, as Curator's protection makes it. An ephemeral node is only taken for
     /// one's own if the present session owns it, and the call fails when that session ends.
+    ///
+    /// It is for nodes that nobody else deletes: one that a consumer takes away before its lost answer is looked for is
+    /// not found, and is created a second time.
     pub fn protected(self) -> Composed<'c, ProtectedCreate<'c>> {
         let (client, create) = (self.client(), self.call.clone());
         Composed::new(client, ProtectedCreate { create })
@@ -33,6 +36,8 @@ impl<'c> Steps<'c> for ProtectedCreate<'c> {
 
     fn run(self, client: &'c Client) -> BoxFuture<'c, Result<Created>> {
         Box::pin(async move {
+            let valid = self.create.spec.validate(self.create.path);
+            valid.map_err(|failure| Error::new(failure, "create", Some(self.create.path)))?;
             let deadline = deadline_of(client);
             let prefix = format!("_c_{}-", client.guid());
             let (parent, name) = self.create.path.rsplit_once('/').unwrap_or_default();
@@ -55,7 +60,7 @@ impl<'c> Steps<'c> for ProtectedCreate<'c> {
                         match find_own(client, parent, &prefix).await {
                             Ok(Some(created)) => return Ok(created),
                             Ok(None) => {}
-                            Err(lost) => return Err(unsettled(&lost, &path)),
+                            Err(lost) => return Err(unsettled(&lost, "create", &path)),
                         }
                     }
                     result => return result,
@@ -79,13 +84,4 @@ async fn find_own(client: &Client, parent: &str, prefix: &str) -> Result<Option<
     let path = format!("{}/{name}", parent.trim_end_matches('/'));
     let stat = client.exists(&path).await?;
     Ok(stat.map(|stat| Created { path, stat }))
-}
-
-/// The search failed, so whether the node was created stays open.
-fn unsettled(error: &Error, path: &str) -> Error {
-    let failure = Failure {
-        outcome: Outcome::Unknown,
-        ..Failure::not_applied(error.kind())
-    };
-    Error::new(failure, "create", Some(path))
 }
