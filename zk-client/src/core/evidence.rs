@@ -30,6 +30,8 @@ pub struct EvidenceState {
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     holders: usize,
+    /// The session is being closed: nothing proves its life any more.
+    closed: bool,
     state: EvidenceState,
     /// When the last heartbeat was sent on this connection.
     last_sent: Option<Moment>,
@@ -53,7 +55,7 @@ impl Evidence {
     }
 
     pub(crate) const fn is_held(&self) -> bool {
-        self.holders > 0
+        self.holders > 0 && !self.closed
     }
 
     /// A `sync` was written.
@@ -131,6 +133,12 @@ impl Evidence {
     pub(crate) fn session_ended(&mut self) -> Option<EvidenceState> {
         self.link_lost();
         self.lose(true)
+    }
+
+    /// The session is being closed, and the client with it.
+    pub(crate) fn close(&mut self) -> Option<EvidenceState> {
+        self.closed = true;
+        self.session_ended()
     }
 
     fn lose(&mut self, session_ended: bool) -> Option<EvidenceState> {

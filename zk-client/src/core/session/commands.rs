@@ -138,7 +138,7 @@ impl Session {
                     self.remove_unread(&path, mode);
                 }
             }
-            Kind::Auth(credential) => self.present(credential, command.slot),
+            Kind::Auth(credential) => self.present(credential, command.slot, command.deadline),
             Kind::Ready => {
                 self.ready.extend(command.slot.map(|slot| (slot, deadline)));
                 self.complete_ready();
@@ -220,8 +220,13 @@ impl Session {
         self.enqueue(entry, &frame_of(OpCode::CloseSession, &[]));
     }
 
-    fn present(&mut self, credential: Credential, slot: Option<crate::core::Slot>) {
-        let deadline = self.now + self.config.request_timeout;
+    fn present(
+        &mut self,
+        credential: Credential,
+        slot: Option<crate::core::Slot>,
+        deadline: Option<crate::core::Moment>,
+    ) {
+        let deadline = deadline.unwrap_or(self.now + self.config.request_timeout);
         let out = match self.phase {
             Phase::Live(_) => Some(&mut self.out),
             _ => None,
@@ -252,7 +257,12 @@ impl Session {
                     (true, _) => self.stop(Ok(())),
                     // Over as soon as nothing is under way any more.
                     (false, true) => {}
-                    (false, false) => self.enqueue_close(),
+                    (false, false) => {
+                        // From here on the server may end the session at any moment, long before its answer arrives.
+                        let lost = self.evidence.close();
+                        self.announce_evidence(lost);
+                        self.enqueue_close();
+                    }
                 }
             }
         }

@@ -142,3 +142,21 @@ fn a_server_that_does_not_reach_the_leader_is_left_while_there_is_time() {
     );
     assert_eq!(world.hangups, 1);
 }
+
+#[test]
+fn a_session_that_is_being_closed_proves_nothing() {
+    let mut world = World::connected();
+    prove(&mut world, Duration::ZERO);
+    let heartbeat = world.put(Kind::Evidence, "/", |_| {});
+    world.go();
+    let sync = world.seen().pop().unwrap();
+    let _closed = world.command(Kind::Close);
+    assert_eq!(until(&world), None, "the answer may take long");
+    assert!(world.evidence.last().unwrap().session_ended);
+    answer_sync(&mut world, sync.xid);
+    drop(heartbeat);
+    assert_eq!(until(&world), None);
+    world.seen();
+    world.pass(T / 3);
+    assert!(!world.seen_ops().contains(&OpCode::Sync));
+}
