@@ -96,6 +96,9 @@ const KEYS: &[(&str, Setter)] = &[
     ("maxSessionTimeout", |c, v| {
         put(&mut c.max_session_timeout, session_timeout(v))
     }),
+    ("minFreeSpaceInKb", |c, v| {
+        put(&mut c.min_free_space_bytes, kib_limit(v))
+    }),
     ("minSessionTimeout", |c, v| {
         put(&mut c.min_session_timeout, session_timeout(v))
     }),

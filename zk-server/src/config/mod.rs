@@ -69,6 +69,9 @@ pub struct Config {
     pub snap_count: u32,
     /// `snapSizeLimitInKb`: the same, by bytes of log; `None` without a limit (0 or less in the file).
     pub snap_size_limit_bytes: Option<u64>,
+    /// `minFreeSpaceInKb`: with less room for the log, writes that need some are refused; `None` never (0 in the file).
+    /// Not a key of Apache's.
+    pub min_free_space_bytes: Option<u64>,
     /// `preAllocSize` (in KiB in the file): how much of a log file is written with zeros ahead of need.
     pub pre_alloc_size_bytes: u64,
     /// `txnLogSizeLimitInKb`: a log file that exceeds this is followed by a new one; `None` without a limit.
@@ -196,6 +199,7 @@ impl Default for Config {
             read_only_mode: false,
             snap_count: 100_000,
             snap_size_limit_bytes: Some(4 << 30),
+            min_free_space_bytes: Some(64 << 20),
             pre_alloc_size_bytes: 64 << 20,
             txn_log_size_limit_bytes: None,
             snap_retain_count: 3,

@@ -223,6 +223,9 @@ mod tests {
     #[test]
     fn values_have_the_units_and_the_limits_of_their_keys() {
         assert_eq!(config("preAllocSize=64").pre_alloc_size_bytes, 64 << 10);
+        let min_free = |line| config(line).min_free_space_bytes;
+        assert_eq!(min_free("minFreeSpaceInKb=5"), Some(5 << 10));
+        assert_eq!(min_free("minFreeSpaceInKb=0"), None);
         assert_eq!(config("snapSizeLimitInKb=0").snap_size_limit_bytes, None);
         assert_eq!(
             config("snapSizeLimitInKb=2").snap_size_limit_bytes,

@@ -13,9 +13,12 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
-use super::mailbox::Mailbox;
+use super::{
+    mailbox::Mailbox,
+    space::{GLANCE, Space},
+};
 use crate::{
     error::Fatal,
     peer::{Input, Shared},
@@ -61,14 +64,21 @@ impl LogQueue {
         }
     }
 
-    /// Waits for a batch, blocking; `false` at the end.
-    fn wait(&self, batch: &mut Vec<DiskOp>) -> bool {
+    /// Waits for a batch, blocking, and no longer than `limit`; `false` at the end.
+    fn wait(&self, batch: &mut Vec<DiskOp>, limit: Option<Duration>) -> bool {
         let mut inner = self.inner.lock();
         while inner.ops.is_empty() && !inner.closed {
-            self.ready.wait(&mut inner);
+            match limit {
+                None => self.ready.wait(&mut inner),
+                Some(limit) => {
+                    if self.ready.wait_for(&mut inner, limit).timed_out() {
+                        break;
+                    }
+                }
+            }
         }
         std::mem::swap(&mut inner.ops, batch);
-        !batch.is_empty()
+        !(batch.is_empty() && inner.closed)
     }
 
     /// Waits for a batch; `false` at the end.
@@ -92,6 +102,7 @@ pub(super) struct Log {
     pub(super) queue: Arc<LogQueue>,
     pub(super) mailbox: Arc<Mailbox<Input>>,
     pub(super) shared: Arc<Shared>,
+    pub(super) space: Space,
     /// What is worth a warning (`fsync.warningthresholdms`).
     pub(super) slow_fsync: Duration,
     /// Held so that nobody else takes them before the log has ended.
@@ -103,7 +114,8 @@ impl Log {
     pub(super) fn spawn_thread(mut self, ended: oneshot::Sender<()>) -> io::Result<()> {
         let run = move || {
             let mut batch = Vec::new();
-            while self.queue.wait(&mut batch) {
+            self.look_at_space();
+            while self.queue.wait(&mut batch, self.patience()) {
                 self.execute(&mut batch);
                 if let Some(job) = self.executor.background_job() {
                     in_background(job);
@@ -120,13 +132,33 @@ impl Log {
     /// Runs as a task, for disks that do not block.
     pub(super) async fn run(mut self) {
         let mut batch = Vec::new();
-        while self.queue.next(&mut batch).await {
+        self.look_at_space();
+        loop {
+            let next = self.queue.next(&mut batch);
+            let goes_on = match self.patience() {
+                None => next.await,
+                Some(limit) => timeout(limit, next).await.unwrap_or(true),
+            };
+            if !goes_on {
+                break;
+            }
             self.execute(&mut batch);
             if let Some(job) = self.executor.background_job() {
                 job.run();
             }
         }
         self.executor.close();
+    }
+
+    /// How long to wait for work before the room is looked at again.
+    fn patience(&self) -> Option<Duration> {
+        self.space.is_low().then_some(GLANCE)
+    }
+
+    fn look_at_space(&mut self) {
+        if let Some(low) = self.space.look() {
+            self.mailbox.push(Input::LowSpace(low));
+        }
     }
 
     fn note(&self, done: &DiskDone) {
@@ -149,6 +181,7 @@ impl Log {
             .map(Input::Disk)
             .collect();
         self.mailbox.append(&mut inputs);
+        self.look_at_space();
     }
 }
 

@@ -20,6 +20,7 @@ pub mod net;
 mod ports;
 mod settings;
 mod snapshot;
+mod space;
 pub(crate) mod start;
 
 use std::{

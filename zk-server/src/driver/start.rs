@@ -27,6 +27,7 @@ use super::{
     ports::{Handover, Places, Port, accept, serve},
     settings::{auth_config, conn_limits, max_conns, peer_options, seed},
     snapshot::Snapshots,
+    space::Space,
 };
 use crate::{
     config::Config,
@@ -125,6 +126,7 @@ fn assemble(
         queue: queue.clone(),
         mailbox: hub.mailbox.clone(),
         shared: hub.shared.clone(),
+        space: Space::new(directories.logs.clone(), hub.config.min_free_space_bytes),
         slow_fsync: hub.config.fsync_warning_threshold,
         _directories: directories.clone(),
     };

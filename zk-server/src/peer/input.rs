@@ -26,6 +26,8 @@ pub enum Input {
     },
     /// Whoever embeds the server wants a session to end as if its client had gone silent.
     Expire(zk_proto::SessionId),
+    /// There is little room left for the log, or enough again.
+    LowSpace(bool),
     /// [`Peer::next_deadline`](super::Peer::next_deadline) has passed.
     Deadline,
 }

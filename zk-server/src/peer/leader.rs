@@ -12,7 +12,7 @@ use zk_proto::{
     watch::EventType,
 };
 
-use super::{Output, Peer};
+use super::{Output, Peer, space::needs_room};
 use crate::{
     auth::Credentials,
     conn::{handle::ConnHandle, reads::put_read, reply as frames},
@@ -44,6 +44,8 @@ enum Work {
     Proposal(Proposal),
     /// A sync, behind everything that was proposed before it came in.
     Sync { asker: Asker, path: Utf8Bytes },
+    /// A write for which there is no room.
+    Refused { asker: Asker },
 }
 
 /// A read that waits for an earlier request of its session.
@@ -122,6 +124,9 @@ impl Peer {
                     let path = request.path;
                     self.wait(Work::Sync { asker, path });
                 }
+                Some(request) if self.low_space && needs_room(&request) => {
+                    self.wait(Work::Refused { asker });
+                }
                 Some(request) if !request.op_code().is_write() => {
                     let read = Behind {
                         asker,
@@ -157,7 +162,7 @@ impl Peer {
     fn wait(&mut self, work: Work) {
         let place = self.popped + self.waiting.len() as u64 + 1;
         let asker = match &work {
-            Work::Sync { asker, .. } => Some(*asker),
+            Work::Sync { asker, .. } | Work::Refused { asker } => Some(*asker),
             Work::Proposal(proposal) => match proposal.origin {
                 Origin::Request { asker, .. } => Some(asker),
                 Origin::Connect { .. } | Origin::Internal => None,
@@ -280,7 +285,7 @@ impl Peer {
     fn is_due(&self, committed: Zxid) -> bool {
         match self.waiting.front().map(|waiting| &waiting.work) {
             Some(Work::Proposal(proposal)) => proposal.header.zxid <= committed,
-            Some(Work::Sync { .. }) => true,
+            Some(Work::Sync { .. } | Work::Refused { .. }) => true,
             None => false,
         }
     }
@@ -301,7 +306,12 @@ impl Peer {
             self.reads_behind -= reads.len();
             match work {
                 Work::Proposal(proposal) => self.apply(now, &mut tree, proposal),
-                Work::Sync { asker, path } => self.answer_sync(asker, &path, tree.last_zxid()),
+                Work::Sync { asker, path } => {
+                    self.answer_short(asker, Ok(&path), tree.last_zxid());
+                }
+                Work::Refused { asker } => {
+                    self.answer_short(asker, Err(ErrorCode::SystemError), tree.last_zxid());
+                }
             }
             for read in reads {
                 self.answer_read(now, &tree, read);
@@ -461,13 +471,13 @@ impl Peer {
         shared.metrics.read_latency.add(waited);
     }
 
-    fn answer_sync(&mut self, asker: Asker, path: &Utf8Bytes, last: Zxid) {
+    /// Answers what is no transaction: a sync, or a refusal.
+    fn answer_short(&mut self, asker: Asker, answer: Result<&Utf8Bytes, ErrorCode>, last: Zxid) {
         let Some(slot) = self.replies.frame_to(asker.conn, asker.serial) else {
             return;
         };
         let _ = frames::put_reply(&mut slot.frames, asker.xid, last, |out| {
-            path.encode(out.own_mut());
-            Ok(())
+            answer.map(|path| path.encode(out.own_mut()))
         });
         slot.answered += 1;
         slot.sent += 1;

@@ -18,6 +18,7 @@ mod reaper;
 mod replies;
 mod sessions;
 mod shared;
+mod space;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -81,6 +82,8 @@ pub struct Peer {
     last_committed: Zxid,
     last_synced: Zxid,
     snapshotting: bool,
+    /// Whether writes that need room are refused.
+    low_space: bool,
     effects: Effects,
     encoder: BytesMut,
     outputs: VecDeque<Output>,
@@ -113,6 +116,7 @@ impl Peer {
             last_committed: last,
             last_synced: last,
             snapshotting: false,
+            low_space: false,
             effects: Effects::default(),
             encoder: BytesMut::new(),
             outputs: VecDeque::new(),
@@ -139,6 +143,7 @@ impl Peer {
             Input::Disk(done) => self.disk_done(now, done),
             Input::SnapshotDone { cut } => self.snapshot_done(cut),
             Input::Expire(session) => self.expire(now, session),
+            Input::LowSpace(low) => self.low_space = low,
             Input::Deadline => {
                 self.expire_due(now);
                 self.reap_due(now);

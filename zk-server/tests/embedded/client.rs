@@ -8,7 +8,10 @@ use zk_proto::{
     connect::{ConnectRequest, ConnectResponse},
     frame::{put_frame, take_frame},
     header::{ReplyHeader, RequestHeader},
-    op::{CreateRequest, ExistsRequest, GetDataRequest, GetDataResponse, Request, SetDataRequest},
+    op::{
+        CreateRequest, DeleteRequest, ExistsRequest, GetDataRequest, GetDataResponse, Request,
+        SetDataRequest,
+    },
     watch::WatcherEvent,
 };
 use zk_server::Server;
@@ -178,6 +181,13 @@ pub(crate) fn set(path: &str, data: &str) -> Request {
     Request::SetData(SetDataRequest {
         path: path.into(),
         data: Some(Bytes::copy_from_slice(data.as_bytes())),
+        version: -1,
+    })
+}
+
+pub(crate) fn delete(path: &str) -> Request {
+    Request::Delete(DeleteRequest {
+        path: path.into(),
         version: -1,
     })
 }

@@ -1,6 +1,6 @@
 //! What was acknowledged is there after a stop, a kill and a power cut.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use zk_proto::{CreateMode, ErrorCode, connect::ConnectResponse};
 use zk_server::{
@@ -8,7 +8,7 @@ use zk_server::{
     storage::{MemDisk, mem_disk::FaultyCall},
 };
 
-use crate::client::{create, exists, get, resume, tcp};
+use crate::client::{create, delete, exists, get, resume, tcp};
 
 async fn start(disk: &MemDisk) -> Server {
     let server = Server::builder()
@@ -84,6 +84,42 @@ async fn a_directory_serves_again_after_shutdown_and_only_one_server_at_a_time()
     server.shutdown().await.unwrap();
     let server = builder().start().await.unwrap();
     check(&server, &session).await;
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn with_little_room_left_writes_are_refused_until_there_is_more() {
+    let disk = MemDisk::new();
+    disk.set_capacity(4 << 20);
+    let server = Server::builder()
+        .disk(Arc::new(disk.clone()))
+        .set("minFreeSpaceInKb", "1024")
+        .set("preAllocSize", "0");
+    let server = server.start().await.unwrap();
+    let (mut client, _) = tcp(&server).await.open().await;
+    let big = "x".repeat(100_000);
+    let new = |n: i32| create(&format!("/n{n}"), &big, CreateMode::Persistent);
+    let refused = ErrorCode::SystemError.code();
+    let mut made = 0;
+    while client.call(1, new(made)).await.header.err == 0 {
+        made += 1;
+    }
+    assert!((25..40).contains(&made), "{made}");
+    let before = client.call(2, exists("/n1")).await.header.zxid;
+    let answer = client.call(3, new(made)).await.header;
+    assert_eq!((answer.err, answer.zxid), (refused, before));
+    // What needs no room is still done, and in its place.
+    let requests = [new(made), delete("/n1"), exists("/n1")];
+    client.send(4, &requests).await;
+    for (xid, error) in [(4, refused), (5, 0), (6, ErrorCode::NoNode.code())] {
+        let answer = client.reply().await.unwrap().header;
+        assert_eq!((answer.xid.0, answer.err), (xid, error));
+    }
+    disk.set_capacity(64 << 20);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(1100)).await;
+    tokio::time::resume();
+    assert_eq!(client.call(7, new(made)).await.header.err, 0);
     server.shutdown().await.unwrap();
 }
 
