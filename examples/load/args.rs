@@ -29,6 +29,10 @@ pub(crate) enum Command {
     /// Builds nothing: run `cargo build --release -p zk-server` first. Apache 3.9.5 is looked for in
     /// ZK_APACHE_HOME and where `.ci/apache` installs it.
     Compare(CompareArgs),
+    /// Ten thousand sockets with half a frame each, and what they cost server and clients.
+    HalfOpen(HalfOpenArgs),
+    /// A million watches, and what they weigh.
+    Watches(WatchesArgs),
     /// Be the bare server that shows what the machine allows: canned answers, durable writes, nothing else.
     ///
     /// Measured like any server: `compare --ours "target/release/examples/load floor"`.
@@ -85,6 +89,32 @@ pub(crate) struct CompareArgs {
     #[arg(long)]
     pub(crate) quick: bool,
     /// Where the servers' directories are made; must be on a real disk.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct HalfOpenArgs {
+    /// How many sockets; fewer where the limit of file descriptors says so.
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) sockets: usize,
+    /// The server, as in `compare`.
+    #[arg(long)]
+    pub(crate) ours: Option<String>,
+    /// Where the server's directory is made.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct WatchesArgs {
+    /// How many.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) count: usize,
+    /// The server, as in `compare`.
+    #[arg(long)]
+    pub(crate) ours: Option<String>,
+    /// Where the server's directory is made.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     pub(crate) dir: PathBuf,
 }

@@ -24,8 +24,18 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts `members` servers below `dir` and waits until all serve.
     pub(crate) fn start(launcher: &Launcher, members: usize, dir: &Path) -> Result<Self> {
+        Self::start_with(launcher, members, dir, &[])
+    }
+
+    /// As [`start`](Self::start), with further keys in their `zoo.cfg`.
+    pub(crate) fn start_with(
+        launcher: &Launcher,
+        members: usize,
+        dir: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let quorum = quorum_lines(members)?;
-        let mut settings: Vec<(&str, &str)> = Vec::new();
+        let mut settings = settings.to_vec();
         if !quorum.is_empty() {
             settings.extend([("initLimit", "10"), ("syncLimit", "5")]);
             settings.extend(

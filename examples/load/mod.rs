@@ -7,11 +7,13 @@ mod compare;
 mod connection;
 mod engine;
 mod floor;
+mod half_open;
 mod report;
 mod rows;
 mod session;
 mod template;
 mod usage;
+mod watches;
 mod work;
 
 use std::{error::Error, process::ExitCode};
@@ -27,6 +29,8 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(args) => run(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::HalfOpen(args) => half_open::half_open(&args),
+        Command::Watches(args) => watches::watches(&args),
         Command::Floor { config } => floor::serve(&config).map(|()| ExitCode::SUCCESS),
     };
     match outcome {

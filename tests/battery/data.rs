@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use zk_proto::{
-    Acl, CreateMode, ErrorCode, OpCode, Perms, Utf8Bytes, Zxid,
+    Acl, ErrorCode, OpCode, Perms, Utf8Bytes, Zxid,
     op::{Request, Response, SetDataRequest},
 };
 use zk_tests::requests::{
-    ANY, children, children2, create, create_as, create_for, delete, exists, get, get_acl, multi,
-    only, part_create, part_set, set, sync, watch_exists,
+    ANY, children, children2, create, create_for, delete, exists, get, get_acl, multi, only,
+    part_create, part_set, set, sync, watch_exists,
 };
 
-use crate::subject::{Peer, Subject};
+use crate::subject::Subject;
 
 cases! {
     set_changes_three_fields,
@@ -25,17 +25,11 @@ cases! {
     nul_in_a_path,
     reading_needs_the_right_to_read,
     sync_echoes_whatever_it_is_asked,
+    characters_beyond_the_first_plane,
     large_data_comes_back_whole,
     the_config_node,
     header_zxids,
     what_cannot_be_decoded_consumes_no_zxid,
-    a_soft_quota_stops_nothing,
-    a_hard_quota_on_the_count,
-    a_hard_quota_on_the_bytes,
-    quota_statistics_are_kept,
-    quota_comes_before_the_version,
-    limits_that_are_none,
-    statistics_that_are_none,
 }
 
 async fn set_changes_three_fields(s: Subject) {
@@ -218,6 +212,19 @@ async fn sync_echoes_whatever_it_is_asked(s: Subject) {
     assert_eq!((null.code, null.body.as_ref()), expected);
 }
 
+/// Apache sends each as two surrogates of three bytes, which is no UTF-8.
+async fn characters_beyond_the_first_plane(s: Subject) {
+    let mut p = s.peer().await;
+    let path = Utf8Bytes::from("/\u{1f600}");
+    let reply = p.raw(OpCode::Sync, &[&path]).await;
+    let echoed = if s.is_apache() {
+        &b"/\xed\xa0\xbd\xed\xb8\x80"[..]
+    } else {
+        path.as_bytes()
+    };
+    assert_eq!(&reply.body[4..], echoed);
+}
+
 async fn large_data_comes_back_whole(s: Subject) {
     let mut p = s.peer().await;
     let data: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 251) as u8).collect();
@@ -290,142 +297,4 @@ async fn what_cannot_be_decoded_consumes_no_zxid(mut s: Subject) {
         (reply.code, reply.zxid),
         (ErrorCode::MarshallingError, last.successor().unwrap())
     );
-}
-
-async fn a_soft_quota_stops_nothing(s: Subject) {
-    let mut p = s.peer().await;
-    let _quota = quota(&s, &mut p, "q", "count=1,bytes=1").await;
-    p.create(&s.path("q/a")).await;
-    p.ok(create(&s.path("q/b"), b"bytes")).await;
-}
-
-async fn a_hard_quota_on_the_count(s: Subject) {
-    let mut p = s.peer().await;
-    let _quota = quota(
-        &s,
-        &mut p,
-        "q",
-        "count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=2",
-    )
-    .await;
-    p.create(&s.path("q/a")).await;
-    p.fails(create(&s.path("q/b"), b""), ErrorCode::QuotaExceeded)
-        .await;
-    let container = create_as(&s.path("q/a/b"), b"", CreateMode::Ephemeral);
-    p.fails(container, ErrorCode::QuotaExceeded).await;
-    p.ok(delete(&s.path("q/a"), ANY)).await;
-    p.create(&s.path("q/b")).await;
-    p.create(&s.path("elsewhere")).await;
-}
-
-async fn a_hard_quota_on_the_bytes(s: Subject) {
-    let mut p = s.peer().await;
-    let _quota = quota(
-        &s,
-        &mut p,
-        "q",
-        "count=-1,bytes=-1=;byteHardLimit=10;countHardLimit=-1",
-    )
-    .await;
-    p.ok(create(&s.path("q/a"), b"12345")).await;
-    p.fails(create(&s.path("q/b"), b"123456"), ErrorCode::QuotaExceeded)
-        .await;
-    p.fails(set(&s.path("q"), b"123456", ANY), ErrorCode::QuotaExceeded)
-        .await;
-    p.ok(set(&s.path("q/a"), b"1234567890", ANY)).await;
-    p.fails(
-        set(&s.path("q/a"), b"12345678901", ANY),
-        ErrorCode::QuotaExceeded,
-    )
-    .await;
-    p.ok(set(&s.path("q/a"), b"1", ANY)).await;
-    p.ok(create(&s.path("q/b"), b"123456")).await;
-}
-
-async fn quota_statistics_are_kept(s: Subject) {
-    let mut p = s.peer().await;
-    let limits = quota(&s, &mut p, "q", "count=100,bytes=100").await;
-    let stats = limits.replace("zookeeper_limits", "zookeeper_stats");
-    let read = async |p: &mut Peer| p.data(&stats).await;
-    assert_eq!(read(&mut p).await.as_deref(), Some(&b"count=1,bytes=0"[..]));
-    p.ok(create(&s.path("q/a"), b"12345")).await;
-    p.ok(create(&s.path("q/a/b"), b"123")).await;
-    assert_eq!(read(&mut p).await.as_deref(), Some(&b"count=3,bytes=8"[..]));
-    p.ok(set(&s.path("q/a"), b"1", ANY)).await;
-    p.ok(delete(&s.path("q/a/b"), ANY)).await;
-    assert_eq!(read(&mut p).await.as_deref(), Some(&b"count=2,bytes=1"[..]));
-}
-
-async fn quota_comes_before_the_version(s: Subject) {
-    let mut p = s.peer().await;
-    let _quota = quota(
-        &s,
-        &mut p,
-        "q",
-        "count=-1,bytes=-1=;byteHardLimit=1;countHardLimit=-1",
-    )
-    .await;
-    p.fails(set(&s.path("q"), b"12", 99), ErrorCode::QuotaExceeded)
-        .await;
-    p.fails(set(&s.path("q"), b"1", 99), ErrorCode::BadVersion)
-        .await;
-}
-
-/// Apache answers MarshallingError to every write below, ours takes them for no limit.
-async fn limits_that_are_none(s: Subject) {
-    let mut p = s.peer().await;
-    let limits = quota(&s, &mut p, "q", "count=-1,bytes=-1").await;
-    let write = create_as(&s.path("q/n-"), b"", CreateMode::PersistentSequential);
-    for text in ["#", "count=x", "=", "countHardLimit", "countHardLimit="] {
-        p.ok(set(&limits, text.as_bytes(), ANY)).await;
-        let expected = match s.is_apache() {
-            true => ErrorCode::MarshallingError,
-            false => ErrorCode::Ok,
-        };
-        assert_eq!(p.ask(write.clone()).await.code, expected, "{text}");
-    }
-    for text in ["", "count=1=2", "other=3", "bytes=5;"] {
-        p.ok(set(&limits, text.as_bytes(), ANY)).await;
-        p.ok(write.clone()).await;
-    }
-}
-
-/// Apache ends with the first write under such a quota.
-async fn statistics_that_are_none(s: Subject) {
-    if s.is_apache() {
-        return;
-    }
-    let mut p = s.peer().await;
-    let limits = quota(&s, &mut p, "q", "count=1,bytes=1").await;
-    let stats = limits.replace("zookeeper_limits", "zookeeper_stats");
-    for text in ["#", "", "count", "count=x,bytes=y", "=", "\0"] {
-        p.ok(set(&stats, text.as_bytes(), ANY)).await;
-        p.ok(create_as(
-            &s.path("q/n-"),
-            b"",
-            CreateMode::PersistentSequential,
-        ))
-        .await;
-    }
-    p.ok(delete(&stats, ANY)).await;
-    p.create(&s.path("q/without")).await;
-}
-
-/// Makes a node with a quota, as Apache's shell does; answers the path of its limits.
-async fn quota(s: &Subject, p: &mut Peer, name: &str, limits: &str) -> String {
-    let node = s.path(name);
-    p.create(&node).await;
-    let mut path = "/zookeeper/quota".to_owned();
-    for part in node.split('/').skip(1) {
-        path = format!("{path}/{part}");
-        p.create(&path).await;
-    }
-    let limits_path = format!("{path}/zookeeper_limits");
-    p.ok(create(&limits_path, limits.as_bytes())).await;
-    p.ok(create(
-        &format!("{path}/zookeeper_stats"),
-        b"count=0,bytes=0",
-    ))
-    .await;
-    limits_path
 }

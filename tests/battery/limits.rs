@@ -6,10 +6,11 @@ use zk_proto::{
     frame::MAX_BUFFER,
     header::RequestHeader,
     op::{ReconfigRequest, Request, SaslRequest, Secret, SetDataRequest},
+    watch::AddWatchMode,
 };
 use zk_tests::{
     frames::Incoming,
-    requests::{ANY, create, delete, get, new_node, set, sync},
+    requests::{ANY, add_watch, create, delete, get, new_node, set, sync},
 };
 
 use crate::subject::Subject;
@@ -30,6 +31,10 @@ cases! {
     sasl_with_a_null_token,
     a_frame_in_many_pieces,
     many_frames_in_one_piece,
+    a_first_frame_is_short,
+    half_a_frame_ends_the_connection_and_not_the_session,
+    who_does_not_read_is_not_waited_for,
+    who_reads_slowly_gets_everything,
 }
 
 async fn unknown_operations(s: Subject) {
@@ -283,6 +288,76 @@ async fn many_frames_in_one_piece(s: Subject) {
     p.0.send_bytes(&frames).await.unwrap();
     for xid in 1..=1000 {
         assert_eq!(p.0.reply().await.unwrap().xid, Xid(xid));
+    }
+}
+
+/// Apache waits for as much as is announced; here no first frame has more than a kilobyte.
+async fn a_first_frame_is_short(s: Subject) {
+    if s.is_apache() {
+        return;
+    }
+    for length in [1025, 1 << 20] {
+        let length: i32 = length;
+        assert_eq!(s.answer_to(&length.to_be_bytes()).await, b"");
+    }
+}
+
+/// Apache waits for the rest as long as the session lives.
+async fn half_a_frame_ends_the_connection_and_not_the_session(s: Subject) {
+    if s.is_apache() {
+        return;
+    }
+    let mut p = s.peer_for(2000).await;
+    p.0.send_bytes(&[0, 0, 1, 0, 7]).await.unwrap();
+    p.closed().await;
+    let resume = p.0.resumption(Zxid::ZERO);
+    assert!(!s.connect(&resume).await.unwrap().0.refused());
+}
+
+/// Apache keeps everything for it.
+async fn who_does_not_read_is_not_waited_for(s: Subject) {
+    if s.is_apache() {
+        return;
+    }
+    let (mut p, mut q) = (s.peer().await, s.peer().await);
+    p.ok(add_watch(s.root(), AddWatchMode::PersistentRecursive))
+        .await;
+    // An event for each change, half a megabyte long, and more of them than anybody keeps.
+    let path = s.path(&"n".repeat(MAX_BUFFER / 2));
+    q.create(&path).await;
+    for _ in 0..150 {
+        q.ok(set(&path, b"", ANY)).await;
+    }
+    let heard = p.0.rest().await.map_or(0, |heard| heard.len());
+    assert!(heard < 151, "{heard}");
+    q.stat(s.root()).await;
+}
+
+/// Answers for tens of megabytes are asked for in one go, and come in their order, each whole.
+async fn who_reads_slowly_gets_everything(s: Subject) {
+    let mut p = s.peer().await;
+    let (large, small) = (s.path("large"), s.path("small"));
+    let data = vec![7; 500_000];
+    p.ok(create(&large, &data)).await;
+    p.ok(create(&small, b"small")).await;
+    let mut sent = Vec::new();
+    for n in 0..100 {
+        let request = match n % 4 {
+            0 => set(&small, b"other", ANY),
+            1 => get(&small),
+            _ => get(&large),
+        };
+        sent.push((p.0.send(&request).await.unwrap(), n % 4));
+    }
+    for (xid, kind) in sent {
+        let reply = p.0.reply().await.unwrap();
+        assert_eq!((reply.xid, reply.code), (xid, ErrorCode::Ok));
+        let length = match kind {
+            0 => 68,
+            1 => 4 + 5 + 68,
+            _ => 4 + data.len() + 68,
+        };
+        assert_eq!(reply.body.len(), length);
     }
 }
 

@@ -16,15 +16,23 @@
 mod subject;
 
 mod acl;
+mod acl_lists;
+mod authentication;
 mod children;
 mod create;
+mod create_kinds;
+mod create_paths;
 mod data;
 mod delete;
 mod limits;
 mod limits_told;
 mod multi;
+mod multi_kinds;
+mod multi_read;
 mod persistent_watches;
+mod quota;
 mod session;
+mod session_ends;
 mod set_watches;
 mod watches;
 mod words;

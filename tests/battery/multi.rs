@@ -4,16 +4,16 @@ use bytes::Bytes;
 use zk_proto::{
     Acl, CreateMode, Encode, ErrorCode, OpCode,
     op::{
-        Create2Response, CreateResponse, DeleteContainerRequest, ErrorResponse, ExistsRequest,
-        GetChildrenRequest, GetDataRequest, MultiHeader, MultiOp, MultiResult, Request, Response,
+        CreateResponse, DeleteContainerRequest, ErrorResponse, MultiHeader, MultiOp, MultiResult,
+        Request,
     },
 };
 use zk_tests::requests::{
-    ANY, create_for, exists, get, multi, multi_read, new_node, new_ttl_node, part_check,
-    part_children, part_create, part_delete, part_get, part_set, watch_data,
+    ANY, create_for, exists, multi, new_node, part_check, part_children, part_create, part_delete,
+    part_get, part_set,
 };
 
-use crate::subject::{Subject, sorted};
+use crate::subject::Subject;
 
 cases! {
     one_zxid_for_all,
@@ -24,12 +24,6 @@ cases! {
     the_bytes_of_a_failed_multi,
     every_code_a_part_can_fail_with,
     an_empty_multi,
-    kinds_of_creates,
-    the_flags_decide_the_kind,
-    flags_that_spoil_the_whole_multi,
-    an_unknown_ttl_spoils_only_its_part,
-    suffixes_count_within,
-    suffixes_of_a_failed_multi_are_used_again,
     check_needs_read_and_the_version,
     check_order,
     reads_do_not_belong_here,
@@ -37,17 +31,11 @@ cases! {
     any_header_that_says_done_ends_it,
     ephemerals_created_and_deleted_within,
     delete_container_within,
-    reads_at_one_zxid,
-    each_read_fails_alone,
-    reading_nothing,
-    reads_leave_no_watch,
-    other_reads_cannot_be_decoded,
-    writes_in_a_multi_read,
     a_large_multi,
 }
 
-const MARSHALLING: ErrorCode = ErrorCode::MarshallingError;
-const END: MultiHeader = MultiHeader {
+pub(crate) const MARSHALLING: ErrorCode = ErrorCode::MarshallingError;
+pub(crate) const END: MultiHeader = MultiHeader {
     op: -1,
     done: true,
     err: -1,
@@ -202,107 +190,6 @@ async fn an_empty_multi(s: Subject) {
     assert_eq!(p.multi(Vec::new()).await, []);
 }
 
-async fn kinds_of_creates(s: Subject) {
-    let mut p = s.peer().await;
-    let results = p
-        .multi(vec![
-            MultiOp::Create(new_node(&s.path("one"), b"", CreateMode::Ephemeral)),
-            MultiOp::Create2(new_node(&s.path("two"), b"", CreateMode::Ephemeral)),
-            MultiOp::CreateContainer(new_node(&s.path("box"), b"", CreateMode::Container)),
-            MultiOp::CreateTtl(new_ttl_node(
-                &s.path("ttl"),
-                CreateMode::PersistentWithTtl,
-                99_999,
-            )),
-        ])
-        .await;
-    assert_eq!(results[0], created(&s.path("one")));
-    for (result, name) in results[1..].iter().zip(["two", "box", "ttl"]) {
-        let stat = p.stat(&s.path(name)).await;
-        let path = s.path(name).as_str().into();
-        assert_eq!(
-            *result,
-            MultiResult::Create2(Create2Response { path, stat })
-        );
-    }
-    assert_eq!(p.stat(&s.path("two")).await.ephemeral_owner, p.id());
-}
-
-/// Outside a multi, flag 4 of operations 1 and 15 is a plain node, and operation 21 refuses flag 0.
-async fn the_flags_decide_the_kind(s: Subject) {
-    let mut p = s.peer().await;
-    let container = |name: &str| new_node(&s.path(name), b"", CreateMode::Container);
-    let mut flag_0 = new_ttl_node(&s.path("f0"), CreateMode::PersistentWithTtl, 99_999);
-    flag_0.flags = 0;
-    let results = p
-        .multi(vec![
-            MultiOp::Create(container("one")),
-            MultiOp::Create2(container("two")),
-            MultiOp::CreateContainer(new_node(&s.path("n"), b"", CreateMode::Persistent)),
-            MultiOp::CreateTtl(flag_0),
-        ])
-        .await;
-    let kinds: Vec<bool> = results
-        .iter()
-        .map(|r| matches!(r, MultiResult::Create2(_)))
-        .collect();
-    assert_eq!(kinds, [true, true, true, false], "{results:?}");
-    assert_eq!(results[3], created(&s.path("f0")));
-}
-
-async fn flags_that_spoil_the_whole_multi(s: Subject) {
-    let mut p = s.peer().await;
-    for flags in [5, 6, 7, -1, 100] {
-        let mut record = new_node(&s.path("a"), b"", CreateMode::Persistent);
-        record.flags = flags;
-        for part in [MultiOp::Create(record.clone()), MultiOp::Create2(record)] {
-            p.fails(multi(vec![part_create(&s.path("b")), part]), MARSHALLING)
-                .await;
-        }
-    }
-    assert_eq!(p.names(s.root()).await, [""; 0]);
-}
-
-async fn an_unknown_ttl_spoils_only_its_part(s: Subject) {
-    let mut p = s.peer().await;
-    let part = MultiOp::CreateTtl(new_ttl_node(&s.path("a"), CreateMode::PersistentWithTtl, 0));
-    let results = p.multi(vec![part_create(&s.path("b")), part]).await;
-    assert_eq!(codes(&results), [0, ErrorCode::BadArguments.code()]);
-}
-
-async fn suffixes_count_within(s: Subject) {
-    let mut p = s.peer().await;
-    let part = || {
-        MultiOp::Create(new_node(
-            &s.path("n-"),
-            b"",
-            CreateMode::PersistentSequential,
-        ))
-    };
-    let results = p
-        .multi(vec![part(), part_create(&s.path("x")), part()])
-        .await;
-    assert_eq!(results[0], created(&s.path("n-0000000000")));
-    assert_eq!(results[2], created(&s.path("n-0000000002")));
-}
-
-async fn suffixes_of_a_failed_multi_are_used_again(s: Subject) {
-    let mut p = s.peer().await;
-    let part = || {
-        MultiOp::Create(new_node(
-            &s.path("n-"),
-            b"",
-            CreateMode::PersistentSequential,
-        ))
-    };
-    let results = p
-        .multi(vec![part(), part(), part_check(&s.path("nope"), ANY)])
-        .await;
-    assert_eq!(codes(&results)[2], ErrorCode::NoNode.code());
-    let results = p.multi(vec![part()]).await;
-    assert_eq!(results, [created(&s.path("n-0000000000"))]);
-}
-
 async fn check_needs_read_and_the_version(s: Subject) {
     let mut p = s.peer().await;
     p.create(&s.path("a")).await;
@@ -420,108 +307,6 @@ async fn delete_container_within(s: Subject) {
     assert_eq!(p.names(s.root()).await, ["a"]);
 }
 
-async fn reads_at_one_zxid(s: Subject) {
-    let mut p = s.peer().await;
-    p.ok(zk_tests::requests::create(&s.path("a"), b"data"))
-        .await;
-    p.create(&s.path("a/b")).await;
-    let parts = vec![part_get(&s.path("a")), part_children(&s.path("a"))];
-    let Response::Multi(answer) = p.ok(multi_read(parts)).await else {
-        panic!("another record");
-    };
-    let stat = p.stat(&s.path("a")).await;
-    let [MultiResult::GetData(data), MultiResult::GetChildren(names)] = &answer.results[..] else {
-        panic!("{answer:?}");
-    };
-    assert_eq!(
-        (data.data.as_deref(), data.stat),
-        (Some(&b"data"[..]), stat)
-    );
-    assert_eq!(sorted(names.children.clone()), ["b"]);
-}
-
-async fn each_read_fails_alone(s: Subject) {
-    let mut p = s.peer().await;
-    p.ok(create_for(
-        &s.path("dark"),
-        vec![Acl::new(zk_proto::Perms::WRITE, "world", "anyone")],
-    ))
-    .await;
-    let parts = vec![
-        part_get(&s.path("nope")),
-        part_children(s.root()),
-        part_get(&s.path("dark")),
-        part_get(s.root()),
-    ];
-    let Response::Multi(answer) = p.ok(multi_read(parts)).await else {
-        panic!("another record");
-    };
-    let results = answer.results;
-    assert_eq!(codes(&results[..1]), [ErrorCode::NoNode.code()]);
-    assert!(matches!(&results[1], MultiResult::GetChildren(r) if r.children == ["dark"]));
-    assert_eq!(codes(&results[2..3]), [ErrorCode::NoAuth.code()]);
-    assert!(matches!(&results[3], MultiResult::GetData(_)));
-}
-
-async fn reading_nothing(s: Subject) {
-    let mut p = s.peer().await;
-    let answer = p.ok(multi_read(Vec::new())).await;
-    assert!(matches!(answer, Response::Multi(r) if r.results.is_empty()));
-}
-
-async fn reads_leave_no_watch(s: Subject) {
-    let mut p = s.peer().await;
-    let path = zk_proto::Utf8Bytes::from(s.root());
-    let get = MultiOp::GetData(GetDataRequest {
-        path: path.clone(),
-        watch: true,
-    });
-    let names = MultiOp::GetChildren(GetChildrenRequest { path, watch: true });
-    p.ok(multi_read(vec![get, names])).await;
-    p.create(&s.path("a")).await;
-    p.ok(zk_tests::requests::set(s.root(), b"", ANY)).await;
-    assert_eq!(p.heard().await, []);
-    // The watch of a plain read is there to show that one would have been heard.
-    p.ok(watch_data(s.root())).await;
-    p.ok(zk_tests::requests::set(s.root(), b"", ANY)).await;
-    assert_eq!(p.heard().await.len(), 1);
-}
-
-async fn other_reads_cannot_be_decoded(s: Subject) {
-    let mut p = s.peer().await;
-    let record = ExistsRequest {
-        path: s.root().into(),
-        watch: false,
-    };
-    for op in [OpCode::Exists, OpCode::GetChildren2, OpCode::GetAcl] {
-        let part = MultiHeader {
-            op: op.code(),
-            done: false,
-            err: -1,
-        };
-        let reply = p.raw(OpCode::MultiRead, &[&part, &record, &END]).await;
-        assert_eq!(
-            (reply.code, reply.body),
-            (MARSHALLING, Bytes::new()),
-            "{op:?}"
-        );
-    }
-}
-
-/// In Apache the one refusal with a body, an end marker; here no refusal has one.
-async fn writes_in_a_multi_read(s: Subject) {
-    let mut p = s.peer().await;
-    let reply = p.ask(multi_read(vec![part_create(&s.path("a"))])).await;
-    let body: &[u8] = match s.is_apache() {
-        true => b"\xff\xff\xff\xff\x01\xff\xff\xff\xff",
-        false => b"",
-    };
-    assert_eq!((reply.code, reply.body.as_ref()), (MARSHALLING, body));
-    let mixed = multi_read(vec![part_create(&s.path("a")), part_get("/")]);
-    p.fails(mixed, MARSHALLING).await;
-    p.fails(get(&s.path("a")), ErrorCode::NoNode).await;
-}
-
 async fn a_large_multi(s: Subject) {
     let mut p = s.peer().await;
     let parts = (0..2000)
@@ -535,11 +320,11 @@ async fn a_large_multi(s: Subject) {
     assert_eq!(p.stat(s.root()).await.cversion, 4000);
 }
 
-fn created(path: &str) -> MultiResult {
+pub(crate) fn created(path: &str) -> MultiResult {
     MultiResult::Create(CreateResponse { path: path.into() })
 }
 
-fn codes(results: &[MultiResult]) -> Vec<i32> {
+pub(crate) fn codes(results: &[MultiResult]) -> Vec<i32> {
     results
         .iter()
         .map(|result| match result {

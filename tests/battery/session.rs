@@ -1,23 +1,17 @@
 //! Sessions: begun, resumed, expired, closed; and the order within one.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout};
 use zk_proto::{
-    CreateMode, ErrorCode, OpCode, Password, SessionId, Xid, Zxid,
-    connect::ConnectRequest,
-    op::Request,
-    watch::EventType::{NodeChildrenChanged, NodeDeleted},
+    CreateMode, ErrorCode, OpCode, Password, SessionId, Xid, Zxid, connect::ConnectRequest,
 };
 use zk_tests::{
-    frames::{FrameClient, Incoming, new_session},
-    requests::{
-        ANY, auth, create, create_as, exists, get, set, sync, watch_children, watch_exists,
-    },
+    frames::{FrameClient, new_session},
+    requests::{ANY, auth, create, create_as, exists, get, set, sync},
 };
 
-use crate::subject::{Peer, Subject, TIMEOUT_MS, told};
+use crate::subject::{Peer, Subject, TIMEOUT_MS};
 
 cases! {
     a_new_session,
@@ -30,18 +24,10 @@ cases! {
     resuming_keeps_the_ephemerals,
     resuming_may_change_the_timeout,
     resuming_closes_the_old_connection,
+    writes_under_way_when_a_session_moves,
     a_wrong_password,
     a_wrong_password_closes_the_live_connection,
     an_unknown_session,
-    a_closed_session_cannot_be_resumed,
-    closing_answers_and_ends_the_connection,
-    requests_behind_a_close_are_dropped,
-    close_ignores_a_body,
-    a_silent_session_expires,
-    an_expired_session_cannot_be_resumed,
-    pings_keep_a_session_alive,
-    any_request_keeps_a_session_alive,
-    a_lost_connection_ends_no_session,
     ping_answers,
     xids_are_echoed,
     replies_come_in_the_order_of_the_requests,
@@ -197,6 +183,32 @@ async fn resuming_closes_the_old_connection(s: Subject) {
     again.ok(get(&s.path("e"))).await;
 }
 
+/// Those that are carried out are the first ones, and the session is usable at once.
+async fn writes_under_way_when_a_session_moves(s: Subject) {
+    let mut p = s.peer().await;
+    let mut expected = Vec::new();
+    for n in 0..200 {
+        expected.push(format!("{n:03}"));
+        let path = s.path(&expected[n]);
+        p.0.send(&create_as(&path, b"", CreateMode::Ephemeral))
+            .await
+            .unwrap();
+    }
+    let mut again = s.connect(&p.0.resumption(Zxid::ZERO)).await.unwrap();
+    again
+        .ok(create_as(&s.path("z"), b"", CreateMode::Ephemeral))
+        .await;
+    let answered = p.0.rest().await.unwrap().len();
+    let names = again.names(s.root()).await;
+    let carried_out = names.len() - 1;
+    assert!(carried_out >= answered, "what was answered is there");
+    expected.truncate(carried_out);
+    expected.push("z".to_owned());
+    assert_eq!(names, expected);
+    again.close().await;
+    assert_eq!(s.peer().await.names(s.root()).await, [""; 0]);
+}
+
 async fn a_wrong_password(s: Subject) {
     let p = s.peer().await;
     for password in [
@@ -244,97 +256,6 @@ async fn an_unknown_session(s: Subject) {
         };
         refused(&s, &request).await;
     }
-}
-
-async fn a_closed_session_cannot_be_resumed(s: Subject) {
-    let p = s.peer().await;
-    let resume = p.0.resumption(Zxid::ZERO);
-    p.close().await;
-    refused(&s, &resume).await;
-}
-
-async fn closing_answers_and_ends_the_connection(s: Subject) {
-    let mut p = s.peer().await;
-    let last = p.ask(sync("/")).await.zxid;
-    let xid = p.0.send(&Request::CloseSession).await.unwrap();
-    let reply = p.0.reply().await.unwrap();
-    assert_eq!(
-        (reply.xid, reply.code, reply.body),
-        (xid, ErrorCode::Ok, Bytes::new())
-    );
-    assert!(reply.zxid > last, "its own zxid");
-    p.closed().await;
-}
-
-async fn requests_behind_a_close_are_dropped(s: Subject) {
-    let mut p = s.peer().await;
-    p.0.send(&create(&s.path("before"), b"")).await.unwrap();
-    p.0.send(&Request::CloseSession).await.unwrap();
-    // The server may have closed the connection already.
-    let _ = p.0.send(&create(&s.path("behind"), b"")).await;
-    let rest = p.0.rest().await.unwrap();
-    // Apache, when it is fast enough to read on, answers that the session is no more.
-    let expired = |incoming: &Incoming| matches!(incoming, Incoming::Reply(reply) if reply.code == ErrorCode::SessionExpired);
-    assert!(rest.len() >= 2, "{rest:?}");
-    assert!(rest[2..].iter().all(expired), "{rest:?}");
-    assert_eq!(s.peer().await.names(s.root()).await, ["before"]);
-}
-
-async fn close_ignores_a_body(s: Subject) {
-    let mut p = s.peer().await;
-    let reply = p.raw(OpCode::CloseSession, &[&1_i64]).await;
-    assert_eq!(reply.code, ErrorCode::Ok);
-    p.closed().await;
-}
-
-async fn a_silent_session_expires(s: Subject) {
-    let (mut p, mut silent) = (s.peer().await, s.peer_for(1000).await);
-    silent
-        .ok(create_as(&s.path("e"), b"", CreateMode::Ephemeral))
-        .await;
-    let silent_since = Instant::now();
-    p.ok(watch_exists(&s.path("e"))).await;
-    p.ok(watch_children(s.root())).await;
-    let deleted = timeout(Duration::from_secs(8), p.event())
-        .await
-        .expect("expired by now");
-    assert_eq!(told(deleted.clone()), (NodeDeleted, s.path("e")));
-    assert_eq!(
-        told(p.event().await),
-        (NodeChildrenChanged, s.root().to_owned())
-    );
-    let lived = silent_since.elapsed();
-    assert!(
-        lived >= Duration::from_millis(990),
-        "expired after {lived:?}"
-    );
-    assert_eq!(p.stat(s.root()).await.pzxid, deleted.zxid);
-    silent.closed().await;
-}
-
-async fn an_expired_session_cannot_be_resumed(s: Subject) {
-    let mut silent = s.peer_for(1000).await;
-    let resume = silent.0.resumption(Zxid::ZERO);
-    silent.closed().await;
-    refused(&s, &resume).await;
-}
-
-async fn pings_keep_a_session_alive(s: Subject) {
-    kept_alive_by(&s, Request::Ping).await;
-}
-
-async fn any_request_keeps_a_session_alive(s: Subject) {
-    kept_alive_by(&s, exists("/nope")).await;
-}
-
-async fn a_lost_connection_ends_no_session(s: Subject) {
-    let (mut p, mut lost) = (s.peer().await, s.peer().await);
-    lost.ok(create_as(&s.path("e"), b"", CreateMode::Ephemeral))
-        .await;
-    let resume = lost.0.resumption(Zxid::ZERO);
-    lost.0.cut();
-    p.ok(get(&s.path("e"))).await;
-    s.connect(&resume).await.unwrap().close().await;
 }
 
 async fn ping_answers(s: Subject) {
@@ -471,7 +392,7 @@ async fn first_frames_that_are_no_connect_request(s: Subject) {
 }
 
 /// The server says no to this connect request: zeros, then the end of the connection.
-async fn refused(s: &Subject, request: &ConnectRequest) {
+pub(crate) async fn refused(s: &Subject, request: &ConnectRequest) {
     let mut p = s.connect(request).await.unwrap();
     let session = p.0.session();
     assert_eq!(
@@ -484,18 +405,4 @@ async fn refused(s: &Subject, request: &ConnectRequest) {
         (SessionId::NONE, &[0; 16][..])
     );
     p.closed().await;
-}
-
-/// A session of one second outlives three of silence but for this request, twice a second.
-async fn kept_alive_by(s: &Subject, request: Request) {
-    let mut p = s.peer_for(1000).await;
-    p.ok(create_as(&s.path("e"), b"", CreateMode::Ephemeral))
-        .await;
-    let mut beat = tokio::time::interval(Duration::from_millis(300));
-    for _ in 0..10 {
-        beat.tick().await;
-        p.0.send(&request).await.unwrap();
-        assert!(matches!(p.0.next().await.unwrap(), Incoming::Reply(_)));
-    }
-    s.peer().await.ok(get(&s.path("e"))).await;
 }
