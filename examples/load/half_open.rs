@@ -169,11 +169,10 @@ impl Crowd {
             most = most.max(usage::of(pids)?.rss);
             thread::sleep(Duration::from_millis(20));
         }
-        let lost = self
-            .with
-            .iter_mut()
-            .filter(|socket| !is_open(socket))
-            .count();
+        let mut lost = 0;
+        for socket in &mut self.with {
+            lost += usize::from(!is_open(socket));
+        }
         if lost > 0 {
             return Err(format!("{lost} sockets with a session were closed too early").into());
         }

@@ -108,6 +108,7 @@ pub(crate) struct TreeCopy {
 
 const TREE: TreeOptions = TreeOptions {
     extended_types: false,
+    emulate_353_ttl: false,
     digest: true,
     hash_seed: 1,
 };

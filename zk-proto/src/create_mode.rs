@@ -109,6 +109,19 @@ impl EphemeralOwner {
         }
     }
 
+    /// As [`from_raw`](Self::from_raw) with TTL nodes enabled, where those of ZooKeeper 3.5.3 are to be understood
+    /// too (`zookeeper.emulate353TTLNodes`): it marked them by the highest bit alone.
+    #[must_use]
+    pub const fn from_raw_353(raw: i64) -> Self {
+        match raw {
+            Self::CONTAINER => Self::Container,
+            raw if raw < 0 => Self::Ttl {
+                ttl_ms: raw & Self::TTL_MS_MAX,
+            },
+            raw => Self::from_raw(raw, true),
+        }
+    }
+
     /// The persisted form.
     #[must_use]
     pub const fn raw(self) -> i64 {

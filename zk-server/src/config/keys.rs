@@ -61,6 +61,9 @@ const KEYS: &[(&str, Setter)] = &[
     ("digest.enabled", |c, v| {
         put(&mut c.digest_enabled, java_boolean(v))
     }),
+    ("emulate353TTLNodes", |c, v| {
+        put(&mut c.emulate_353_ttl_nodes, java_boolean(v))
+    }),
     ("enforceQuota", |c, v| {
         put(&mut c.enforce_quota, java_boolean(v))
     }),

@@ -111,6 +111,8 @@ pub struct Config {
     pub enforce_quota: bool,
     /// `extendedTypesEnabled`: TTL nodes may be created.
     pub extended_types_enabled: bool,
+    /// `emulate353TTLNodes`: TTL nodes as ZooKeeper 3.5.3 wrote them are understood, too.
+    pub emulate_353_ttl_nodes: bool,
     /// `znode.container.checkIntervalMs`: how often empty containers and expired TTL nodes are looked for.
     pub container_check_interval: Duration,
     /// `znode.container.maxPerMinute`: how many of them are deleted in a minute.
@@ -219,6 +221,7 @@ impl Default for Config {
             skip_acl: false,
             enforce_quota: false,
             extended_types_enabled: false,
+            emulate_353_ttl_nodes: false,
             container_check_interval: Duration::from_secs(60),
             container_max_per_minute: 10_000,
             container_max_never_used: None,

@@ -143,8 +143,7 @@ impl Change<'_> {
     }
 
     pub(super) fn owner(&self, node: &NodeState) -> EphemeralOwner {
-        let extended = self.tree.options().extended_types;
-        EphemeralOwner::from_raw(node.stat.ephemeral_owner, extended)
+        self.tree.owner_kind(node.stat.ephemeral_owner)
     }
 
     /// Whether a node may have so much data; `replaced` is what it has now, if it is there.

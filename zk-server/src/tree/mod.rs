@@ -74,6 +74,8 @@ const DIGEST_LOG_LIMIT: usize = 1024;
 pub struct TreeOptions {
     /// Whether owners of the form `0xff...` are times to live (`zookeeper.extendedTypesEnabled`).
     pub extended_types: bool,
+    /// Whether owners whose highest bit is set are times to live, too (`zookeeper.emulate353TTLNodes`).
+    pub emulate_353_ttl: bool,
     /// Whether the digest is kept (`digest.enabled`).
     pub digest: bool,
     /// Makes the places of paths in hash tables unpredictable to clients; without influence on any result.
@@ -84,6 +86,7 @@ impl Default for TreeOptions {
     fn default() -> Self {
         Self {
             extended_types: false,
+            emulate_353_ttl: false,
             digest: true,
             hash_seed: 0,
         }
@@ -304,8 +307,12 @@ impl DataTree {
         }
     }
 
-    const fn owner_kind(&self, raw: i64) -> EphemeralOwner {
-        EphemeralOwner::from_raw(raw, self.options.extended_types)
+    /// What the persisted owner of a node means here.
+    pub(crate) const fn owner_kind(&self, raw: i64) -> EphemeralOwner {
+        match self.options.extended_types && self.options.emulate_353_ttl {
+            true => EphemeralOwner::from_raw_353(raw),
+            false => EphemeralOwner::from_raw(raw, self.options.extended_types),
+        }
     }
 
     /// What a node adds to the digest; `counts` says whether nodes at its path do.

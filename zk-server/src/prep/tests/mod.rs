@@ -26,6 +26,7 @@ use crate::{
 
 const OPTIONS: TreeOptions = TreeOptions {
     extended_types: true,
+    emulate_353_ttl: false,
     digest: true,
     hash_seed: 1,
 };

@@ -50,6 +50,7 @@ impl RecoveryOptions {
         Self {
             tree: TreeOptions {
                 extended_types: config.extended_types_enabled,
+                emulate_353_ttl: config.emulate_353_ttl_nodes,
                 digest: config.digest_enabled,
                 hash_seed,
             },

@@ -22,6 +22,7 @@ const LOG_65: &[u8] = include_bytes!("../../../../zk-proto/testdata/disk/log.41"
 
 const OPTIONS: TreeOptions = TreeOptions {
     extended_types: true,
+    emulate_353_ttl: false,
     digest: true,
     hash_seed: 3,
 };

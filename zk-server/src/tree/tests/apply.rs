@@ -6,7 +6,10 @@ use zk_proto::{
 };
 
 use super::{
-    super::path::{CONFIG, QUOTA, ZOOKEEPER},
+    super::{
+        CutNode, TreeBuilder,
+        path::{CONFIG, QUOTA, ZOOKEEPER},
+    },
     *,
 };
 
@@ -317,4 +320,38 @@ fn every_128th_digest_is_kept() {
     let log: Vec<_> = tree.digest_log().map(|(zxid, _)| zxid.0).collect();
     assert_eq!((log[0], log.len()), (128 * 7, 1024));
     assert_eq!(tree.digest_log().last(), Some((Zxid(last), tree.digest())));
+}
+
+#[test]
+fn ttl_nodes_of_353_are_known_where_that_is_asked_for() {
+    let owner = SessionId(i64::MIN | 1000);
+    for (emulate, seen_owner, due) in [(true, SessionId::NONE, &["/old"][..]), (false, owner, &[])]
+    {
+        let options = TreeOptions {
+            extended_types: true,
+            emulate_353_ttl: emulate,
+            ..TreeOptions::default()
+        };
+        let mut builder = TreeBuilder::new(&options);
+        for (path, owner) in [("", 0), ("/old", owner.0)] {
+            let stat = zk_proto::stat::StatPersisted {
+                ephemeral_owner: owner,
+                ..Default::default()
+            };
+            let node = CutNode {
+                path,
+                data: None,
+                acl: zk_proto::persist::OPEN_ACL_ID,
+                stat,
+            };
+            builder.node(&node).unwrap();
+        }
+        let tree = builder.finish(Zxid(1)).unwrap();
+        assert_eq!(
+            tree.node("/old").unwrap().stat().ephemeral_owner,
+            seen_owner
+        );
+        assert_eq!(tree.reapable(1000, 0).count(), 0, "not yet");
+        assert_eq!(tree.reapable(1001, 0).collect::<Vec<_>>(), due);
+    }
 }

@@ -51,6 +51,7 @@ impl Server {
         Self {
             tree: DataTree::new(&TreeOptions {
                 extended_types: true,
+                emulate_353_ttl: false,
                 ..TreeOptions::default()
             }),
             prep: Prep::new(options),
