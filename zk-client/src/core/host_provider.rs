@@ -17,6 +17,9 @@ use crate::{error::Failure, retry::RetryPolicy};
 /// The client port of a server that the connect string does not say.
 const DEFAULT_PORT: u16 = 2181;
 
+/// How long a candidate is dialed alone before the next one joins.
+pub(crate) const HEAD_START: Duration = Duration::from_millis(250);
+
 /// A server's name or address, and its port.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Host {
@@ -165,6 +168,12 @@ impl HostProvider {
             // Those who kept their servers take up what they can; the rest is for the new ones.
             (false, false) => 1.0 - kept * (before - now) / (now * (before - kept)),
         }
+    }
+
+    /// How long it takes until the last candidate joins the race.
+    pub(crate) fn head_starts(&self) -> Duration {
+        let later = self.hosts.len().saturating_sub(1);
+        HEAD_START * u32::try_from(later).unwrap_or(u32::MAX)
     }
 
     /// Whether there is another server to turn to.

@@ -11,10 +11,8 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::transport::{Net, Stream};
-use crate::core::Host;
+use crate::core::{Host, host_provider::HEAD_START};
 
-/// How long a candidate runs alone before the next one joins.
-const HEAD_START: Duration = Duration::from_millis(250);
 /// How long one server may take to say whether it is read-only.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The four letter word that asks for it, and what a server of a quorum says.

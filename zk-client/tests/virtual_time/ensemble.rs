@@ -1,5 +1,5 @@
 //! A ZooKeeper of a few hundred lines, in memory, with faults on demand: the other end of the client in virtual
-//! time. It knows sessions, plain and ephemeral nodes and one-shot watches, and nothing of quorums.
+//! time. It knows sessions, plain and ephemeral nodes and watches, and nothing of quorums.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,16 +18,18 @@ use tokio::{
 };
 use zk_client::net::{Net, Stream};
 use zk_proto::{
-    Decode, Encode, ErrorCode, OpCode, Password, Reader, SessionId, Stat, Utf8Bytes, Xid, Zxid,
+    Decode, ErrorCode, OpCode, Password, Reader, SessionId, Stat, Utf8Bytes, Xid, Zxid,
     connect::{ConnectRequest, ConnectResponse},
     frame::{put_frame, take_frame},
     header::{ReplyHeader, RequestHeader},
     op::{
-        Create2Response, GetChildrenResponse, GetDataResponse, Request, Response,
-        SetWatchesRequest, StatResponse, SyncResponse,
+        Create2Response, ErrorResponse, GetChildrenResponse, GetDataResponse, Request, Response,
+        SetWatches2Request, StatResponse, SyncResponse,
     },
-    watch::{EventType, KeeperState, WatcherEvent},
+    watch::EventType,
 };
+
+use crate::watch_table::{Kind, WatchTable};
 
 /// A handle to the ensemble and its faults.
 #[derive(Clone)]
@@ -43,11 +45,13 @@ struct World {
     nodes: BTreeMap<String, Node>,
     sessions: BTreeMap<i64, Session>,
     next_session: i64,
-    watches: Vec<Watch>,
+    watches: WatchTable,
     next_connection: u64,
     faults: Faults,
     seen: Vec<OpCode>,
     connects: usize,
+    /// The data that nodes were given by clients.
+    history: BTreeMap<String, Vec<Bytes>>,
 }
 
 #[derive(Default)]
@@ -60,13 +64,7 @@ struct Session {
     timeout: Duration,
     last_heard: Instant,
     connection: u64,
-}
-
-struct Watch {
-    connection: u64,
-    path: String,
-    child: bool,
-    outbox: tokio::sync::mpsc::UnboundedSender<BytesMut>,
+    host: u16,
 }
 
 /// What goes wrong.
@@ -76,6 +74,8 @@ pub(crate) struct Faults {
     pub(crate) down: BTreeSet<u16>,
     /// Hosts whose connections never come about.
     pub(crate) silent: BTreeSet<u16>,
+    /// How long the servers take over every answer and event.
+    pub(crate) delay: Duration,
     /// No server answers anything.
     pub(crate) mute: bool,
     /// How many of the next writes are carried out while their connection breaks before the answer.
@@ -124,6 +124,7 @@ impl Ensemble {
         if !existed {
             node.stat.czxid = zxid;
             world.fire(EventType::NodeCreated, path);
+            world.fire_parent(path);
         } else {
             world.fire(EventType::NodeDataChanged, path);
         }
@@ -146,12 +147,42 @@ impl Ensemble {
         seen.into_iter().filter(|op| *op != OpCode::Ping).collect()
     }
 
+    /// Deletes a node behind the clients' backs.
+    pub(crate) fn delete(&self, path: &str) {
+        let mut world = self.world.lock().unwrap();
+        world.zxid += 1;
+        world.nodes.remove(path);
+        world.fire(EventType::NodeDeleted, path);
+        world.fire_parent(path);
+    }
+
+    /// How many sessions are connected through each host.
+    pub(crate) fn loads(&self) -> BTreeMap<u16, usize> {
+        let world = self.world.lock().unwrap();
+        let mut loads = BTreeMap::new();
+        for session in world.sessions.values() {
+            *loads.entry(session.host).or_default() += 1;
+        }
+        loads
+    }
+
+    /// How many watches the servers hold.
+    pub(crate) fn watches(&self) -> usize {
+        self.world.lock().unwrap().watches.len()
+    }
+
+    /// The data that a node was given by clients, in order.
+    pub(crate) fn history(&self, path: &str) -> Vec<Bytes> {
+        let world = self.world.lock().unwrap();
+        world.history.get(path).cloned().unwrap_or_default()
+    }
+
     /// How many connect requests came so far.
     pub(crate) fn connects(&self) -> usize {
         self.world.lock().unwrap().connects
     }
 
-    async fn serve(self, mut stream: DuplexStream) {
+    async fn serve(self, host: u16, mut stream: DuplexStream) {
         let mut cuts = self.cuts.subscribe();
         let (outbox, mut events) = tokio::sync::mpsc::unbounded_channel();
         let connection = {
@@ -161,6 +192,7 @@ impl Ensemble {
         };
         let mut link = Link {
             connection,
+            host,
             session: None,
             outbox,
         };
@@ -170,6 +202,13 @@ impl Ensemble {
                 biased;
                 _ = cuts.changed() => break,
                 Some(event) = events.recv() => {
+                    let delay = self.world.lock().unwrap().faults.delay;
+                    tokio::select! {
+                        biased;
+                        _ = cuts.changed() => break,
+                        () = tokio::time::sleep(delay), if !delay.is_zero() => {}
+                        () = std::future::ready(()), if delay.is_zero() => {}
+                    }
                     if stream.write_all(&event).await.is_err() { break }
                 }
                 read = stream.read_buf(&mut input) => {
@@ -180,23 +219,22 @@ impl Ensemble {
                         let _ = link.outbox.send(out);
                         if !go_on { open = false; break }
                     }
-                    while let Ok(out) = events.try_recv() {
-                        if stream.write_all(&out).await.is_err() { break }
+                    if !open {
+                        while let Ok(out) = events.try_recv() {
+                            if stream.write_all(&out).await.is_err() { break }
+                        }
+                        break
                     }
-                    if !open { break }
                 }
             }
         }
-        self.world
-            .lock()
-            .unwrap()
-            .watches
-            .retain(|watch| watch.connection != connection);
+        self.world.lock().unwrap().watches.forget(connection);
     }
 }
 
 struct Link {
     connection: u64,
+    host: u16,
     session: Option<i64>,
     outbox: tokio::sync::mpsc::UnboundedSender<BytesMut>,
 }
@@ -234,13 +272,14 @@ impl World {
             put_frame(&mut out, &[&ConnectResponse::expired(request.read_only)]);
             return (out, false);
         };
-        let (last_heard, connection) = (Instant::now(), link.connection);
+        let (last_heard, connection, host) = (Instant::now(), link.connection, link.host);
         self.sessions.insert(
             id,
             Session {
                 timeout,
                 last_heard,
                 connection,
+                host,
             },
         );
         link.session = Some(id);
@@ -317,11 +356,11 @@ impl World {
                     .remove(request.path.as_str())
                     .ok_or(ErrorCode::NoNode)?;
                 self.fire(EventType::NodeDeleted, &request.path);
-                self.fire(EventType::NodeChildrenChanged, parent(&request.path));
+                self.fire_parent(&request.path);
                 Ok(Response::Empty)
             }
             Request::Exists(request) => {
-                self.watch(link, request.watch, &request.path, false);
+                self.watch(link, request.watch, &request.path, Kind::Data);
                 let node = self
                     .nodes
                     .get(request.path.as_str())
@@ -334,7 +373,7 @@ impl World {
                     .get(request.path.as_str())
                     .ok_or(ErrorCode::NoNode)?;
                 let (data, stat) = (node.data.clone(), node.stat);
-                self.watch(link, request.watch, &request.path, false);
+                self.watch(link, request.watch, &request.path, Kind::Data);
                 Ok(Response::GetData(GetDataResponse { data, stat }))
             }
             Request::SetData(request) => {
@@ -346,6 +385,11 @@ impl World {
                 if request.version != -1 && request.version != node.stat.version {
                     return Err(ErrorCode::BadVersion);
                 }
+                let written = request.data.clone().unwrap_or_default();
+                self.history
+                    .entry(request.path.to_string())
+                    .or_default()
+                    .push(written);
                 node.data = request.data;
                 node.stat.version += 1;
                 node.stat.mzxid = zxid;
@@ -354,21 +398,52 @@ impl World {
                 Ok(Response::Stat(StatResponse { stat }))
             }
             Request::GetChildren(request) => {
-                self.watch(link, request.watch, &request.path, true);
+                self.watch(link, request.watch, &request.path, Kind::Child);
                 let children = self.children(&request.path);
                 Ok(Response::GetChildren(GetChildrenResponse { children }))
             }
             Request::Sync(request) => Ok(Response::Sync(SyncResponse { path: request.path })),
-            Request::SetWatches(request) => {
-                self.set_watches(link, &request);
-                Ok(Response::Empty)
-            }
             Request::Auth(request) if request.scheme != "digest" => Err(ErrorCode::AuthFailed),
             Request::CloseSession => {
                 self.end_session(id);
                 Ok(Response::Empty)
             }
             Request::Ping | Request::Auth(_) => Ok(Response::Empty),
+            request => self.carry_out_watch(link, request),
+        }
+    }
+
+    fn carry_out_watch(&mut self, link: &Link, request: Request) -> Result<Response, ErrorCode> {
+        match request {
+            Request::SetWatches(request) => {
+                let request = SetWatches2Request {
+                    relative_zxid: request.relative_zxid,
+                    data: request.data,
+                    exist: request.exist,
+                    child: request.child,
+                    persistent: Vec::new(),
+                    persistent_recursive: Vec::new(),
+                };
+                self.set_watches(link, &request);
+                Ok(Response::Empty)
+            }
+            Request::SetWatches2(request) => {
+                self.set_watches(link, &request);
+                Ok(Response::Empty)
+            }
+            Request::AddWatch(request) => {
+                self.watch(link, true, &request.path, request.mode.into());
+                Ok(Response::Error(ErrorResponse { err: 0 }))
+            }
+            Request::RemoveWatches(request) => {
+                match self
+                    .watches
+                    .remove(link.connection, &request.path, request.kind)
+                {
+                    true => Ok(Response::Empty),
+                    false => Err(ErrorCode::NoWatcher),
+                }
+            }
             _ => Err(ErrorCode::Unimplemented),
         }
     }
@@ -401,7 +476,7 @@ impl World {
         };
         self.nodes.insert(path.clone(), Node { data, stat });
         self.fire(EventType::NodeCreated, &path);
-        self.fire(EventType::NodeChildrenChanged, parent(&path));
+        self.fire_parent(&path);
         Ok(Response::Create2(Create2Response {
             path: path.into(),
             stat,
@@ -434,79 +509,59 @@ impl World {
         for path in gone {
             self.nodes.remove(&path);
             self.fire(EventType::NodeDeleted, &path);
-            self.fire(EventType::NodeChildrenChanged, parent(&path));
+            self.fire_parent(&path);
         }
     }
 
-    fn watch(&mut self, link: &Link, wanted: bool, path: &str, child: bool) {
+    fn watch(&mut self, link: &Link, wanted: bool, path: &str, kind: Kind) {
         if wanted {
-            let (connection, outbox) = (link.connection, link.outbox.clone());
-            self.watches.push(Watch {
-                connection,
-                path: path.to_owned(),
-                child,
-                outbox,
-            });
+            self.watches.add(link.connection, path, kind, &link.outbox);
         }
     }
 
-    fn set_watches(&mut self, link: &Link, request: &SetWatchesRequest) {
+    fn set_watches(&mut self, link: &Link, request: &SetWatches2Request) {
+        let since = request.relative_zxid;
         for path in request.data.iter().chain(&request.exist) {
-            self.watch(link, true, path, false);
-            match self.nodes.get(path.as_str()).map(|node| node.stat.mzxid) {
-                None if request.data.contains(path) => {
-                    self.fire_for(link, EventType::NodeDeleted, path)
-                }
-                Some(mzxid) if request.exist.contains(path) => {
-                    assert!(mzxid > Zxid::ZERO);
-                    self.fire_for(link, EventType::NodeCreated, path);
-                }
-                Some(mzxid) if mzxid > request.relative_zxid => {
-                    self.fire_for(link, EventType::NodeDataChanged, path);
-                }
-                _ => {}
-            }
+            self.watch(link, true, path, Kind::Data);
+            let event = match self.nodes.get(path.as_str()).map(|node| node.stat.mzxid) {
+                None if request.data.contains(path) => EventType::NodeDeleted,
+                Some(_) if request.exist.contains(path) => EventType::NodeCreated,
+                Some(mzxid) if mzxid > since => EventType::NodeDataChanged,
+                _ => continue,
+            };
+            self.watches
+                .catch_up(link.connection, path, Kind::Data, event);
         }
         for path in &request.child {
-            self.watch(link, true, path, true);
+            self.watch(link, true, path, Kind::Child);
+            let event = match self.nodes.get(path.as_str()).map(|node| node.stat.pzxid) {
+                None => EventType::NodeDeleted,
+                Some(pzxid) if pzxid > since => EventType::NodeChildrenChanged,
+                Some(_) => continue,
+            };
+            self.watches
+                .catch_up(link.connection, path, Kind::Child, event);
         }
-    }
-
-    fn fire_for(&mut self, link: &Link, event_type: EventType, path: &str) {
-        self.watches
-            .retain(|watch| watch.connection != link.connection || watch.path != path);
-        let _ = link.outbox.send(event(event_type, path, -1));
+        for path in &request.persistent {
+            self.watch(link, true, path, Kind::Persistent);
+        }
+        for path in &request.persistent_recursive {
+            self.watch(link, true, path, Kind::Recursive);
+        }
     }
 
     fn fire(&mut self, event_type: EventType, path: &str) {
-        let child_only = event_type == EventType::NodeChildrenChanged;
-        let zxid = self.zxid;
-        let mut told = BTreeSet::new();
-        self.watches.retain(|watch| {
-            let hit = watch.path == path
-                && (event_type == EventType::NodeDeleted || watch.child == child_only);
-            if hit && told.insert(watch.connection) {
-                let _ = watch.outbox.send(event(event_type, path, zxid));
-            }
-            !hit
-        });
+        self.watches.fire(event_type, path, self.zxid);
     }
-}
 
-fn event(event_type: EventType, path: &str, zxid: i64) -> BytesMut {
-    let header = ReplyHeader {
-        xid: Xid::NOTIFICATION,
-        zxid: Zxid(zxid),
-        err: 0,
-    };
-    let event = WatcherEvent {
-        event_type,
-        state: KeeperState::SyncConnected,
-        path: path.into(),
-    };
-    let mut out = BytesMut::new();
-    put_frame(&mut out, &[&header, &event as &dyn Encode]);
-    out
+    /// A node came or went.
+    fn fire_parent(&mut self, path: &str) {
+        let parent = parent(path);
+        if let Some(node) = self.nodes.get_mut(parent) {
+            node.stat.pzxid = Zxid(self.zxid);
+        }
+        self.fire(EventType::NodeChildrenChanged, parent);
+    }
 }
 
 fn parent(path: &str) -> &str {
@@ -545,7 +600,7 @@ impl Net for Ensemble {
             // A round trip takes a millisecond, so that time passes at all.
             tokio::time::sleep(Duration::from_millis(1)).await;
             let (near, far) = tokio::io::duplex(64 * 1024);
-            tokio::spawn(ensemble.serve(far));
+            tokio::spawn(ensemble.serve(address.port(), far));
             Ok(Box::new(near) as Box<dyn Stream>)
         })
     }

@@ -1,8 +1,11 @@
 //! The whole client over a network in memory, on a paused clock: outages of minutes take milliseconds.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod cancellation;
 mod ensemble;
+mod moving;
 mod schedules;
+mod watch_table;
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,6 +62,34 @@ async fn a_host_that_is_down_silent_or_unknown_does_not_matter() {
             start.elapsed()
         );
         client.close().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_of_many_silent_hosts_is_reached() {
+    let ensemble = Ensemble::new();
+    ensemble.fault(|faults| faults.silent.extend(1..30));
+    let hosts: Vec<_> = (1..=30).map(|port| format!("zk:{port}")).collect();
+    for seed in 0..10 {
+        let builder = Client::builder(hosts.join(",")).session_timeout(Duration::from_secs(3));
+        let client = builder.net(Arc::new(ensemble.clone())).seed(seed);
+        client.connect().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_has_a_limit_of_its_own() {
+    let (ensemble, client) = connected().await;
+    ensemble.fault(|faults| faults.mute = true);
+    for milliseconds in [1, 700, 2000] {
+        let (start, limit) = (Instant::now(), Duration::from_millis(milliseconds));
+        let error = client.set("/a", "x").within(limit).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.outcome()),
+            (ErrorKind::OperationTimeout, Outcome::Unknown)
+        );
+        let late = start.elapsed().saturating_sub(limit);
+        assert!(late < Duration::from_millis(5), "{late:?}");
     }
 }
 
@@ -227,6 +258,74 @@ async fn an_outage_of_ten_minutes_ends_with_a_new_session_and_every_watcher_told
         (ErrorKind::SessionChanged, Outcome::NotApplied)
     );
     client.create("/b", b"").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_outlives_an_outage_of_ten_minutes_has_every_watch_and_state_right() {
+    let ensemble = Ensemble::new();
+    let client = builder(&ensemble)
+        .session_timeout(Duration::from_secs(1800))
+        .connect()
+        .await
+        .unwrap();
+    for path in ["/a", "/b", "/c", "/same"] {
+        ensemble.set(path, "x");
+    }
+    client.create("/own", b"").ephemeral().await.unwrap();
+    let (_, changed) = client.get("/a").watch().await.unwrap();
+    let (_, deleted) = client.exists("/b").watch().await.unwrap();
+    let (_, created) = client.exists("/new").watch().await.unwrap();
+    let (_, listed) = client.children("/").watch().await.unwrap();
+    let (_, same) = client.get("/same").watch().await.unwrap();
+    let mut stream = client.watch("/c").await.unwrap();
+    let mut below = client.watch("/").recursive().await.unwrap();
+    let mut states = client.states();
+    let session = client.session();
+    ensemble.fault(|faults| faults.down.extend([1, 2]));
+    ensemble.cut();
+    let start = Instant::now();
+    let error = client.set("/a", "mine").await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (ErrorKind::OperationTimeout, Outcome::NotApplied)
+    );
+    assert_eq!(start.elapsed().as_secs(), 15);
+    sleep(Duration::from_secs(600) - start.elapsed()).await;
+    ensemble.set("/a", "y");
+    ensemble.set("/c", "y");
+    ensemble.set("/new", "y");
+    ensemble.delete("/b");
+    ensemble.fault(|faults| faults.down.clear());
+    assert!(matches!(changed.await, WatchEvent::DataChanged(_)));
+    assert!(matches!(deleted.await, WatchEvent::Deleted(_)));
+    assert!(matches!(created.await, WatchEvent::Created(_)));
+    assert!(matches!(listed.await, WatchEvent::ChildrenChanged(_)));
+    for stream in [&mut stream, &mut below] {
+        assert_eq!(stream.next().await, Some(WatchEvent::SessionDisconnected));
+        // What one-shot watches are told of the gap is told to streams, too; all they are promised is its end.
+        while stream.next().await != Some(WatchEvent::SessionReconnected) {}
+    }
+    ensemble.set("/c", "z");
+    for stream in [&mut stream, &mut below] {
+        let event = stream.next().await.unwrap();
+        assert!(matches!(event, WatchEvent::DataChanged(_)), "{event:?}");
+    }
+    assert!(same.now_or_never().is_none());
+    for expected in [
+        SessionState::Connected,
+        SessionState::Suspended,
+        SessionState::Connected,
+    ] {
+        assert_eq!(states.next().await, Some(expected));
+    }
+    assert!(session.is_current() && states.next().now_or_never().is_none());
+    let owner = client
+        .exists("/own")
+        .await
+        .unwrap()
+        .unwrap()
+        .ephemeral_owner;
+    assert_eq!(owner, session.id());
 }
 
 #[tokio::test(start_paused = true)]
@@ -502,51 +601,6 @@ async fn the_current_client_is_the_innermost() {
     assert_eq!(scoped, id(inner));
     drop(installed);
     assert!(Client::current().is_err());
-}
-
-#[tokio::test(start_paused = true)]
-async fn futures_dropped_at_any_point_leave_the_session_whole() {
-    let ensemble = Ensemble::new();
-    // Few places: one that is not given back is missed soon.
-    let client = builder(&ensemble)
-        .max_in_flight(16)
-        .connect()
-        .await
-        .unwrap();
-    client.create("/a", b"").await.unwrap();
-    let mut rng = fastrand::Rng::with_seed(11);
-    for round in 0..100_000_u32 {
-        if round % 1000 == 999 {
-            ensemble.cut();
-        }
-        let polls = rng.u32(0..4);
-        match rng.u32(0..5) {
-            0 => poll_some(client.get("/a"), polls).await,
-            1 => poll_some(client.set("/a", b"x"), polls).await,
-            2 => poll_some(client.exists("/b").watch(), polls).await,
-            3 => poll_some(client.create("/b", b""), polls).await,
-            _ => poll_some(client.delete("/b"), polls).await,
-        }
-    }
-    let pipeline = [
-        client.set("/a", "1").submit().await,
-        client.set("/a", "2").submit().await,
-    ];
-    for pending in pipeline {
-        pending.unwrap().await.unwrap();
-    }
-    assert_eq!(&client.get("/a").await.unwrap().data[..], b"2");
-}
-
-/// Polls a future so many times and drops it.
-async fn poll_some<F: Future>(future: F, polls: u32) {
-    let mut future = std::pin::pin!(future);
-    for _ in 0..polls {
-        if future.as_mut().now_or_never().is_some() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 #[test]

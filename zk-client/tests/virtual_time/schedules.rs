@@ -1,4 +1,10 @@
-//! Random schedules of cuts, outages, lost answers and expiries, checked against a model.
+//! Random schedules of cuts, outages, delays, lost answers and expiries, checked against a model.
+//!
+//! Every writer has a node of its own and knows what it may hold: the last value that was certainly written, and
+//! those of unknown outcome since. A read must find one of these; what was written in the order of its
+//! submission must have been carried out in that order; every call ends within its deadline. Watchers of every kind end
+//! only when they have been led to the last value, so a change that is never told is a hang, and a clock of an hour
+//! finds it. In the end the servers hold no watch that nobody waits for.
 //!
 //! `ZK_CLIENT_SEEDS=5000 cargo test -p zk-client --test virtual_time schedules` runs more of them, and
 //! `ZK_CLIENT_SEED=7` one alone.
@@ -62,11 +68,28 @@ async fn schedule(seed: u64) {
         rng.fork(),
     ));
     let watcher = tokio::spawn(follow(client.clone(), path(0)));
+    let lists = tokio::spawn(follow_list(client.clone()));
+    let streams = [false, true].map(|recursive| {
+        let stream = follow_stream(client.clone(), recursive);
+        tokio::spawn(stream)
+    });
     let writers = (0..WRITERS).map(|writer| Writer::new(&client, seed, writer, rng.fork()).run());
     join_all(writers).await;
     faults.await.unwrap();
     // Ends only when it has seen the last value: a change that is never told is a hang.
     watcher.await.unwrap();
+    for stream in streams {
+        stream.await.unwrap();
+    }
+    ensemble.set("/end", "");
+    lists.await.unwrap();
+    for writer in 0..WRITERS {
+        assert_in_order(seed, &ensemble.history(&path(writer)));
+    }
+    // A second for the removal of watches, and some round trips.
+    sleep(Duration::from_secs(2)).await;
+    client.sync("/").await.unwrap();
+    assert_eq!(ensemble.watches(), 0, "seed {seed}");
     client.close().await.unwrap();
 }
 
@@ -78,8 +101,10 @@ fn path(writer: u64) -> String {
 async fn fault_after_fault(ensemble: Ensemble, client: Client, mut rng: Rng) {
     for _ in 0..STEPS {
         sleep(Duration::from_millis(rng.u64(0..1500))).await;
-        match rng.u32(0..10) {
+        match rng.u32(0..12) {
             0..=2 => ensemble.cut(),
+            10 => ensemble.fault(|faults| faults.delay = Duration::from_millis(rng.u64(1..2500))),
+            11 => ensemble.fault(|faults| faults.lose_replies = 3),
             3 => ensemble.fault(|faults| faults.mute = true),
             4 => ensemble.fault(|faults| faults.down.extend([1, 2])),
             5 => ensemble.fault(|faults| faults.silent.extend([1])),
@@ -95,6 +120,7 @@ async fn fault_after_fault(ensemble: Ensemble, client: Client, mut rng: Rng) {
 fn heal(ensemble: &Ensemble) {
     ensemble.fault(|faults| {
         faults.mute = false;
+        faults.delay = Duration::ZERO;
         faults.down.clear();
         faults.silent.clear();
     });
@@ -114,6 +140,65 @@ async fn follow(client: Client, path: String) {
             Err(error) => assert!(is_passing(&error), "{error}"),
         }
     }
+}
+
+/// Lists the nodes and waits for another list until one has the last node.
+async fn follow_list(client: Client) {
+    loop {
+        match client.children("/").watch().await {
+            Ok((names, _)) if names.iter().any(|name| name == "end") => return,
+            Ok((_, change)) => drop(change.await),
+            Err(error) => assert!(is_passing(&error), "{error}"),
+        }
+    }
+}
+
+/// Reads every node when a stream says that something happened or may have, until all hold the last value.
+async fn follow_stream(client: Client, recursive: bool) {
+    loop {
+        let added = match recursive {
+            true => client.watch("/").recursive().await,
+            false => client.watch(&path(1)).await,
+        };
+        let mut events = match added {
+            Ok(events) => events,
+            Err(error) => {
+                assert!(is_passing(&error), "{error}");
+                continue;
+            }
+        };
+        loop {
+            if all_last(&client, if recursive { 0..WRITERS } else { 1..2 }).await {
+                return;
+            }
+            match events.next().await {
+                None | Some(WatchEvent::SessionEnded) => break,
+                // Nothing can be read now; the end of the gap is told.
+                Some(WatchEvent::SessionDisconnected) => {}
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+async fn all_last(client: &Client, writers: std::ops::Range<u64>) -> bool {
+    for writer in writers {
+        loop {
+            match client.get(&path(writer)).await {
+                Ok(node) if parse(&node.data) == LAST => break,
+                Ok(_) => return false,
+                Err(error) => assert!(is_passing(&error), "{error}"),
+            }
+        }
+    }
+    true
+}
+
+/// A writer's values grow, and nothing is carried out twice but the last value, which is written again and again.
+fn assert_in_order(seed: u64, history: &[bytes::Bytes]) {
+    let values: Vec<_> = history.iter().map(|data| parse(data)).collect();
+    let growing = |pair: &[u64]| pair[0] < pair[1] || pair == [LAST, LAST];
+    assert!(values.windows(2).all(growing), "seed {seed}: {values:?}");
 }
 
 fn parse(data: &[u8]) -> u64 {
@@ -152,9 +237,10 @@ impl Writer {
 
     async fn run(mut self) {
         for value in 1..60 {
-            match self.rng.u32(0..3) {
+            match self.rng.u32(0..4) {
                 0 => self.read().await,
-                _ => self.write(value).await,
+                1 => self.pipeline(value * 10).await,
+                _ => self.write(value * 10).await,
             }
             sleep(Duration::from_millis(self.rng.u64(0..700))).await;
         }
@@ -168,14 +254,45 @@ impl Writer {
         let start = Instant::now();
         let result = self.client.set(&self.path, value.to_string()).await;
         self.in_time(start);
+        self.written(value, result.map(drop));
+    }
+
+    fn written(&mut self, value: u64, result: Result<(), Error>) {
         match result {
-            Ok(_) => self.possible = BTreeSet::from([value]),
+            Ok(()) => self.possible = BTreeSet::from([value]),
             Err(error) => {
                 assert!(is_passing(&error), "seed {}: {error}", self.seed);
                 if error.outcome() == Outcome::Unknown {
                     self.possible.insert(value);
                 }
             }
+        }
+    }
+
+    /// Several writes are on their way together, and some of their callers lose interest.
+    async fn pipeline(&mut self, first: u64) {
+        let start = Instant::now();
+        let mut under_way = Vec::new();
+        for value in first..first + self.rng.u64(2..6) {
+            match self
+                .client
+                .set(&self.path, value.to_string())
+                .submit()
+                .await
+            {
+                Ok(pending) => under_way.push((value, pending)),
+                Err(error) => self.written(value, Err(error)),
+            }
+        }
+        for (value, pending) in under_way {
+            if self.rng.u32(0..4) == 0 {
+                drop(pending);
+                self.possible.insert(value);
+                continue;
+            }
+            let result = pending.await;
+            self.in_time(start);
+            self.written(value, result.map(drop));
         }
     }
 

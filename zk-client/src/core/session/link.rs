@@ -25,7 +25,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 impl Session {
     pub(super) fn dial(&mut self) {
         self.phase = Phase::Dialing {
-            give_up: self.now + self.attempt_timeout(),
+            give_up: self.now + self.hosts.head_starts() + self.attempt_timeout(),
         };
         self.outputs
             .push_back(Output::Dial(self.hosts.candidates()));

@@ -1,0 +1,115 @@
+//! Futures that are dropped at any point, a hundred thousand of them.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::sleep;
+use zk_client::Client;
+use zk_proto::OpCode;
+
+use crate::{T, builder, ensemble::Ensemble};
+
+const OPERATIONS: u64 = 100_000;
+
+#[tokio::test(start_paused = true)]
+async fn futures_dropped_at_any_point_leave_the_session_whole() {
+    let ensemble = Ensemble::new();
+    // Few places: one that is not given back is missed soon.
+    let client = builder(&ensemble)
+        .max_in_flight(16)
+        .connect()
+        .await
+        .unwrap();
+    client.create("/a", b"").await.unwrap();
+    let mut rng = fastrand::Rng::with_seed(11);
+    let mut completed = 0_u64;
+    for number in 0..OPERATIONS {
+        // Servers whose connections last are tried again at once.
+        if number % 500 == 0 {
+            sleep(T / 3).await;
+        }
+        match number % 1000 {
+            0 => ensemble.cut(),
+            500 => ensemble.expire(client.session().id()),
+            _ => {}
+        }
+        // The clock stands still while there is something to do: without a pause nobody would connect again.
+        if number % 8 == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        completed += u64::from(drop_somewhere(&client, number, &mut rng).await);
+    }
+    assert!(
+        (OPERATIONS / 10..OPERATIONS * 9 / 10).contains(&completed),
+        "{completed}"
+    );
+    // Nothing was lost, doubled or out of order: what was carried out was, in the order of submission.
+    let written: Vec<u64> = ensemble
+        .history("/a")
+        .iter()
+        .map(|data| std::str::from_utf8(data).unwrap().parse().unwrap())
+        .collect();
+    assert!(written.is_sorted_by(|one, next| one < next));
+    assert!(written.len() > 10_000, "{}", written.len());
+    // Every place is there again, so as many requests as there are places are on their way together.
+    let mut pipeline = Vec::new();
+    for number in 0..16 {
+        let submitted = client.set("/a", (OPERATIONS + number).to_string()).submit();
+        pipeline.push(submitted.now_or_never().expect("there is room").unwrap());
+    }
+    for pending in pipeline {
+        pending.await.unwrap();
+    }
+    // No watch and no heartbeat is left behind, at the servers or in the client.
+    sleep(Duration::from_secs(2)).await;
+    client.sync("/").await.unwrap();
+    assert_eq!(ensemble.watches(), 0);
+    ensemble.seen();
+    sleep(T * 4).await;
+    assert_eq!(ensemble.seen(), []);
+    ensemble.cut();
+    client.sync("/").await.unwrap();
+    assert_eq!(
+        ensemble.seen(),
+        [OpCode::Sync],
+        "nothing is registered again"
+    );
+    client.close().await.unwrap();
+}
+
+/// Begins an operation and drops it after some polls, or what it results in; true if it was over by then.
+async fn drop_somewhere(client: &Client, number: u64, rng: &mut fastrand::Rng) -> bool {
+    let polls = rng.u32(0..16);
+    match rng.u32(0..14) {
+        0 => poll_some(client.get("/a"), polls).await,
+        1..=3 => poll_some(client.set("/a", number.to_string()), polls).await,
+        4 => poll_some(client.exists("/b").watch(), polls).await,
+        5 => poll_some(client.get("/a").watch(), polls).await,
+        6 => poll_some(client.create("/b", b"").ephemeral(), polls).await,
+        7 => poll_some(client.delete("/b"), polls).await,
+        8 => poll_some(client.watch("/a"), polls).await,
+        9 => poll_some(client.watch("/").recursive(), polls).await,
+        10 => poll_some(client.create_all("/x/y", b""), polls).await,
+        11 => poll_some(client.create("/p-", b"").ephemeral().protected(), polls).await,
+        12 => {
+            let session = client.session();
+            poll_some(session.evidence(), polls).await
+        }
+        _ => match client.set("/a", number.to_string()).submit().now_or_never() {
+            Some(Ok(pending)) => poll_some(pending, polls).await,
+            _ => false,
+        },
+    }
+}
+
+/// Polls a future so many times and drops it.
+async fn poll_some<F: Future>(future: F, polls: u32) -> bool {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..polls {
+        if future.as_mut().now_or_never().is_some() {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
+}
