@@ -125,7 +125,8 @@ impl ConnectionTask {
             self.hub.shared.metrics.packets_received.add(frames);
             self.handle.stats.received.fetch_add(frames, Relaxed);
         }
-        let more = self.is_output_short() && self.carry_out(now)?;
+        let was_short = self.is_output_short();
+        let more = was_short && self.carry_out(now)?;
         let answered = self.seen.answered;
         self.collect()?;
         self.write(cx, now)?;
@@ -135,7 +136,9 @@ impl ConnectionTask {
         let room = !was_reading && self.wants_read();
         // And nothing but the socket wakes it for what had to stay in the outbox.
         let left = self.seen.more && self.is_output_short();
-        Ok(read || answers || more || room || left)
+        // Nor for requests that were decoded and not carried out because the output was full, and is no more.
+        let due = !was_short && self.is_output_short() && self.core.queued() > 0;
+        Ok(read || answers || more || room || left || due)
     }
 
     /// Takes over what the outbox holds.

@@ -13,5 +13,6 @@ mod memory_net;
 mod order;
 mod restart;
 mod sessions;
+mod slow_clients;
 mod virtual_time;
 mod words;
