@@ -23,7 +23,7 @@ mod space;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use zk_proto::{ServerId, Zxid};
+use zk_proto::{ServerId, SessionId, Zxid};
 
 pub use self::{
     input::{Input, Output, Submit},
@@ -70,6 +70,8 @@ pub struct Peer {
     shared: Arc<Shared>,
     prep: Prep,
     sessions: SessionTracker,
+    /// Sessions that are over, their end not proposed yet.
+    ending: VecDeque<SessionId>,
     reaper: Reaper,
     replies: Replies,
     /// Proposals that are not committed, and syncs that wait behind them, in order.
@@ -107,6 +109,7 @@ impl Peer {
         Self {
             prep,
             sessions,
+            ending: VecDeque::new(),
             reaper: Reaper::new(options.reaper, now),
             replies: Replies::default(),
             waiting: VecDeque::new(),
@@ -161,7 +164,12 @@ impl Peer {
     /// When to come back with [`Input::Deadline`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let deadlines = [self.sessions.next_deadline(), self.reaper.next_deadline()];
+        let at_once = (!self.ending.is_empty()).then_some(Duration::ZERO);
+        let deadlines = [
+            at_once,
+            self.sessions.next_deadline(),
+            self.reaper.next_deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 

@@ -19,6 +19,9 @@ use crate::{
     time::Now,
 };
 
+/// Most sessions ended by one input.
+pub(super) const END_AT_ONCE: usize = 500;
+
 impl Peer {
     /// A connection's first frame.
     ///
@@ -153,11 +156,19 @@ impl Peer {
         self.shared.metrics.global_sessions.set(self.sessions.len());
     }
 
-    /// Ends every session whose time has come.
+    /// Ends the sessions whose time has come, so many at a time that others get their turn; the next deadline has
+    /// passed already while there are more.
     pub(super) fn expire_due(&mut self, now: Now) {
-        for session in self.sessions.expire(now) {
+        let expired = self.sessions.expire(now);
+        self.shared
+            .metrics
+            .stale_sessions_expired
+            .add(expired.len() as u64);
+        self.ending.extend(expired);
+        let some = self.ending.len().min(END_AT_ONCE);
+        let ending: Vec<SessionId> = self.ending.drain(..some).collect();
+        for session in ending {
             tracing::info!(%session, "session expired");
-            self.shared.metrics.stale_sessions_expired.add(1);
             self.propose_internal(now, session, WriteOp::CloseSession, Origin::Internal);
         }
     }

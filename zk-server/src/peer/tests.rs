@@ -23,6 +23,8 @@ use crate::{
     storage::{Directories, LogExecutor, MemDisk, RecoveryOptions, mem_disk::FaultyCall, recover},
 };
 
+mod ends;
+
 /// A peer, and what it asked of its disk and was not done yet.
 struct World {
     peer: Peer,

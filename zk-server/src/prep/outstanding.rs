@@ -53,6 +53,9 @@ pub(super) struct Outstanding {
     base: u64,
     /// The number of the last change of each node. The root's path is `""`.
     latest: HashMap<Utf8Bytes, u64, foldhash::fast::FixedState>,
+    /// The numbers of the changes that leave a node with an owner, in order, by the owner's field: the end of a
+    /// session must not look at everybody's changes.
+    by_owner: HashMap<i64, VecDeque<u64>, foldhash::fast::FixedState>,
     digest: TreeDigest,
 }
 
@@ -89,13 +92,16 @@ impl Outstanding {
         self.latest.contains_key(key(path))
     }
 
-    /// The nodes that are outstanding and will be there, by their last change.
-    pub(super) fn nodes(&self) -> impl Iterator<Item = (&Utf8Bytes, &NodeState)> + '_ {
-        let numbered = (self.base..).zip(&self.records);
-        numbered.filter_map(|(number, record)| {
-            let state = record.state.as_ref()?;
-            let is_last = self.latest.get(record.path.as_str()) == Some(&number);
-            is_last.then_some((&record.path, state))
+    /// The nodes with this owner that are outstanding and will be there, by their last change.
+    pub(super) fn owned_by(
+        &self,
+        owner: i64,
+    ) -> impl Iterator<Item = (&Utf8Bytes, &NodeState)> + '_ {
+        let numbers = self.by_owner.get(&owner).into_iter().flatten();
+        numbers.filter_map(|number| {
+            let record = self.record(*number)?;
+            let is_last = self.latest.get(record.path.as_str()) == Some(number);
+            is_last.then_some((&record.path, record.state.as_ref()?))
         })
     }
 
@@ -121,7 +127,11 @@ impl Outstanding {
             "" => Utf8Bytes::default(),
             _ => path,
         };
-        let previous = self.latest.insert(path.clone(), self.next());
+        let number = self.next();
+        if let Some(owner) = owner_of(new.as_ref()) {
+            self.by_owner.entry(owner).or_default().push_back(number);
+        }
+        let previous = self.latest.insert(path.clone(), number);
         self.records.push_back(ChangeRecord {
             zxid,
             path,
@@ -145,6 +155,7 @@ impl Outstanding {
             let Some(record) = self.records.pop_back() else {
                 return;
             };
+            self.disown(record.state.as_ref(), VecDeque::pop_back);
             match record.previous {
                 Some(number) if number >= self.base => self.latest.insert(record.path, number),
                 _ => self.latest.remove(record.path.as_str()),
@@ -160,8 +171,27 @@ impl Outstanding {
             if self.latest.get(record.path.as_str()) == Some(&self.base) {
                 self.latest.remove(record.path.as_str());
             }
-            self.records.pop_front();
+            if let Some(record) = self.records.pop_front() {
+                self.disown(record.state.as_ref(), VecDeque::pop_front);
+            }
             self.base += 1;
+        }
+    }
+
+    /// Strikes the oldest or newest change of a node's owner off.
+    fn disown(
+        &mut self,
+        state: Option<&NodeState>,
+        strike: impl FnOnce(&mut VecDeque<u64>) -> Option<u64>,
+    ) {
+        let Some(owner) = owner_of(state) else {
+            return;
+        };
+        if let Some(numbers) = self.by_owner.get_mut(&owner) {
+            strike(numbers);
+            if numbers.is_empty() {
+                self.by_owner.remove(&owner);
+            }
         }
     }
 
@@ -170,6 +200,7 @@ impl Outstanding {
         self.base = self.next();
         self.records.clear();
         self.latest.clear();
+        self.by_owner.clear();
     }
 
     fn next(&self) -> u64 {
@@ -182,7 +213,63 @@ impl Outstanding {
     }
 }
 
+fn owner_of(state: Option<&NodeState>) -> Option<i64> {
+    let owner = state?.stat.ephemeral_owner;
+    (owner != 0).then_some(owner)
+}
+
 /// The root has two paths.
 fn key(path: &str) -> &str {
     if path == "/" { "" } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(by: i64) -> NodeState {
+        let stat = StatPersisted {
+            ephemeral_owner: by,
+            ..StatPersisted::default()
+        };
+        NodeState {
+            stat,
+            child_count: 0,
+            acl: Arc::default(),
+            data_len: 0,
+            body_crc: 0,
+        }
+    }
+
+    fn paths(outstanding: &Outstanding, owner: i64) -> Vec<&str> {
+        let owned = outstanding.owned_by(owner);
+        owned.map(|(path, _)| path.as_str()).collect()
+    }
+
+    #[test]
+    fn a_sessions_changes_are_found_without_looking_at_the_others() {
+        let mut outstanding = Outstanding::default();
+        let mut make = |zxid: i64, path: &str, owner: i64| {
+            outstanding.change(Zxid(zxid), path.into(), None, Some(owned(owner)));
+        };
+        make(1, "/a", 7);
+        make(1, "/b", 8);
+        make(2, "/c", 7);
+        // Written to once more, and one that is nobody's.
+        make(3, "/a", 7);
+        make(3, "/d", 0);
+        assert_eq!(paths(&outstanding, 7), ["/c", "/a"]);
+        assert_eq!(paths(&outstanding, 8), ["/b"]);
+        let mark = outstanding.mark();
+        outstanding.change(Zxid(4), "/c".into(), Some(&owned(7)), None);
+        outstanding.change(Zxid(4), "/e".into(), None, Some(owned(7)));
+        assert_eq!(paths(&outstanding, 7), ["/a", "/e"]);
+        outstanding.roll_back(mark);
+        assert_eq!(paths(&outstanding, 7), ["/c", "/a"]);
+        outstanding.applied(Zxid(2));
+        assert_eq!(paths(&outstanding, 7), ["/a"]);
+        assert!(paths(&outstanding, 8).is_empty());
+        outstanding.applied(Zxid(3));
+        assert!(outstanding.by_owner.is_empty(), "nothing is left behind");
+    }
 }

@@ -34,7 +34,7 @@ impl Change<'_> {
         let owner = EphemeralOwner::Session(self.request.session);
         let outstanding = self
             .outstanding
-            .nodes()
+            .owned_by(self.request.session.0)
             .filter(|(_, node)| self.owner(node) == owner)
             .map(|(path, _)| path.clone());
         in_tree.chain(outstanding).collect()
