@@ -53,6 +53,11 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.lock().items.is_empty()
+    }
+
     /// Waits until there is something and moves all of it into `batch`, which must be empty. Cancel safe.
     pub(crate) async fn take(&self, batch: &mut Vec<T>) {
         poll_fn(|cx| self.poll_take(cx, batch)).await;

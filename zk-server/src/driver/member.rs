@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::yield_now,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use super::{Hub, clock::Clock, log::LogQueue, snapshot::Snapshots};
 use crate::{
@@ -65,8 +68,17 @@ impl Member {
             // Looked at every time: a mailbox that is never empty must not keep sessions from expiring.
             self.meet_deadlines(now);
             self.hand_over().await;
+            if self.has_more_to_do(now) {
+                // The connections and the port of this thread must not wait until there is nothing to do.
+                yield_now().await;
+            }
         }
         self.end().await;
+    }
+
+    fn has_more_to_do(&self, now: Now) -> bool {
+        let is_due = self.next_deadline().is_some_and(|at| at <= now.mono);
+        is_due || !self.hub.mailbox.is_empty()
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -87,12 +99,19 @@ impl Member {
 
     /// Lets the log and the snapshot finish, and every connection's task see that the server stops.
     async fn end(&mut self) {
+        self.let_go();
+        self.snapshots.ended().await;
+    }
+
+    /// Tells everybody that nothing more comes from here; may be repeated.
+    fn let_go(&self) {
+        self.hub.stop();
         self.log.close();
+        self.snapshots.abandon();
         for conn in self.hub.shared.conns.all() {
             conn.outbox.close();
             conn.outbox.wake();
         }
-        self.snapshots.stop().await;
     }
 
     fn step(&mut self, now: Now, input: Input) {
@@ -135,11 +154,13 @@ impl Member {
 }
 
 impl Drop for Member {
-    /// A server whose peer has died must not look alive.
+    /// A server whose peer has died, or was dropped with its runtime, must neither look alive nor keep its log's
+    /// thread and directories.
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.hub.fail(Fatal::new("the peer died of a panic"));
         }
+        self.let_go();
     }
 }
 

@@ -93,9 +93,13 @@ impl Snapshots {
         }
     }
 
-    /// Abandons the snapshot that is being written, if one is, and waits until nothing uses the disk.
-    pub(super) async fn stop(&mut self) {
+    /// Abandons the snapshot that is being written, if one is, and every later one.
+    pub(super) fn abandon(&self) {
         self.pace.stop();
+    }
+
+    /// Waits until nothing uses the disk.
+    pub(super) async fn ended(&mut self) {
         for running in self.running.drain(..) {
             let _ = running.await;
         }

@@ -49,6 +49,7 @@ pub(crate) struct Setup {
 /// What has to end before a server has.
 pub(crate) struct Running {
     member: JoinHandle<()>,
+    acceptor: Option<JoinHandle<()>>,
     log: oneshot::Receiver<()>,
     threads: Vec<oneshot::Receiver<()>>,
     temporary: Option<TempDir>,
@@ -60,6 +61,10 @@ impl Running {
         // A task or thread that is gone without a word has ended too.
         let _ = self.member.await;
         let _ = self.log.await;
+        if let Some(acceptor) = self.acceptor {
+            // It has the port.
+            let _ = acceptor.await;
+        }
         for thread in self.threads {
             let _ = thread.await;
         }
@@ -86,15 +91,26 @@ pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartErro
     let port = listen(bind, net.as_deref(), &config).await?;
     let clock = net.map_or(Clock::Machine, Clock::Net);
     let (member, log, hub) = assemble(config, clock, port.local_addr()?, opened, may_block);
-    let running = Running {
+    let mut running = Running {
         log: run_log(log, may_block)?,
         member: tokio::spawn(member.run()),
+        acceptor: None,
         threads: Vec::new(),
         temporary,
     };
-    let (threads, others) = io_threads_beside(&hub, if may_block { io_threads } else { 1 })?;
-    tokio::spawn(accept(hub.clone(), port, Places::new(others)));
-    Ok((hub, Running { threads, ..running }))
+    match io_threads_beside(&hub, if may_block { io_threads } else { 1 }) {
+        Ok((threads, others)) => {
+            running.threads = threads;
+            let accept = accept(hub.clone(), port, Places::new(others));
+            running.acceptor = Some(tokio::spawn(accept));
+            Ok((hub, running))
+        }
+        Err(error) => {
+            hub.stop();
+            running.ended().await;
+            Err(error.into())
+        }
+    }
 }
 
 /// Puts the cores and what they share together.
@@ -247,5 +263,29 @@ async fn serve_handed_over(hub: &Arc<Hub>, mut connections: mpsc::UnboundedRecei
             Ok(stream) => serve(hub, Transport::Tcp(stream), remote),
             Err(error) => tracing::warn!(%remote, %error, "could not take a connection over"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Directories, MemDisk};
+
+    #[tokio::test]
+    async fn a_member_that_never_ran_takes_its_log_with_it() {
+        let config = Config::default();
+        let disk = Arc::new(MemDisk::new());
+        let (_, opened) = open(Place::Disk(disk.clone()), &config, false)
+            .await
+            .unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (member, log, hub) = assemble(config, Clock::Machine, address, opened, true);
+        let ended = run_log(log, true).unwrap();
+        assert!(Directories::on(disk.clone()).is_err(), "it is locked");
+        drop(member);
+        ended.await.unwrap();
+        assert!(hub.failure().is_none());
+        hub.stopped().await;
+        assert!(Directories::on(disk).is_ok());
     }
 }

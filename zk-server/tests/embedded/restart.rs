@@ -142,3 +142,23 @@ async fn a_disk_that_fails_ends_the_server_and_nothing_more_is_acknowledged() {
     let found = client.call(1, exists("/a")).await.header.err;
     assert!([0, ErrorCode::NoNode.code()].contains(&found));
 }
+
+#[test]
+fn a_runtime_that_is_dropped_takes_its_server_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let start = || Server::builder().data_dir(directory.path()).start();
+    let first = runtime();
+    let server = first.block_on(start()).unwrap();
+    drop(first);
+    // The log's thread learns of it in its own time, and then the directory is free.
+    runtime().block_on(async {
+        let again = async { while start().await.is_err() {} };
+        let limit = std::time::Duration::from_secs(60);
+        tokio::time::timeout(limit, again).await.unwrap();
+    });
+    drop(server);
+}
