@@ -14,6 +14,10 @@ pub const MAX_BACKLOG: usize = 32 << 20;
 /// the write is answered, so that a thousand of them never become one outbox's content at once.
 pub const MAX_REPLY_BEHIND: usize = 16 << 10;
 
+/// The longest answer to a read, in bytes; Apache's server builds whatever one frame asks for. No client of Apache's
+/// takes more than 1 MiB unless told to.
+pub const MAX_REPLY: usize = 64 << 20;
+
 /// The limits of one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnLimits {

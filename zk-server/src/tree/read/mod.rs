@@ -28,6 +28,7 @@ use super::{
 use crate::{
     auth::{self, Credentials},
     frames::Frames,
+    limits::MAX_REPLY,
 };
 
 /// Who reads.
@@ -46,7 +47,7 @@ pub struct Caller<'a> {
 ///
 /// # Errors
 /// What goes into the header instead; then nothing was appended. [`ErrorCode::Unimplemented`] for a request that is
-/// no read.
+/// no read, [`ErrorCode::MarshallingError`] where the answer would be longer than [`MAX_REPLY`].
 pub fn read(
     tree: &DataTree,
     watches: &Mutex<WatchTable>,
@@ -143,6 +144,9 @@ impl<'a> Reading<'a> {
         out: &mut Frames,
     ) -> Result<NodeRef<'a>, ErrorCode> {
         let node = self.readable(&request.path, Perms::READ)?;
+        if node.children_len() > MAX_REPLY {
+            return Err(ErrorCode::MarshallingError);
+        }
         if request.watch {
             self.watch(&request.path, WatchKinds::CHILD);
         }
@@ -189,17 +193,30 @@ impl<'a> Reading<'a> {
     }
 
     /// multiRead: each part has its own answer, and leaves no watch.
+    ///
+    /// A frame may name the same large node many thousand times, so that what it asks for is counted on the way.
     fn several(&self, request: &MultiRequest, out: &mut Frames) -> Result<(), ErrorCode> {
         if !request.ops.iter().all(MultiOp::is_read) {
             return Err(ErrorCode::MarshallingError);
         }
+        let begin = out.mark();
         for part in &request.ops {
             let (path, op): (_, OpCode) = match part {
                 MultiOp::GetChildren(part) => (&part.path, OpCode::GetChildren),
                 MultiOp::GetData(part) => (&part.path, OpCode::GetData),
                 _ => continue,
             };
-            match self.readable(path, Perms::READ) {
+            let node = self.readable(path, Perms::READ);
+            let len = match (&node, op) {
+                (Ok(node), OpCode::GetData) => node.data().map_or(0, <[u8]>::len),
+                (Ok(node), _) => node.children_len(),
+                (Err(_), _) => 0,
+            };
+            if out.len_since(&begin) + len > MAX_REPLY {
+                out.truncate(&begin);
+                return Err(ErrorCode::MarshallingError);
+            }
+            match node {
                 Err(error) => {
                     let err = error.code();
                     put_header(out.own_mut(), OpCode::Error.code(), false, err);

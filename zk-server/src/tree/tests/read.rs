@@ -224,6 +224,24 @@ fn several_reads_have_an_answer_each() {
 }
 
 #[test]
+fn one_frame_cannot_ask_for_more_than_an_answer_may_hold() {
+    let mut server = Server::new();
+    static BIG: [u8; 1 << 20] = [7; 1 << 20];
+    server.create("/big", &BIG);
+    let ask = |parts: usize| {
+        let part = MultiOp::GetData(GetDataRequest {
+            path: "/big".into(),
+            watch: false,
+        });
+        let ops = vec![part; parts];
+        Request::MultiRead(MultiRequest { ops })
+    };
+    let most = crate::limits::MAX_REPLY >> 20;
+    assert_eq!(server.read(&ask(most)), Err(ErrorCode::MarshallingError));
+    assert!(server.read(&ask(3)).is_ok());
+}
+
+#[test]
 fn watches_are_checked_and_removed() {
     let mut server = Server::new();
     let check = |path: &str, kind| {
