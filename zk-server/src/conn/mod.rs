@@ -90,6 +90,8 @@ pub struct Connection {
     stage: Stage,
     opened: Duration,
     half_frame_since: Option<Duration>,
+    /// Whether the driver reads nothing for now.
+    is_held: bool,
     frame_timeout: Duration,
     queue: VecDeque<Queued>,
     /// Bytes of requests queued or in flight.
@@ -115,12 +117,19 @@ impl Connection {
             stage: Stage::Fresh,
             opened: now.mono,
             half_frame_since: None,
+            is_held: false,
             frame_timeout: limits.frame_timeout,
             queue: VecDeque::new(),
             held_bytes: 0,
             submitted: 0,
             in_flight: VecDeque::new(),
         }
+    }
+
+    /// Tells whether the driver holds the client's bytes back; while it does, a half frame's clock stands still.
+    /// Takes effect with the next [`receive`](Self::receive).
+    pub const fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// Takes every whole frame off the front of `input` and tells how many; what is left is half a frame.
@@ -145,7 +154,7 @@ impl Connection {
             self.accept(body)?;
         }
         self.half_frame_since = match self.half_frame_since {
-            _ if input.is_empty() || !self.wants_input() => None,
+            _ if input.is_empty() || self.is_held || !self.wants_input() => None,
             Some(since) if taken == 0 => Some(since),
             _ => Some(now.mono),
         };

@@ -51,7 +51,10 @@ pub(super) struct ConnectionTask {
 enum Phase {
     Serving,
     /// Send what is left, then say that nothing follows.
-    Flushing,
+    Flushing {
+        /// How long the other side may take none of it.
+        until: Duration,
+    },
     /// Wait for the other side to close too, so that our last frame is not lost to a reset.
     Lingering {
         until: Duration,
@@ -116,8 +119,9 @@ impl ConnectionTask {
 
     /// Reads, decodes, carries out and writes once; returns whether there may be more to do at once.
     fn round(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, CloseReason> {
-        self.collect()?;
+        self.collect(now)?;
         let was_reading = self.wants_read();
+        self.core.hold(!was_reading);
         let read = self.read(cx, now)?;
         let frames = self.core.receive(now, &mut self.input.bytes)?;
         self.input.settle();
@@ -128,7 +132,7 @@ impl ConnectionTask {
         let was_short = self.is_output_short();
         let more = was_short && self.carry_out(now)?;
         let answered = self.seen.answered;
-        self.collect()?;
+        self.collect(now)?;
         self.write(cx, now)?;
         self.shut_down(cx, now)?;
         let answers = self.seen.answered != answered && self.core.queued() > 0;
@@ -142,7 +146,7 @@ impl ConnectionTask {
     }
 
     /// Takes over what the outbox holds.
-    fn collect(&mut self) -> Result<(), CloseReason> {
+    fn collect(&mut self, now: Now) -> Result<(), CloseReason> {
         let most = self.hub.conn_limits.max_outbox;
         self.seen = self.handle.outbox.collect(&mut self.output, most);
         if self.seen.overflowed {
@@ -160,9 +164,14 @@ impl ConnectionTask {
         }
         if self.seen.closing && self.phase == Phase::Serving {
             self.core.end();
-            self.phase = Phase::Flushing;
+            self.phase = self.flushing(now);
         }
         Ok(())
+    }
+
+    fn flushing(&self, now: Now) -> Phase {
+        let until = now.mono + self.hub.conn_limits.stuck_timeout;
+        Phase::Flushing { until }
     }
 
     /// Whether there is room for more requests and their answers.
@@ -185,7 +194,7 @@ impl ConnectionTask {
     fn read(&mut self, cx: &mut Context<'_>, now: Now) -> Result<bool, CloseReason> {
         let wanted = match self.phase {
             Phase::Serving => self.wants_read(),
-            Phase::Flushing => false,
+            Phase::Flushing { .. } => false,
             Phase::Lingering { .. } => true,
         };
         if !wanted {
@@ -238,18 +247,25 @@ impl ConnectionTask {
     /// Writes as much as the socket takes.
     fn write(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), CloseReason> {
         while !self.output.is_empty() {
+            let was_full = !self.is_output_short();
             match poll_write_buf(Pin::new(&mut self.io), cx, &mut self.output) {
                 Poll::Pending => {
-                    let full = self.output.len() >= self.hub.conn_limits.max_outbox;
                     self.stuck_since = match self.stuck_since {
-                        Some(since) if full => Some(since),
-                        None if full => Some(now.mono),
+                        Some(since) if was_full => Some(since),
+                        None if was_full => Some(now.mono),
                         _ => None,
                     };
                     return Ok(());
                 }
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.stuck_since = None;
+                    if let Phase::Flushing { .. } = self.phase {
+                        self.phase = self.flushing(now);
+                    }
+                    if was_full {
+                        // Its pings are not read meanwhile; that it takes its answers shows that it lives.
+                        self.handle.heard(now);
+                    }
                     self.hub.shared.metrics.response_bytes.add(n as u64);
                 }
                 Poll::Ready(_) => return Err(CloseReason::ByPeer),
@@ -263,7 +279,10 @@ impl ConnectionTask {
 
     /// Once everything is out and nothing may follow: says so, and waits for the other side to do the same.
     fn shut_down(&mut self, cx: &mut Context<'_>, now: Now) -> Result<(), CloseReason> {
-        if self.phase != Phase::Flushing || self.seen.more || !self.output.is_empty() {
+        let Phase::Flushing { .. } = self.phase else {
+            return Ok(());
+        };
+        if self.seen.more || !self.output.is_empty() {
             return Ok(());
         }
         match Pin::new(&mut self.io).poll_shutdown(cx) {
@@ -289,8 +308,8 @@ impl ConnectionTask {
 
     fn next_deadline(&self) -> Option<Duration> {
         match self.phase {
-            Phase::Lingering { until } => Some(until),
-            _ => [self.core.next_deadline(), self.stuck_until()]
+            Phase::Flushing { until } | Phase::Lingering { until } => Some(until),
+            Phase::Serving => [self.core.next_deadline(), self.stuck_until()]
                 .into_iter()
                 .flatten()
                 .min(),
@@ -304,8 +323,8 @@ impl ConnectionTask {
     /// What the deadline that has passed means.
     fn late(&self, now: Now) -> CloseReason {
         match self.phase {
-            Phase::Lingering { .. } => CloseReason::ByServer,
-            _ => self
+            Phase::Flushing { .. } | Phase::Lingering { .. } => CloseReason::ByServer,
+            Phase::Serving => self
                 .core
                 .check_deadline(now)
                 .unwrap_or(CloseReason::NotReading),
