@@ -35,6 +35,7 @@ pub struct ClientBuilder {
     retry: RetryPolicy,
     max_request_len: usize,
     max_in_flight: usize,
+    max_in_flight_bytes: usize,
     net: Option<Arc<dyn Net>>,
     #[cfg(feature = "tls-no-provider")]
     tls: Option<crate::tls::Tls>,
@@ -60,6 +61,7 @@ impl ClientBuilder {
             retry: RetryPolicy::default(),
             max_request_len: MAX_BUFFER,
             max_in_flight: 4096,
+            max_in_flight_bytes: 64 * 1024 * 1024,
             net: None,
             #[cfg(feature = "tls-no-provider")]
             tls: None,
@@ -193,6 +195,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How many bytes the unanswered requests may have before further ones wait; 64 MiB unless told. The one that
+    /// reaches the limit is still sent.
+    pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
+        self.max_in_flight_bytes = bytes;
+        self
+    }
+
     /// The network to use instead of TCP, for tests. The client then takes tokio's clock, which can be paused.
     pub fn net(mut self, net: Arc<dyn Net>) -> Self {
         self.net = Some(net);
@@ -251,6 +260,7 @@ impl ClientBuilder {
         };
         let settings = Settings {
             max_in_flight: self.max_in_flight,
+            max_in_flight_bytes: self.max_in_flight_bytes,
             request_timeout: self.request_timeout,
             max_request_len: self.max_request_len,
             read_attempts: match self.while_disconnected {

@@ -158,6 +158,11 @@ impl Batch {
         Ok(())
     }
 
+    /// The length of the last command's frame.
+    pub(crate) fn last_frame_len(&self) -> usize {
+        self.commands.back().map_or(0, |command| command.frame_len)
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -35,7 +35,7 @@ pub(crate) struct Entry {
     xid: Xid,
     deadline: Moment,
     exceptional: bool,
-    frame_len: usize,
+    pub(crate) frame_len: usize,
     dead: bool,
 }
 
@@ -46,6 +46,7 @@ pub(crate) struct Expired {
     pub(crate) purpose: Purpose,
     /// The operation, if it was sent: its answer is still to come.
     pub(crate) sent: Option<OpCode>,
+    pub(crate) frame_len: usize,
 }
 
 /// Why a request was made.
@@ -183,8 +184,9 @@ impl InFlight {
     }
 
     /// Appends a request to what is written now; nothing may wait to be sent.
-    pub(crate) fn send(&mut self, now: Moment, entry: Entry, frame: &[u8], out: &mut BytesMut) {
+    pub(crate) fn send(&mut self, now: Moment, mut entry: Entry, frame: &[u8], out: &mut BytesMut) {
         debug_assert!(!self.has_unsent(), "requests are sent in order");
+        entry.frame_len = frame.len();
         self.admit(entry);
         let at = out.len();
         out.extend_from_slice(frame);
@@ -255,7 +257,17 @@ impl InFlight {
             self.exceptions.pop_first();
             expired.extend(self.abandon(number));
         }
+        self.forget_dead();
         expired
+    }
+
+    /// Drops the dead requests at the front, which an outage would pile up.
+    fn forget_dead(&mut self) {
+        while self.sent == 0 && self.entries.front().is_some_and(|entry| entry.dead) {
+            let len = self.entries.pop_front().map_or(0, |entry| entry.frame_len);
+            self.frames.advance(len);
+            self.front += 1;
+        }
     }
 
     /// When the next request is due.
@@ -289,6 +301,7 @@ impl InFlight {
             slot: entry.slot.take(),
             purpose: entry.purpose,
             sent: entry.sent_at.map(|_| entry.op),
+            frame_len: entry.frame_len,
         })
     }
 

@@ -216,6 +216,8 @@ pub enum Output {
     Release {
         /// How many.
         commands: usize,
+        /// How many bytes their frames have together.
+        bytes: usize,
     },
     /// Everything is over; no input has an effect any more.
     Stop,

@@ -4,7 +4,7 @@
 //! batch at once, giving an empty one with its memory back. The order of submission is the order of taking the
 //! mutex.
 //!
-//! Requests are bounded: beyond the limit of unanswered ones a caller waits, first come, first served. What
+//! Requests are bounded, in number and in bytes: beyond the limit of unanswered ones a caller waits, first come, first served. What
 //! must not wait (the release of a watch or of evidence, closing) is not counted. Waiting counts towards the
 //! request timeout.
 
@@ -23,6 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Inbox {
     limit: usize,
+    byte_limit: usize,
     inner: Mutex<Inner>,
 }
 
@@ -33,6 +34,8 @@ struct Inner {
     closed: bool,
     /// Requests handed in and not answered.
     outstanding: usize,
+    /// The bytes of their frames.
+    outstanding_bytes: usize,
     /// In the order of arrival, which is the order of their deadlines.
     waiting: VecDeque<(Ticket, Waker)>,
     next_ticket: u64,
@@ -47,9 +50,10 @@ pub(crate) struct Ticket {
 }
 
 impl Inbox {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, byte_limit: usize) -> Self {
         Self {
             limit: limit.max(1),
+            byte_limit: byte_limit.max(1),
             inner: Mutex::default(),
         }
     }
@@ -89,6 +93,7 @@ impl Inbox {
         let result = push(&mut inner.batch, waited.map(|ticket| ticket.deadline));
         if result.is_ok() {
             inner.outstanding += 1;
+            inner.outstanding_bytes += inner.batch.last_frame_len();
             inner.wake_driver();
         }
         Poll::Ready(result)
@@ -113,8 +118,9 @@ impl Inbox {
     }
 
     /// Makes room for as many requests as were answered.
-    pub(crate) fn release(&self, answered: usize) {
+    pub(crate) fn release(&self, answered: usize, bytes: usize) {
         let mut inner = self.inner.lock();
+        inner.outstanding_bytes = inner.outstanding_bytes.saturating_sub(bytes);
         inner.outstanding = inner.outstanding.saturating_sub(answered);
         self.wake_waiting(&mut inner);
     }
@@ -167,7 +173,10 @@ impl Inbox {
     }
 
     fn room(&self, inner: &Inner) -> usize {
-        self.limit.saturating_sub(inner.outstanding)
+        match inner.outstanding_bytes < self.byte_limit {
+            true => self.limit.saturating_sub(inner.outstanding),
+            false => 0,
+        }
     }
 
     fn wake_waiting(&self, inner: &mut Inner) {

@@ -144,7 +144,7 @@ impl Driver {
                 }
                 Output::State(state) => self.shared.states.announce(state),
                 Output::Evidence(state) => drop(self.shared.evidence.send_replace(state)),
-                Output::Release { commands } => self.shared.inbox.release(commands),
+                Output::Release { commands, bytes } => self.shared.inbox.release(commands, bytes),
                 Output::Stop => return false,
             }
         }

@@ -52,6 +52,7 @@ impl Ended {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) max_in_flight: usize,
+    pub(crate) max_in_flight_bytes: usize,
     pub(crate) request_timeout: Duration,
     pub(crate) max_request_len: usize,
     pub(crate) read_attempts: u32,
@@ -76,7 +77,7 @@ impl Shared {
             last_heard: Moment::default(),
         };
         Self {
-            inbox: Inbox::new(settings.max_in_flight),
+            inbox: Inbox::new(settings.max_in_flight, settings.max_in_flight_bytes),
             states: StateHub::new(),
             evidence: watch::Sender::default(),
             clock,

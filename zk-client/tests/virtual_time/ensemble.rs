@@ -220,6 +220,8 @@ impl Ensemble {
                         if !go_on { open = false; break }
                     }
                     if !open {
+                        let delay = self.world.lock().unwrap().faults.delay;
+                        tokio::time::sleep(delay).await;
                         while let Ok(out) = events.try_recv() {
                             if stream.write_all(&out).await.is_err() { break }
                         }

@@ -462,6 +462,40 @@ async fn closing_carries_out_what_was_submitted_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn closing_takes_one_round_trip_and_frees_ephemerals_in_it() {
+    let (ensemble, client) = connected().await;
+    client.create("/own", b"").ephemeral().await.unwrap();
+    ensemble.fault(|faults| faults.delay = Duration::from_millis(500));
+    let start = Instant::now();
+    client.close().await.unwrap();
+    assert_eq!(start.elapsed().as_millis(), 500);
+    assert!(ensemble.paths().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_requests_wait_for_room_too() {
+    let ensemble = Ensemble::new();
+    let client = builder(&ensemble)
+        .max_in_flight_bytes(100_000)
+        .connect()
+        .await
+        .unwrap();
+    ensemble.set("/a", "");
+    ensemble.fault(|faults| faults.mute = true);
+    let large = vec![7; 40_000];
+    let mut under_way = Vec::new();
+    for _ in 0..3 {
+        under_way.push(client.set("/a", &large).submit().await.unwrap());
+    }
+    let mut fourth = Box::pin(client.set("/a", &large).submit());
+    assert!(fourth.as_mut().now_or_never().is_none());
+    ensemble.fault(|faults| faults.mute = false);
+    ensemble.cut();
+    assert!(join_all(under_way).await.iter().all(Result::is_err));
+    fourth.await.unwrap().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_many_requests_wait_their_turn_in_order() {
     let ensemble = Ensemble::new();
     let client = builder(&ensemble).max_in_flight(3).connect().await.unwrap();

@@ -78,9 +78,9 @@ impl Session {
 
     fn refuse(&mut self, command: Command, failure: Failure) {
         match command.kind {
-            Kind::Request(..) => self.released += 1,
+            Kind::Request(..) => self.count_released(Purpose::Request, command.frame_len),
             Kind::Evidence => {
-                self.released += 1;
+                self.count_released(Purpose::Evidence, command.frame_len);
                 // Its holder exists, and will be released.
                 self.evidence.hold();
             }

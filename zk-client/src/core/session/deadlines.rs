@@ -95,7 +95,7 @@ impl Session {
             let failure = match expired.sent {
                 Some(op) => Failure::in_flight(ErrorKind::OperationTimeout, op),
                 None => {
-                    self.count_released(expired.purpose);
+                    self.count_released(expired.purpose, expired.frame_len);
                     let source = self.last_error.clone();
                     Failure::not_applied(ErrorKind::OperationTimeout).because(source)
                 }

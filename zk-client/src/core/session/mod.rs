@@ -79,6 +79,8 @@ pub struct Session {
     outputs: VecDeque<Output>,
     /// How many callers' requests are answered and not reported yet.
     released: usize,
+    /// The bytes of their frames.
+    released_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -158,6 +160,7 @@ impl Session {
             out: BytesMut::new(),
             outputs: VecDeque::new(),
             released: 0,
+            released_bytes: 0,
         };
         session.meet_deadlines();
         session
@@ -225,7 +228,8 @@ impl Session {
         }
         if self.released > 0 {
             let commands = std::mem::take(&mut self.released);
-            self.outputs.push_back(Output::Release { commands });
+            let bytes = std::mem::take(&mut self.released_bytes);
+            self.outputs.push_back(Output::Release { commands, bytes });
         }
     }
 
@@ -275,15 +279,16 @@ impl Session {
                 Some(_) => Failure::in_flight(kind, entry.op),
                 None => Failure::not_applied(kind),
             };
-            self.count_released(entry.purpose);
+            self.count_released(entry.purpose, entry.frame_len);
             let failure = failure.because(source.clone()).until(entry.deadline());
             self.complete(entry.slot, Err(failure));
         }
     }
 
-    const fn count_released(&mut self, purpose: Purpose) {
+    const fn count_released(&mut self, purpose: Purpose, frame_len: usize) {
         if matches!(purpose, Purpose::Request | Purpose::Evidence) {
             self.released += 1;
+            self.released_bytes += frame_len;
         }
     }
 

@@ -64,7 +64,7 @@ impl Session {
         if header.zxid > Zxid::ZERO {
             self.last_zxid = self.last_zxid.max(header.zxid);
         }
-        self.count_released(entry.purpose);
+        self.count_released(entry.purpose, entry.frame_len);
         self.answer(
             entry,
             Reply {
@@ -161,7 +161,7 @@ impl Session {
         let source: Source = Arc::new(error);
         let failure = Failure::in_flight(ErrorKind::ConnectionLoss, entry.op)
             .because(Some(Arc::clone(&source)));
-        self.count_released(entry.purpose);
+        self.count_released(entry.purpose, entry.frame_len);
         self.complete(entry.slot, Err(failure));
         source
     }

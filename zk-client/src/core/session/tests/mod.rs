@@ -57,6 +57,9 @@ struct World {
     states: Vec<SessionState>,
     evidence: Vec<EvidenceState>,
     released: usize,
+    released_bytes: usize,
+    /// The bytes of all requests that were handed in.
+    submitted_bytes: usize,
     stopped: bool,
     searches: Vec<Vec<Host>>,
     /// What the mechanism was asked: to begin, or to answer a challenge.
@@ -113,6 +116,8 @@ impl World {
             states: Vec::new(),
             evidence: Vec::new(),
             released: 0,
+            released_bytes: 0,
+            submitted_bytes: 0,
             stopped: false,
             searches: Vec::new(),
             sasl: Vec::new(),
@@ -225,7 +230,10 @@ impl World {
                 Output::Stream { queue, event } => queue.push(event),
                 Output::State(state) => self.states.push(state),
                 Output::Evidence(state) => self.evidence.push(state),
-                Output::Release { commands } => self.released += commands,
+                Output::Release { commands, bytes } => {
+                    self.released += commands;
+                    self.released_bytes += bytes;
+                }
                 Output::Session(_) | Output::SessionEnded { .. } => {}
                 Output::Stop => self.stopped = true,
             }
@@ -273,6 +281,7 @@ impl World {
             Ok(())
         };
         self.batch.push_request(command, 1 << 20, encode).unwrap();
+        self.submitted_bytes += self.batch.last_frame_len();
         answer
     }
 

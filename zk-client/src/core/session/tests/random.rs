@@ -131,6 +131,8 @@ fn every_command_completes_exactly_once_whatever_happens() {
             run.open.len()
         );
         assert_eq!(run.world.released, run.next as usize, "seed {seed}");
+        let world = &run.world;
+        assert_eq!(world.released_bytes, world.submitted_bytes, "seed {seed}");
         run.completed.sort_unstable();
         assert!(run.completed.iter().copied().eq(0..run.next), "seed {seed}");
     }

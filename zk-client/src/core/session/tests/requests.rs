@@ -1,5 +1,7 @@
 //! Requests: order, deadlines, what a lost connection leaves open.
 
+use zk_proto::op::GetDataResponse;
+
 use super::*;
 
 #[test]
@@ -245,4 +247,57 @@ fn a_request_too_large_for_servers_is_not_sent() {
     assert!(batch.is_empty() && batch.frames.is_empty());
     batch.push_request(command(), 100, encode(92)).unwrap();
     assert_eq!(batch.frames.len(), 104);
+}
+
+#[test]
+fn an_outage_does_not_pile_up_what_nobody_waits_for() {
+    let mut world = World::connected();
+    world.cut();
+    let bulk = |path: &str| format!("/{path}/{}", "x".repeat(1000));
+    for round in 0..50 {
+        for number in 0..100 {
+            drop(world.submit(OpCode::Delete, &bulk(&format!("{round}-{number}"))));
+        }
+        world.pass(REQUEST_TIMEOUT);
+    }
+    assert_eq!(
+        (world.released, world.released_bytes),
+        (5000, world.submitted_bytes)
+    );
+    let requests = &world.session.requests;
+    assert!(requests.is_empty() && !requests.has_unsent());
+    let mut last = world.submit(OpCode::Sync, "/");
+    world.connect();
+    let seen = world.seen();
+    assert_eq!(seen.len(), 1);
+    world.ok(seen[0].xid, 1);
+    assert!(!waits(&mut last));
+}
+
+#[test]
+fn pings_go_out_while_a_long_answer_comes_in() {
+    let mut world = World::connected();
+    let mut answer = world.submit(OpCode::GetData, "/big");
+    let xid = world.seen().remove(0).xid;
+    let mut bytes = BytesMut::new();
+    let data = GetDataResponse {
+        data: Some(Bytes::from(vec![7; 1_000_000])),
+        stat: Stat::default(),
+    };
+    put_reply(&mut bytes, xid, 1, ErrorCode::Ok, &[&data]);
+    let (mut received, mut pings) = (BytesMut::new(), 0);
+    while !bytes.is_empty() {
+        let some = bytes.len().min(10_000);
+        received.extend_from_slice(&bytes.split_to(some));
+        world.pass(Duration::from_secs(1));
+        world.receive(&mut received);
+        pings += world
+            .seen()
+            .iter()
+            .filter(|seen| seen.op == OpCode::Ping)
+            .count();
+    }
+    answered(&mut answer).unwrap_err();
+    assert!(pings >= 30, "{pings} pings in a hundred seconds");
+    assert_eq!(world.hangups, 0);
 }
