@@ -11,6 +11,7 @@ mod client;
 mod limits;
 mod memory_net;
 mod order;
+mod power_cuts;
 mod restart;
 mod sessions;
 mod slow_clients;
