@@ -244,6 +244,8 @@ mod read;
 pub mod sasl;
 #[cfg(feature = "tls-no-provider")]
 mod tls;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "driver")]
 mod write;
 

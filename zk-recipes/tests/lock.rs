@@ -165,10 +165,6 @@ async fn a_holder_whose_session_expires_is_told_and_its_waiter_goes_on() {
 #[tokio::test]
 async fn a_session_that_the_server_ends_ends_guard_and_place_in_the_queue() {
     let server = server().await;
-    let Some(embedded) = &server.embedded else {
-        eprintln!("SKIPPED: only our own server ends sessions on demand");
-        return;
-    };
     let (client, other, path) = (
         client(server.address()).await,
         client(server.address()).await,
@@ -178,10 +174,10 @@ async fn a_session_that_the_server_ends_ends_guard_and_place_in_the_queue() {
     let waiter = tokio::spawn(other.lock(&path).into_future());
     until_contenders(&other, &path, 2).await;
     let (first, second) = (client.session(), other.session());
-    embedded.expire_session(second.id());
+    server.end(&second).await;
     soon("the waiter's end", second.ended()).await;
     until_contenders(&client, &path, 2).await;
-    embedded.expire_session(first.id());
+    server.end(&first).await;
     let reason = soon("the loss", guard.lost()).await;
     // The node goes with the session, and the server may tell that first.
     assert!(

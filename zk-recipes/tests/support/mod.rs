@@ -11,7 +11,7 @@ pub mod proxy;
 use std::{
     collections::HashSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,9 +21,10 @@ use parking_lot::Mutex;
 use tracing_subscriber::{
     filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
-use zk_client::{Client, ClientBuilder, ErrorKind, RetryPolicy, Zxid};
+use zk_client::{Client, ClientBuilder, ErrorKind, RetryPolicy, Session, Zxid};
 use zk_recipes::prelude::*;
 use zk_server::Server;
+use zk_tests::shared::SharedServer;
 
 /// The longest that anything may take; a test that waits longer is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,33 +32,62 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The server that a test talks to.
 pub struct TestServer {
     address: String,
-    /// Ours, in this process; else the one that `ZK_TEST_CONNECT` names.
-    pub embedded: Option<Server>,
+    /// Ours, in this process; `None` for one that others use, too.
+    embedded: Option<Server>,
 }
 
 impl TestServer {
     pub fn address(&self) -> &str {
         &self.address
     }
+
+    /// Ends a session, as its expiry would.
+    pub async fn end(&self, session: &Session) {
+        match &self.embedded {
+            Some(server) => server.expire_session(session.id()),
+            // Elsewhere, who has its id and password can.
+            None => {
+                let thief =
+                    builder(&self.address).session(session.id(), session.password().clone());
+                thief.connect().await.unwrap().close().await.unwrap();
+            }
+        }
+    }
 }
 
-/// The server at `ZK_TEST_CONNECT`, or one of our own that ends with the result.
+/// What every server is told: short ticks, so that expiry is short.
+const SETTINGS: [(&str, &str); 2] = [("tickTime", "250"), ("minSessionTimeout", "500")];
+
+/// The server at `ZK_TEST_CONNECT`, Apache's in `tests/apache.rs`, or one of our own that ends with the result.
 pub async fn server() -> TestServer {
     trace();
-    if let Ok(address) = std::env::var("ZK_TEST_CONNECT") {
+    let theirs = std::env::var("ZK_TEST_CONNECT").ok().or_else(apache);
+    if let Some(address) = theirs {
         return TestServer {
             address,
             embedded: None,
         };
     }
-    let builder = Server::builder()
-        .set("tickTime", "250")
-        .set("minSessionTimeout", "500");
+    let mut builder = Server::builder();
+    for (key, value) in SETTINGS {
+        builder = builder.set(key, value);
+    }
     let server = builder.start().await.unwrap();
     TestServer {
         address: server.connect_string(),
         embedded: Some(server),
     }
+}
+
+/// The Apache server that all tests of `tests/apache.rs` share.
+fn apache() -> Option<String> {
+    static SERVER: OnceLock<SharedServer> = OnceLock::new();
+    if env!("CARGO_CRATE_NAME") != "apache" {
+        return None;
+    }
+    let launcher = zk_tests::apache::launcher_or_skip("zk-recipes/tests/apache.rs")?;
+    let server = SERVER.get_or_init(|| SharedServer::launch(launcher, &SETTINGS).unwrap());
+    Some(server.addr().to_string())
 }
 
 /// A path that nobody else uses, with nothing there yet.
