@@ -16,6 +16,7 @@ cases! {
     container_and_ttl_nodes_are_what_they_are_called,
     a_protected_create_has_a_name_that_is_found_again,
     whole_trees_are_made_and_removed,
+    composed_creates_take_names_that_are_a_number_alone_and_refuse_bad_paths,
     updates_of_many_tasks_are_all_counted,
     a_pipeline_is_carried_out_in_the_order_of_its_submission,
     a_pipeline_longer_than_what_servers_hold_does_not_stall,
@@ -60,89 +61,37 @@ async fn reads_tell_what_there_is(subject: &Subject) {
 }
 
 async fn refusals_say_what_and_where(subject: &Subject) {
-    let client = subject.client().await;
-    client.create("/a", b"x").await.unwrap();
-    client.create("/a/b", b"").ephemeral().await.unwrap();
-    let refused = [
-        (
-            client.set("/a", "z").version(7).await.map(drop),
-            ErrorKind::BadVersion,
-            "setData",
-            "/a",
-        ),
-        (
-            client.get("/no").await.map(drop),
-            ErrorKind::NoNode,
-            "getData",
-            "/no",
-        ),
-        (
-            client.children("/no").await.map(drop),
-            ErrorKind::NoNode,
-            "getChildren",
-            "/no",
-        ),
-        (
-            client.get_acl("/no").await.map(drop),
-            ErrorKind::NoNode,
-            "getACL",
-            "/no",
-        ),
-        (
-            client.create("/a", "").await.map(drop),
-            ErrorKind::NodeExists,
-            "create",
-            "/a",
-        ),
-        (
-            client.create("/no/x", "").await.map(drop),
-            ErrorKind::NoNode,
-            "create",
-            "/no/x",
-        ),
-        (
-            client.create("/a/b/c", "").await.map(drop),
-            ErrorKind::NoChildrenForEphemerals,
-            "create",
-            "/a/b/c",
-        ),
-        (
-            client.delete("/a").await.map(drop),
-            ErrorKind::NotEmpty,
-            "delete",
-            "/a",
-        ),
-        (
-            client.delete("/no").await.map(drop),
-            ErrorKind::NoNode,
-            "delete",
-            "/no",
-        ),
-        (
-            client.create("no", "").await.map(drop),
-            ErrorKind::BadArguments,
-            "create",
-            "no",
-        ),
-        (
-            client.get("/a//b").await.map(drop),
-            ErrorKind::BadArguments,
-            "getData",
-            "/a//b",
-        ),
-    ];
-    for (result, kind, op, path) in refused {
-        let error = result.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.op(), error.path()),
-            (kind, op, Some(path))
-        );
-        assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
-        assert!(!error.is_retryable(), "{error}");
-    }
-    let empty: Vec<Acl> = Vec::new();
-    let error = client.create("/acl", "").acl(empty).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidAcl);
+    use ErrorKind::{
+        BadArguments, BadVersion, NoChildrenForEphemerals, NoNode, NodeExists, NotEmpty,
+    };
+
+    let c = subject.client().await;
+    c.create("/a", b"x").await.unwrap();
+    c.create("/a/b", b"").ephemeral().await.unwrap();
+    refused(c.set("/a", "z").version(7).await, BadVersion, "setData /a");
+    refused(c.get("/no").await, NoNode, "getData /no");
+    refused(c.children("/no").await, NoNode, "getChildren /no");
+    refused(c.get_acl("/no").await, NoNode, "getACL /no");
+    refused(c.create("/a", "").await, NodeExists, "create /a");
+    refused(c.create("/no/x", "").await, NoNode, "create /no/x");
+    let below = c.create("/a/b/c", "").await;
+    refused(below, NoChildrenForEphemerals, "create /a/b/c");
+    refused(c.delete("/a").await, NotEmpty, "delete /a");
+    refused(c.delete("/no").await, NoNode, "delete /no");
+    refused(c.create("no", "").await, BadArguments, "create no");
+    refused(c.get("/a//b").await, BadArguments, "getData /a//b");
+    let nobody: Vec<Acl> = Vec::new();
+    let invalid = c.create("/acl", "").acl(nobody).await;
+    refused(invalid, ErrorKind::InvalidAcl, "create /acl");
+}
+
+/// Nothing happened, trying again is no use, and the error says which operation it was.
+fn refused<T: std::fmt::Debug>(result: zk_client::Result<T>, kind: ErrorKind, what: &str) {
+    let error = result.unwrap_err();
+    let named = format!("{} {}", error.op(), error.path().unwrap_or_default());
+    assert_eq!((error.kind(), named.as_str()), (kind, what));
+    assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
+    assert!(!error.is_retryable(), "{error}");
 }
 
 async fn a_multi_goes_through_as_a_whole_or_not_at_all(subject: &Subject) {
@@ -236,6 +185,19 @@ async fn whole_trees_are_made_and_removed(subject: &Subject) {
     assert!(client.children("/").await.unwrap().is_empty());
     let error = client.delete_all("/a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoNode);
+}
+
+async fn composed_creates_take_names_that_are_a_number_alone_and_refuse_bad_paths(
+    subject: &Subject,
+) {
+    let client = subject.client().await;
+    let created = client.create_all("/jobs/", b"").sequential().await.unwrap();
+    assert_eq!(created.path, "/jobs/0000000000");
+    for path in ["job", "", "/a//b"] {
+        let refused = client.create(path, b"").protected().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::BadArguments, "{path:?}");
+    }
+    assert_eq!(client.children("/").await.unwrap(), ["jobs"]);
 }
 
 async fn updates_of_many_tasks_are_all_counted(subject: &Subject) {

@@ -242,10 +242,10 @@ mod payload;
 mod read;
 #[cfg(feature = "sasl")]
 pub mod sasl;
-#[cfg(feature = "tls-no-provider")]
-mod tls;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls-no-provider")]
+mod tls;
 #[cfg(feature = "driver")]
 mod write;
 

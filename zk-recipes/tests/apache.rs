@@ -2,10 +2,12 @@
 //!
 //! Skipped, loudly, where Apache is not installed (`.ci/apache` does that). `ZK_APACHE_HOME` may name another version.
 #![allow(
-    missing_docs,
+    clippy::duplicate_mod,
     clippy::panic,
     clippy::unwrap_used,
-    clippy::disallowed_methods
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests; each of the files brings its support along"
 )]
 
 #[path = "config.rs"]
