@@ -157,7 +157,7 @@ fn a_runtime_that_is_dropped_takes_its_server_with_it() {
     // The log's thread learns of it in its own time, and then the directory is free.
     runtime().block_on(async {
         let again = async { while start().await.is_err() {} };
-        let limit = std::time::Duration::from_secs(60);
+        let limit = Duration::from_secs(60);
         tokio::time::timeout(limit, again).await.unwrap();
     });
     drop(server);
