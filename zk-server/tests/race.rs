@@ -33,7 +33,9 @@ use zk_server::{
     conn::{Connection, Routed, handle::ConnHandle, reads::Reads},
     frames::Frames,
     limits::ConnLimits,
-    peer::{Input, MaxConns, Output, Peer, PeerOptions, ReaperOptions, Shared, Submit},
+    peer::{
+        Input, LocalSessions, MaxConns, Output, Peer, PeerOptions, ReaperOptions, Shared, Submit,
+    },
     prep::PrepOptions,
     session::Passwords,
     storage::{Directories, LogExecutor, MemDisk, RecoveryOptions, SnapshotTrigger, recover},
@@ -70,6 +72,7 @@ impl Member {
             snapshots: SnapshotTrigger::new(&config, 0, 0),
             prep: PrepOptions::default(),
             passwords: Passwords::Apache,
+            local_sessions: LocalSessions::Off,
             reaper: ReaperOptions::default(),
         };
         Self {

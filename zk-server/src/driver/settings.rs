@@ -8,7 +8,7 @@ use crate::{
     auth::AuthConfig,
     config::Config,
     limits::ConnLimits,
-    peer::{MaxConns, PeerOptions, ReaperOptions},
+    peer::{LocalSessions, MaxConns, PeerOptions, ReaperOptions},
     prep::PrepOptions,
     session::Passwords,
     storage::SnapshotTrigger,
@@ -59,6 +59,8 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
             ..PrepOptions::default()
         },
         passwords,
+        // A standalone server has none, as with Apache.
+        local_sessions: LocalSessions::Off,
         reaper: reaper_options(config),
         #[cfg(feature = "testing")]
         reply_before_write: reply_before_write(config),

@@ -165,6 +165,8 @@ pub struct Metrics {
     pub snapshot_errors: Counter,
     /// Sessions of the whole ensemble.
     pub global_sessions: Gauge,
+    /// Sessions that only this member knows.
+    pub local_sessions: Gauge,
     /// Connect requests.
     pub connection_requests: Counter,
     /// Connections refused for a limit.

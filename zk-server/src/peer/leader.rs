@@ -46,6 +46,8 @@ enum Work {
     Sync { asker: Asker, path: Utf8Bytes },
     /// A write for which there is no room.
     Refused { asker: Asker },
+    /// The end of a session that only this member knows, behind everything that it asked for before.
+    CloseLocal { asker: Asker, session: SessionId },
 }
 
 /// A read that waits for an earlier request of its session.
@@ -137,11 +139,14 @@ impl Peer {
                     };
                     self.read_behind(now, &tree, read);
                 }
+                Some(Request::CloseSession) if self.sessions.is_local(session) => {
+                    self.sessions.set_closing(session);
+                    self.wait(Work::CloseLocal { asker, session });
+                }
                 request => {
-                    let write = write_request(session, xid, credentials, request.as_ref());
-                    let prepared = self
-                        .prep
-                        .prepare(&tree, &write, next(self.last_proposed), now);
+                    let mut write = write_request(session, xid, credentials, request.as_ref());
+                    write.standing = self.standing(now, &tree, session, request.as_ref());
+                    let prepared = self.prep.prepare(&tree, &write, self.next_zxid(), now);
                     let op = request.map_or(OpCode::Multi, |request| request.op_code());
                     if op == OpCode::CloseSession {
                         self.sessions.set_closing(session);
@@ -162,7 +167,9 @@ impl Peer {
     fn wait(&mut self, work: Work) {
         let place = self.popped + self.waiting.len() as u64 + 1;
         let asker = match &work {
-            Work::Sync { asker, .. } | Work::Refused { asker } => Some(*asker),
+            Work::Sync { asker, .. } | Work::Refused { asker } | Work::CloseLocal { asker, .. } => {
+                Some(*asker)
+            }
             Work::Proposal(proposal) => match proposal.origin {
                 Origin::Request { asker, .. } => Some(asker),
                 Origin::Connect { .. } | Origin::Internal => None,
@@ -208,24 +215,20 @@ impl Peer {
             op,
         };
         let shared = self.shared.clone();
-        let prepared =
-            self.prep
-                .prepare(&shared.tree.read(), &write, next(self.last_proposed), now);
+        let prepared = self
+            .prep
+            .prepare(&shared.tree.read(), &write, self.next_zxid(), now);
         self.propose(prepared, origin, now.mono);
     }
 
     /// Encodes the transaction once and sends it to the log.
-    fn propose(&mut self, prepared: Prepared, origin: Origin, received: Duration) {
+    pub(super) fn propose(&mut self, prepared: Prepared, origin: Origin, received: Duration) {
         let Prepared {
             header,
             txn,
             digest,
         } = prepared;
-        assert_eq!(
-            header.zxid,
-            next(self.last_proposed),
-            "zxids have no gaps (I4)"
-        );
+        assert_eq!(header.zxid, self.next_zxid(), "zxids have no gaps (I4)");
         // Records share large allocations: the log thread, which drops them, would else free one for each.
         let len = header.encoded_len() + txn.encoded_len() + TxnDigest::MIN_LEN;
         if self.encoder.capacity() < len {
@@ -285,7 +288,7 @@ impl Peer {
     fn is_due(&self, committed: Zxid) -> bool {
         match self.waiting.front().map(|waiting| &waiting.work) {
             Some(Work::Proposal(proposal)) => proposal.header.zxid <= committed,
-            Some(Work::Sync { .. } | Work::Refused { .. }) => true,
+            Some(Work::Sync { .. } | Work::Refused { .. } | Work::CloseLocal { .. }) => true,
             None => false,
         }
     }
@@ -307,7 +310,11 @@ impl Peer {
             match work {
                 Work::Proposal(proposal) => self.apply(now, &mut tree, proposal),
                 Work::Sync { asker, path } => {
-                    self.answer_short(asker, Ok(&path), tree.last_zxid());
+                    self.answer_short(asker, Ok(Some(&path)), tree.last_zxid());
+                }
+                Work::CloseLocal { asker, session } => {
+                    self.answer_short(asker, Ok(None), tree.last_zxid());
+                    self.session_closed(session);
                 }
                 Work::Refused { asker } => {
                     self.answer_short(asker, Err(ErrorCode::SystemError), tree.last_zxid());
@@ -472,12 +479,21 @@ impl Peer {
     }
 
     /// Answers what is no transaction: a sync, or a refusal.
-    fn answer_short(&mut self, asker: Asker, answer: Result<&Utf8Bytes, ErrorCode>, last: Zxid) {
+    fn answer_short(
+        &mut self,
+        asker: Asker,
+        answer: Result<Option<&Utf8Bytes>, ErrorCode>,
+        last: Zxid,
+    ) {
         let Some(slot) = self.replies.frame_to(asker.conn, asker.serial) else {
             return;
         };
         let _ = frames::put_reply(&mut slot.frames, asker.xid, last, |out| {
-            answer.map(|path| path.encode(out.own_mut()))
+            answer.map(|path| {
+                if let Some(path) = path {
+                    path.encode(out.own_mut());
+                }
+            })
         });
         slot.answered += 1;
         slot.sent += 1;
@@ -518,6 +534,13 @@ fn count_events(metrics: &Metrics, event: EventType, told: u64) {
     };
     if told > 0 {
         summary.add(told);
+    }
+}
+
+impl Peer {
+    /// The zxid of the next proposal.
+    pub(super) const fn next_zxid(&self) -> Zxid {
+        next(self.last_proposed)
     }
 }
 

@@ -14,6 +14,7 @@
 mod dump;
 mod input;
 mod leader;
+mod local_sessions;
 mod reaper;
 mod replies;
 mod sessions;
@@ -27,6 +28,7 @@ use zk_proto::{ServerId, SessionId, Zxid};
 
 pub use self::{
     input::{Input, Output, Submit},
+    local_sessions::LocalSessions,
     reaper::ReaperOptions,
     shared::{ConnTable, MaxConns, Shared},
 };
@@ -56,6 +58,8 @@ pub struct PeerOptions {
     pub prep: PrepOptions,
     /// How sessions get their passwords.
     pub passwords: Passwords,
+    /// Whether sessions begin without a transaction.
+    pub local_sessions: LocalSessions,
     /// How empty containers and expired TTL nodes are deleted.
     pub reaper: ReaperOptions,
     /// Answers writes before they are logged: a fault that our own checks must find.

@@ -54,6 +54,9 @@ impl Peer {
         request: &ConnectRequest,
         timeout_ms: u32,
     ) {
+        if self.begin_local_session(now, conn, timeout_ms, request.read_only) {
+            return;
+        }
         let session = self.sessions.new_id();
         let origin = Origin::Connect {
             conn: conn.clone(),
@@ -114,13 +117,13 @@ impl Peer {
         let timeout_ms = u32::try_from(txn.timeout_ms).unwrap_or_default();
         let timeout = Duration::from_millis(timeout_ms.into());
         self.sessions.track(session, timeout, now);
-        self.shared.metrics.global_sessions.set(self.sessions.len());
+        self.count_sessions();
         if !conn.outbox.is_closing() && self.sessions.attach(session, conn, timeout, now).is_ok() {
             self.establish(conn, session, timeout_ms, read_only);
         }
     }
 
-    fn establish(
+    pub(super) fn establish(
         &mut self,
         conn: &Arc<ConnHandle>,
         session: SessionId,
@@ -153,7 +156,7 @@ impl Peer {
         if let Some(conn) = self.sessions.remove(session) {
             self.replies.close(&conn);
         }
-        self.shared.metrics.global_sessions.set(self.sessions.len());
+        self.count_sessions();
     }
 
     /// Ends the sessions whose time has come, so many at a time that others get their turn; the next deadline has
@@ -169,13 +172,15 @@ impl Peer {
         let ending: Vec<SessionId> = self.ending.drain(..some).collect();
         for session in ending {
             tracing::info!(%session, "session expired");
-            self.propose_internal(now, session, WriteOp::CloseSession, Origin::Internal);
+            if !self.end_local_session(session) {
+                self.propose_internal(now, session, WriteOp::CloseSession, Origin::Internal);
+            }
         }
     }
 
     /// Ends one session as if its time had come.
     pub(super) fn expire(&mut self, now: Now, session: SessionId) {
-        if self.sessions.set_closing(session) {
+        if self.sessions.set_closing(session) && !self.end_local_session(session) {
             self.propose_internal(now, session, WriteOp::CloseSession, Origin::Internal);
         }
     }

@@ -47,6 +47,10 @@ impl World {
     }
 
     fn with(settings: &[(&str, &str)]) -> Self {
+        Self::with_sessions(settings, LocalSessions::Off)
+    }
+
+    fn with_sessions(settings: &[(&str, &str)], local_sessions: LocalSessions) -> Self {
         let mut config = Config::default();
         for (key, value) in settings {
             config.set(key, value).unwrap();
@@ -69,6 +73,7 @@ impl World {
             reaper: ReaperOptions::default(),
             prep: PrepOptions::default(),
             passwords: Passwords::Apache,
+            local_sessions,
             #[cfg(feature = "testing")]
             reply_before_write: false,
         };
@@ -496,4 +501,86 @@ fn outputs_must_be_drained() {
     };
     world.peer.handle(world.now, submit());
     world.peer.handle(world.now, submit());
+}
+
+#[test]
+fn a_local_session_begins_and_ends_without_a_transaction() {
+    let mut world = World::with_sessions(&[], LocalSessions::On);
+    let (conn, response) = world.connect();
+    let session = response.session_id;
+    assert_eq!(world.shared.tree.read().last_zxid(), Zxid(0));
+    world.submit(
+        &conn,
+        1,
+        vec![create("/a", CreateMode::Persistent), Request::CloseSession],
+    );
+    assert_eq!(seen(&conn), [], "behind its write");
+    world.sync();
+    assert_eq!(seen(&conn), [(1, 0), (2, 0)]);
+    assert!(conn.outbox.is_closing());
+    let tree = world.shared.tree.read();
+    assert_eq!((tree.last_zxid(), tree.sessions().len()), (Zxid(1), 0));
+    drop(tree);
+    assert!(!world.peer.sessions.contains(session));
+    assert_eq!(world.shared.metrics.local_sessions.get(), 0);
+}
+
+#[test]
+fn a_local_session_has_no_nodes_of_its_own() {
+    let mut world = World::with_sessions(&[], LocalSessions::On);
+    let (conn, _) = world.connect();
+    let ephemeral = create("/e", CreateMode::Ephemeral);
+    world.submit(
+        &conn,
+        1,
+        vec![ephemeral, create("/a", CreateMode::Persistent)],
+    );
+    world.sync();
+    let refused = ErrorCode::EphemeralOnLocalSession.code();
+    assert_eq!(seen(&conn), [(1, refused), (2, 0)]);
+    assert_eq!(world.shared.metrics.local_sessions.get(), 1);
+}
+
+#[test]
+fn a_local_session_becomes_the_ensembles_with_its_first_node() {
+    let mut world = World::with_sessions(&[], LocalSessions::Upgrading);
+    let (conn, response) = world.connect();
+    let session = response.session_id;
+    let requests = ["/e", "/f"].map(|path| create(path, CreateMode::Ephemeral));
+    world.submit(&conn, 1, requests.to_vec());
+    world.sync();
+    assert_eq!(seen(&conn), [(1, 0), (2, 0)]);
+    let tree = world.shared.tree.read();
+    assert_eq!(tree.session_timeout(session), Some(10_000));
+    assert_eq!(
+        tree.last_zxid(),
+        Zxid(3),
+        "one transaction more than requests"
+    );
+    assert_eq!(tree.ephemerals(session).count(), 2);
+    drop(tree);
+    assert_eq!(world.shared.metrics.global_sessions.get(), 1);
+    world.handle(Input::Expire(session));
+    world.sync();
+    let tree = world.shared.tree.read();
+    assert_eq!(
+        (tree.sessions().len(), tree.ephemerals(session).count()),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_silent_local_session_expires_without_a_transaction() {
+    let mut world = World::with_sessions(&[], LocalSessions::On);
+    let (conn, response) = world.connect();
+    for _ in 0..10 {
+        world.later(Duration::from_secs(2));
+        world.handle(Input::Deadline);
+        world.sync();
+    }
+    assert!(conn.outbox.is_closing());
+    assert_eq!(world.shared.tree.read().last_zxid(), Zxid(0));
+    let new = world.accept();
+    world.ask_for_session(&new, response.session_id, response.password);
+    assert_eq!(self::response(&new).session_id, SessionId::NONE);
 }

@@ -17,6 +17,7 @@ pub struct SessionTracker {
     sessions: HashMap<SessionId, Session>,
     queue: ExpiryQueue<SessionId>,
     next_id: i64,
+    local: usize,
 }
 
 #[derive(Debug)]
@@ -26,6 +27,7 @@ struct Session {
     heard: Duration,
     conn: Option<Arc<ConnHandle>>,
     closing: bool,
+    is_local: bool,
     bucket: u64,
 }
 
@@ -58,6 +60,7 @@ impl SessionTracker {
             sessions: HashMap::new(),
             queue: ExpiryQueue::new(tick),
             next_id: first_id(server, now.wall_ms),
+            local: 0,
         }
     }
 
@@ -80,10 +83,45 @@ impl SessionTracker {
             heard: now.mono,
             conn: None,
             closing: false,
+            is_local: false,
             bucket,
         };
         self.sessions.insert(id, session);
         self.queue.push(bucket, id);
+    }
+
+    /// As [`track`](Self::track), a session that only this member knows.
+    pub fn track_local(&mut self, id: SessionId, timeout: Duration, now: Now) {
+        self.track(id, timeout, now);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.is_local = true;
+            self.local += 1;
+        }
+    }
+
+    /// Whether only this member knows the session.
+    #[must_use]
+    pub fn is_local(&self, id: SessionId) -> bool {
+        self.local > 0
+            && self
+                .sessions
+                .get(&id)
+                .is_some_and(|session| session.is_local)
+    }
+
+    /// How many such sessions there are.
+    #[must_use]
+    pub const fn local_len(&self) -> usize {
+        self.local
+    }
+
+    /// The session becomes the whole ensemble's; returns its timeout, zero where there is no such session.
+    pub fn make_global(&mut self, id: SessionId) -> Duration {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return Duration::ZERO;
+        };
+        self.local -= usize::from(std::mem::take(&mut session.is_local));
+        session.timeout
     }
 
     /// Gives the session to a connection, with a timeout agreed anew.
@@ -149,7 +187,9 @@ impl SessionTracker {
 
     /// The session is over; returns the connection it had.
     pub fn remove(&mut self, id: SessionId) -> Option<Arc<ConnHandle>> {
-        self.sessions.remove(&id)?.conn
+        let session = self.sessions.remove(&id)?;
+        self.local -= usize::from(session.is_local);
+        session.conn
     }
 
     /// Whether it is known, closing or not.

@@ -87,7 +87,7 @@ fn gauges(hub: &Hub, now: Now, lines: &mut Lines<'_>) -> fmt::Result {
     lines.put("max_file_descriptor_count", max_files())?;
     lines.put("approximate_data_size", bytes)?;
     lines.put("open_file_descriptor_count", open_files())?;
-    lines.put("local_sessions", 0)?;
+    lines.put("local_sessions", metrics.local_sessions.get())?;
     let uptime = now.mono.saturating_sub(hub.started.mono);
     lines.put("uptime", uptime.as_millis())?;
     lines.put("max_latency", latency.max())
