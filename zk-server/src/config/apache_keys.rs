@@ -95,7 +95,6 @@ const ENSEMBLE: &[&str] = &[
     "fastleader.",
     "forceSnapshotSync",
     "group.",
-    "initLimit",
     "leader.ackLoggingFrequency",
     "leader.maxConcurrentDiffSyncs",
     "leader.maxConcurrentSnapSyncs",
@@ -110,7 +109,6 @@ const ENSEMBLE: &[&str] = &[
     "quorumListenOnAllIPs",
     "reconfigEnabled",
     "snapshotSizeFactor",
-    "syncLimit",
     "tcpKeepAlive",
     "weight.",
 ];

@@ -7,10 +7,6 @@ use super::{
     servers::{self, PeerRole},
 };
 
-/// Why a configuration of more than one server is refused.
-pub(super) const NO_ENSEMBLES: &str =
-    "ensembles are not there yet: this version runs a standalone server only";
-
 /// Takes a key's value over into the configuration, or says why not.
 type Setter = fn(&mut Config, &str) -> Result<(), String>;
 
@@ -134,11 +130,10 @@ const KEYS: &[(&str, Setter)] = &[
     ("snapshot.trust.empty", |c, v| {
         put(&mut c.snapshot_trust_empty, java_boolean(v))
     }),
-    ("standaloneEnabled", |_, v| match boolean(v)? {
-        true => Ok(()),
-        false => Err(NO_ENSEMBLES.to_owned()),
-    }),
+    ("standaloneEnabled", |_, v| boolean(v).map(drop)),
     ("syncEnabled", |c, v| put(&mut c.sync_enabled, boolean(v))),
+    ("initLimit", |c, v| put(&mut c.init_limit, number(v))),
+    ("syncLimit", |c, v| put(&mut c.sync_limit, number(v))),
     ("tickTime", |c, v| put(&mut c.tick_time, tick(v))),
     ("txnLogSizeLimitInKb", |c, v| {
         put(&mut c.txn_log_size_limit_bytes, kib_limit(v))

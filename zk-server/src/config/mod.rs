@@ -135,6 +135,12 @@ pub struct Config {
 
     /// `server.N`: the members; at most one is a standalone server.
     pub servers: BTreeMap<ServerId, ServerSpec>,
+    /// `myid`: which of them this is, if there is more than one.
+    pub my_id: Option<ServerId>,
+    /// `initLimit`: how many ticks a learner may take to connect and to get in sync.
+    pub init_limit: u32,
+    /// `syncLimit`: how many ticks a learner may lag behind or be silent.
+    pub sync_limit: u32,
     /// `testing.*`: faults that prove our own checks; ignored unless the feature `testing` is on.
     pub testing: BTreeMap<String, String>,
 }
@@ -231,6 +237,9 @@ impl Default for Config {
             session_secret_file: None,
             io_threads: None,
             servers: BTreeMap::new(),
+            my_id: None,
+            init_limit: 10,
+            sync_limit: 5,
             testing: BTreeMap::new(),
         }
     }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 #[cfg(feature = "driver")]
 use std::path::Path;
 
+#[cfg(feature = "driver")]
+use zk_proto::ServerId;
+
 use super::{Config, ConfigError, Parsed, PeerRole, keys, properties};
 
 impl Config {
@@ -11,7 +14,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] when the file is malformed, a value is not one of its key's, what Apache requires is
-    /// missing, or the file asks for an ensemble.
+    /// missing.
     pub fn parse(zoo_cfg: &[u8], overrides: &[&str]) -> Result<Parsed, ConfigError> {
         Settings::of_file(zoo_cfg, overrides)?.apply_file()
     }
@@ -40,7 +43,9 @@ impl Config {
             if let Some(members) = settings.0.remove("dynamicConfigFile") {
                 settings.put_members(&read(Path::new(&members))?)?;
             }
-            settings.apply_file()
+            let mut parsed = settings.apply_file()?;
+            parsed.config.read_my_id()?;
+            Ok(parsed)
         };
         load().map_err(|ConfigError(why)| ConfigError(format!("{}: {why}", path.display())))
     }
@@ -63,19 +68,44 @@ impl Config {
                     "observers without participants are no ensemble".to_owned(),
                 ));
             }
-            (_, members) => {
-                return Err(ConfigError(format!(
-                    "{members} server.N lines: {}; remove the lines to run one",
-                    keys::NO_ENSEMBLES
-                )));
-            }
+            _ => {}
         }
+        let all_say_where = self.servers.values().all(|server| server.client.is_some());
         match self.client_address {
             Some(_) => Ok(()),
+            None if self.is_ensemble() && all_say_where => Ok(()),
             None => Err(ConfigError(
                 "clientPort is not set: no client could connect".to_owned(),
             )),
         }
+    }
+
+    /// Whether there are others.
+    #[must_use]
+    pub fn is_ensemble(&self) -> bool {
+        self.servers.len() > 1
+    }
+
+    /// Which of the servers this is, from the file `myid` in `dataDir`, and so where it serves clients.
+    #[cfg(feature = "driver")]
+    fn read_my_id(&mut self) -> Result<(), ConfigError> {
+        if !self.is_ensemble() {
+            return Ok(());
+        }
+        let path = self.data_dir.join("myid");
+        let text = read(&path)?;
+        let id = String::from_utf8_lossy(&text).trim().parse().map(ServerId);
+        let id = id.map_err(|_| ConfigError(format!("{}: not a number", path.display())))?;
+        let Some(server) = self.servers.get(&id) else {
+            let why = format!("{}: there is no server.{} line", path.display(), id.0);
+            return Err(ConfigError(why));
+        };
+        self.client_address = match server.client.clone() {
+            Some(client) => Some(client),
+            None => self.client_address.take(),
+        };
+        self.my_id = Some(id);
+        Ok(())
     }
 
     /// A lone `server.N` line is a standalone server, and may say where it serves clients.
@@ -265,12 +295,7 @@ mod tests {
                 "must not be larger",
             ),
             ("sessionPasswords=md5", "apache or hmac"),
-            (
-                "server.1=a:1:2\nserver.2=b:1:2",
-                "ensembles are not there yet",
-            ),
             ("server.1=a:1:2:observer", "without participants"),
-            ("standaloneEnabled=false", "ensembles are not there yet"),
             ("dynamicConfigFile=zoo.cfg.dynamic", "not read"),
             ("enforce.auth.enabled=true", "more clients would get in"),
             ("peerType=king", "king"),
@@ -383,8 +408,8 @@ mod tests {
         std::fs::write(&dynamic, "server.1=h:1:2\nserver.2=h:1:2\nserver.3=h:1:2").unwrap();
         assert!(
             load()
-                .expect_err("an ensemble")
-                .contains("ensembles are not there yet")
+                .expect_err("an ensemble's member must know who it is")
+                .contains("myid")
         );
     }
 }

@@ -90,7 +90,15 @@ fn passwords(
     directories: &Directories,
     tree: &DataTree,
 ) -> Result<Passwords, Fatal> {
-    if config.session_passwords == Some(SessionPasswords::Apache) {
+    let guessable = config.is_ensemble()
+        && config.session_passwords.is_none()
+        && config.session_secret_file.is_none();
+    if guessable {
+        tracing::warn!(
+            "session passwords can be guessed, as Apache's; a sessionSecretFile that all members share prevents it"
+        );
+    }
+    if guessable || config.session_passwords == Some(SessionPasswords::Apache) {
         return Ok(Passwords::Apache);
     }
     if let Some(path) = &config.session_secret_file {

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -21,9 +22,23 @@ use super::{
 };
 use crate::{
     error::Fatal,
-    peer::{Input, Shared},
-    storage::{BackgroundJob, Directories, DiskDone, DiskOp, LogExecutor},
+    peer::{Input, QuorumInput, Shared},
+    storage::{
+        BackgroundJob, Directories, DiskDone, DiskOp, LogExecutor, RecoveryOptions, put_piece,
+        recover, write_snapshot,
+    },
+    tree::Cut,
 };
+
+/// Something for the log to do, in order.
+#[derive(Debug)]
+pub(super) enum LogWork {
+    Op(DiskOp),
+    /// Write the tree as the newest snapshot.
+    Install(Cut),
+    /// Read the disk anew, and go on with this generation.
+    Recover(u64),
+}
 
 /// What the log has still to do.
 #[derive(Debug, Default)]
@@ -34,14 +49,14 @@ pub(super) struct LogQueue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    ops: Vec<DiskOp>,
+    ops: Vec<LogWork>,
     closed: bool,
     task: Option<Waker>,
 }
 
 impl LogQueue {
     /// Hands over a batch, leaving it empty.
-    pub(super) fn append(&self, ops: &mut Vec<DiskOp>) {
+    pub(super) fn append(&self, ops: &mut Vec<LogWork>) {
         if ops.is_empty() {
             return;
         }
@@ -65,7 +80,7 @@ impl LogQueue {
     }
 
     /// Waits for a batch, blocking, and no longer than `limit`; `false` at the end.
-    fn wait(&self, batch: &mut Vec<DiskOp>, limit: Option<Duration>) -> bool {
+    fn wait(&self, batch: &mut Vec<LogWork>, limit: Option<Duration>) -> bool {
         let mut inner = self.inner.lock();
         while inner.ops.is_empty() && !inner.closed {
             match limit {
@@ -82,7 +97,7 @@ impl LogQueue {
     }
 
     /// Waits for a batch; `false` at the end.
-    async fn next(&self, batch: &mut Vec<DiskOp>) -> bool {
+    async fn next(&self, batch: &mut Vec<LogWork>) -> bool {
         poll_fn(|cx| {
             let mut inner = self.inner.lock();
             if inner.ops.is_empty() && !inner.closed {
@@ -106,7 +121,9 @@ pub(super) struct Log {
     /// What is worth a warning (`fsync.warningthresholdms`).
     pub(super) slow_fsync: Duration,
     /// Held so that nobody else takes them before the log has ended.
-    pub(super) _directories: Directories,
+    pub(super) directories: Directories,
+    /// How to read the disk anew.
+    pub(super) recovery: RecoveryOptions,
 }
 
 impl Log {
@@ -172,9 +189,53 @@ impl Log {
         }
     }
 
-    fn execute(&mut self, batch: &mut Vec<DiskOp>) {
+    fn execute(&mut self, batch: &mut Vec<LogWork>) {
+        let mut ops = Vec::new();
+        for work in batch.drain(..) {
+            match work {
+                LogWork::Op(op) => ops.push(op),
+                LogWork::Install(cut) => {
+                    self.execute_ops(std::mem::take(&mut ops));
+                    self.install(cut);
+                }
+                LogWork::Recover(generation) => {
+                    self.execute_ops(std::mem::take(&mut ops));
+                    self.recover(generation);
+                }
+            }
+        }
+        if !ops.is_empty() {
+            self.execute_ops(ops);
+        }
+    }
+
+    fn install(&self, cut: Cut) {
+        let shared = &self.shared;
+        let mut next_piece = |out: &mut BytesMut| Ok(put_piece(&shared.tree.read(), &cut, out));
+        let options = &self.recovery.snapshot;
+        let written = write_snapshot(&self.directories, &cut, &mut next_piece, options);
+        let written = written
+            .map(drop)
+            .map_err(|error| Fatal::io("writing the leader's snapshot", &error));
+        let input = QuorumInput::Installed { cut, written };
+        self.mailbox.push(Input::Quorum(input));
+    }
+
+    fn recover(&mut self, generation: u64) {
+        self.executor.close();
+        let recovered = recover(&self.directories, &self.recovery).map(|recovered| {
+            self.executor = recovered.log;
+            let generation = [DiskOp::NewGeneration(generation)];
+            self.executor.execute(generation, &mut Vec::new());
+            Box::new(recovered.tree)
+        });
+        let input = QuorumInput::Recovered(recovered);
+        self.mailbox.push(Input::Quorum(input));
+    }
+
+    fn execute_ops(&mut self, ops: Vec<DiskOp>) {
         let mut done = Vec::new();
-        self.executor.execute(std::mem::take(batch), &mut done);
+        self.executor.execute(ops, &mut done);
         let mut inputs = done
             .into_iter()
             .inspect(|done| self.note(done))

@@ -11,12 +11,17 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Hub, clock::Clock, log::LogQueue, snapshot::Snapshots};
+use super::{
+    Hub,
+    clock::Clock,
+    log::{LogQueue, LogWork},
+    quorum::QuorumPorts,
+    snapshot::Snapshots,
+};
 use crate::{
     conn::handle::ConnHandle,
     error::Fatal,
-    peer::{Input, Output, Peer},
-    storage::DiskOp,
+    peer::{Input, Order, Output, Peer, QuorumInput},
     time::Now,
 };
 
@@ -26,14 +31,22 @@ pub(super) struct Member {
     pub(super) hub: Arc<Hub>,
     pub(super) log: Arc<LogQueue>,
     pub(super) snapshots: Snapshots,
-    ops: Vec<DiskOp>,
+    ops: Vec<LogWork>,
+    /// The ports of an ensemble's member.
+    quorum: Option<QuorumPorts>,
     wakes: Vec<Arc<ConnHandle>>,
     /// When old snapshots and logs are purged next, if they are.
     next_purge: Option<Duration>,
 }
 
 impl Member {
-    pub(super) fn new(peer: Peer, hub: Arc<Hub>, log: Arc<LogQueue>, snapshots: Snapshots) -> Self {
+    pub(super) fn new(
+        peer: Peer,
+        hub: Arc<Hub>,
+        log: Arc<LogQueue>,
+        snapshots: Snapshots,
+        quorum: Option<QuorumPorts>,
+    ) -> Self {
         // Apache purges at the start, too.
         let next_purge = hub.config.purge_interval.map(|_| Duration::ZERO);
         Self {
@@ -42,6 +55,7 @@ impl Member {
             log,
             snapshots,
             ops: Vec::new(),
+            quorum,
             wakes: Vec::new(),
             next_purge,
         }
@@ -53,12 +67,16 @@ impl Member {
         let mut inputs = Vec::new();
         let mut alarm = Alarm::new();
         let mut stopped = pin!(hub.stop.cancelled());
+        if self.quorum.is_some() {
+            inputs.push(Input::Quorum(QuorumInput::Start));
+        }
         loop {
             alarm.set(self.next_deadline(), &hub.clock);
             tokio::select! {
                 biased;
                 () = &mut stopped => break,
-                () = hub.mailbox.take(&mut inputs) => {}
+                () = hub.mailbox.take(&mut inputs), if inputs.is_empty() => {}
+                () = std::future::ready(()), if !inputs.is_empty() => {}
                 () = alarm.rings() => {}
             }
             let now = hub.clock.now();
@@ -118,7 +136,18 @@ impl Member {
         self.peer.handle(now, input);
         while let Some(output) = self.peer.poll_output() {
             match output {
-                Output::Disk(op) => self.ops.push(op),
+                Output::Disk(op) => self.ops.push(LogWork::Op(op)),
+                Output::Quorum(Order::InstallSnapshot { cut }) => {
+                    self.ops.push(LogWork::Install(cut));
+                }
+                Output::Quorum(Order::Recover { generation }) => {
+                    self.ops.push(LogWork::Recover(generation));
+                }
+                Output::Quorum(order) => {
+                    if let Some(quorum) = &mut self.quorum {
+                        quorum.carry_out(order);
+                    }
+                }
                 Output::Wake(conn) => self.wakes.push(conn),
                 Output::TakeSnapshot { cut } => self.snapshots.take(cut),
                 Output::Stop(fatal) => self.hub.fail(fatal),

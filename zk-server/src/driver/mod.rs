@@ -18,6 +18,7 @@ mod mailbox;
 mod member;
 pub mod net;
 mod ports;
+mod quorum;
 mod settings;
 mod snapshot;
 mod space;

@@ -1,17 +1,21 @@
 //! From the configuration to what the cores want to know.
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration};
+use std::{collections::hash_map::RandomState, fmt::Write as _, hash::BuildHasher, time::Duration};
 
-use zk_proto::ServerId;
+use zk_proto::{ServerId, Utf8Bytes, Zxid};
 
 use crate::{
     auth::AuthConfig,
-    config::Config,
+    config::{Config, PeerRole, ServerSpec},
+    election::ElectionConfig,
+    error::Fatal,
     limits::ConnLimits,
     peer::{LocalSessions, MaxConns, PeerOptions, ReaperOptions},
     prep::PrepOptions,
+    quorum::QuorumVerifier,
     session::Passwords,
     storage::SnapshotTrigger,
+    zab::{COUNTER_MAX, MemberConfig, ZabConfig},
 };
 
 /// A number that nobody outside can know.
@@ -47,7 +51,7 @@ pub(super) fn conn_limits(config: &Config) -> ConnLimits {
 
 pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64) -> PeerOptions {
     PeerOptions {
-        server: ServerId(1),
+        server: config.my_id.unwrap_or(ServerId(1)),
         tick: config.tick_time,
         min_session_timeout_ms: millis(config.min_session_timeout()),
         max_session_timeout_ms: millis(config.max_session_timeout()),
@@ -65,6 +69,64 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
         #[cfg(feature = "testing")]
         reply_before_write: reply_before_write(config),
     }
+}
+
+/// What election and agreement want to know.
+pub(super) fn member_config(config: &Config, me: ServerId) -> Result<MemberConfig, Fatal> {
+    let is_voter = |server: &ServerSpec| server.role == PeerRole::Participant;
+    let voters = config.servers.iter().filter(|(_, spec)| is_voter(spec));
+    let verifier = QuorumVerifier::majority(voters.map(|(id, _)| *id));
+    let verifier = verifier.map_err(|error| Fatal::new(error.to_string()))?;
+    let text = Some(Utf8Bytes::from(text(config).as_str()));
+    let tick = config.tick_time;
+    Ok(MemberConfig {
+        election: ElectionConfig {
+            me,
+            members: config.servers.keys().copied().collect(),
+            verifiers: vec![verifier.clone()],
+            text: text.clone(),
+        },
+        zab: ZabConfig {
+            me,
+            votes: config.servers.get(&me).is_some_and(is_voter),
+            verifiers: vec![verifier],
+            text,
+            version: Zxid::ZERO,
+            tick,
+            init_limit: tick * config.init_limit,
+            sync_limit: tick * config.sync_limit,
+            connect_retry: Duration::from_millis(5),
+            counter_max: COUNTER_MAX,
+        },
+    })
+}
+
+/// The ensemble as a dynamic configuration file has it (`QuorumMaj.toString`).
+fn text(config: &Config) -> String {
+    let mut text = String::new();
+    for (id, spec) in &config.servers {
+        let role = match spec.role {
+            PeerRole::Participant => "participant",
+            PeerRole::Observer => "observer",
+        };
+        let addresses = spec.addresses.iter().map(|address| {
+            let host = match address.host.contains(':') {
+                true => format!("[{}]", address.host),
+                false => address.host.clone(),
+            };
+            let election = address.election_port.unwrap_or_default();
+            format!("{host}:{}:{election}", address.quorum_port)
+        });
+        let addresses: Vec<_> = addresses.collect();
+        let _ = write!(text, "server.{}={}:{role}", id.0, addresses.join("|"));
+        if let Some(client) = &spec.client {
+            let host = client.host.as_deref().unwrap_or("0.0.0.0");
+            let _ = write!(text, ";{host}:{}", client.port);
+        }
+        text.push('\n');
+    }
+    text.push_str("version=0");
+    text
 }
 
 fn reaper_options(config: &Config) -> ReaperOptions {

@@ -25,7 +25,8 @@ use super::{
     member::Member,
     net::{Net, Transport},
     ports::{Handover, Places, Port, accept, serve},
-    settings::{auth_config, conn_limits, max_conns, peer_options, seed},
+    quorum::{self, QuorumPorts},
+    settings::{auth_config, conn_limits, max_conns, member_config, peer_options, seed},
     snapshot::Snapshots,
     space::Space,
 };
@@ -34,7 +35,9 @@ use crate::{
     embedded::StartError,
     error::Fatal,
     peer::{Peer, Shared},
+    storage::RecoveryOptions,
     tree::DataTree,
+    zab::Epochs,
 };
 
 /// What a server is started with.
@@ -81,16 +84,19 @@ pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartErro
         net,
         io_threads,
     } = setup;
-    if config.servers.len() > 1 {
-        let text = "this version serves alone: the configuration names more than one server";
-        return Err(Fatal::new(text).into());
-    }
+    let ports = match config.my_id {
+        Some(me) if config.is_ensemble() => Some(quorum::bind(&config, me).await?),
+        None if config.is_ensemble() => {
+            return Err(Fatal::new("which of the servers is this? there is no myid").into());
+        }
+        _ => None,
+    };
     // A disk that is the caller's, or a simulated network, means that nothing may block or leave this runtime.
     let may_block = net.is_none() && !matches!(place, Place::Disk(_));
     let (temporary, opened) = open(place, &config, may_block).await?;
     let port = listen(bind, net.as_deref(), &config).await?;
     let clock = net.map_or(Clock::Machine, Clock::Net);
-    let (member, log, hub) = assemble(config, clock, port.local_addr()?, opened, may_block);
+    let (member, log, hub) = assemble(config, clock, port.local_addr()?, opened, may_block, ports)?;
     let mut running = Running {
         log: run_log(log, may_block)?,
         member: tokio::spawn(member.run()),
@@ -120,14 +126,21 @@ fn assemble(
     local_addr: SocketAddr,
     opened: Opened,
     may_block: bool,
-) -> (Member, Log, Arc<Hub>) {
+    ports: Option<quorum::Bound>,
+) -> Result<(Member, Log, Arc<Hub>), Fatal> {
     let Opened {
         directories,
         recovered,
         passwords,
     } = opened;
     let options = peer_options(&config, passwords, recovered.txns_since_snapshot);
+    let recovery = RecoveryOptions::of(&config, seed());
     let replayed = recovered.txns_since_snapshot;
+    let last = recovered.tree.last_zxid().epoch();
+    let epochs = Epochs {
+        accepted: recovered.accepted_epoch.unwrap_or(last),
+        current: recovered.current_epoch.unwrap_or(last),
+    };
     let hub = hub(
         config,
         clock,
@@ -144,11 +157,21 @@ fn assemble(
         shared: hub.shared.clone(),
         space: Space::new(directories.logs.clone(), hub.config.min_free_space_bytes),
         slow_fsync: hub.config.fsync_warning_threshold,
-        _directories: directories.clone(),
+        recovery,
+        directories: directories.clone(),
     };
     let snapshots = Snapshots::new(&hub, directories, may_block);
-    let peer = Peer::new(options, hub.shared.clone(), hub.started);
-    (Member::new(peer, hub.clone(), queue, snapshots), log, hub)
+    let shared = hub.shared.clone();
+    let peer = match hub.config.my_id.filter(|_| ports.is_some()) {
+        Some(me) => {
+            let config = member_config(&hub.config, me)?;
+            Peer::among(options, shared, hub.started, config, epochs)
+        }
+        None => Peer::new(options, shared, hub.started),
+    };
+    let ports = ports.map(|ports| QuorumPorts::open(hub.clone(), recovery.tree, ports));
+    let member = Member::new(peer, hub.clone(), queue, snapshots, ports);
+    Ok((member, log, hub))
 }
 
 fn hub(
@@ -279,7 +302,8 @@ mod tests {
             .await
             .unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let (member, log, hub) = assemble(config, Clock::Machine, address, opened, true);
+        let (member, log, hub) =
+            assemble(config, Clock::Machine, address, opened, true, None).unwrap();
         let ended = run_log(log, true).unwrap();
         assert!(Directories::on(disk.clone()).is_err(), "it is locked");
         drop(member);

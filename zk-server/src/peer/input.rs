@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use zk_proto::{Xid, connect::ConnectRequest, op::Request};
 
+use super::{Order, QuorumInput};
 use crate::{
     auth::Credentials,
     conn::handle::ConnHandle,
@@ -28,6 +29,8 @@ pub enum Input {
     Expire(zk_proto::SessionId),
     /// There is little room left for the log, or enough again.
     LowSpace(bool),
+    /// What happens to a member of an ensemble.
+    Quorum(QuorumInput),
     /// [`Peer::next_deadline`](super::Peer::next_deadline) has passed.
     Deadline,
 }
@@ -77,6 +80,8 @@ pub enum Output {
         /// The tree as it is now.
         cut: Cut,
     },
+    /// What a member of an ensemble wants done.
+    Quorum(Order),
     /// This member cannot keep its promises any more: end it.
     Stop(Fatal),
 }

@@ -3,7 +3,7 @@
 //! Order of zxids = order of log = order of commits = order of applying. Nothing that a reply or an event
 //! could reveal happens before the commit, and a reply enters its outbox under the lock that applied it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use zk_proto::{
     Decode, Encode, ErrorCode, OpCode, SessionId, Utf8Bytes, Xid, Zxid,
@@ -12,7 +12,7 @@ use zk_proto::{
     watch::EventType,
 };
 
-use super::{Output, Peer, space::needs_room};
+use super::{Output, Peer, ensemble::Held, space::needs_room};
 use crate::{
     auth::Credentials,
     conn::{handle::ConnHandle, reads::put_read, reply as frames},
@@ -42,7 +42,14 @@ pub(super) struct Waiting {
 enum Work {
     /// A transaction on its way into the log.
     Proposal(Proposal),
-    /// A sync, behind everything that was proposed before it came in.
+    /// A request on its way to the leader and back.
+    Forwarded {
+        session: SessionId,
+        cxid: Xid,
+        origin: Origin,
+        received: Duration,
+    },
+    /// A sync, behind everything that was proposed before it came in; of a server that serves alone.
     Sync { asker: Asker, path: Utf8Bytes },
     /// A write for which there is no room.
     Refused { asker: Asker },
@@ -87,9 +94,9 @@ pub(super) enum Origin {
 /// A request's connection and number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asker {
-    conn: ConnId,
-    serial: u64,
-    xid: Xid,
+    pub(super) conn: ConnId,
+    pub(super) serial: u64,
+    pub(super) xid: Xid,
 }
 
 impl Peer {
@@ -109,9 +116,20 @@ impl Peer {
         else {
             return;
         };
+        let held = |requests| Held {
+            conn: conn.clone(),
+            credentials: credentials.clone(),
+            received,
+            requests,
+        };
+        if let Some(queue) = self.held(conn) {
+            return queue.push_back(held(requests));
+        }
+        let leads = self.leads();
         let shared = self.shared.clone();
         let tree = shared.tree.read();
-        for (xid, request) in requests {
+        let mut requests = requests.into_iter();
+        while let Some((xid, request)) = requests.next() {
             if self.sessions.check(session, conn).is_err() {
                 // Closing, or resumed elsewhere: what came too late is dropped with its connection.
                 break;
@@ -122,11 +140,16 @@ impl Peer {
                 xid,
             };
             match request {
+                Some(Request::Sync(request)) if self.ensemble.is_some() => {
+                    let rest = held(requests.collect());
+                    self.ask_for_sync(now, session, asker, request.path, rest);
+                    break;
+                }
                 Some(Request::Sync(request)) => {
                     let path = request.path;
                     self.wait(Work::Sync { asker, path });
                 }
-                Some(request) if self.low_space && needs_room(&request) => {
+                Some(request) if leads && self.low_space && needs_room(&request) => {
                     self.wait(Work::Refused { asker });
                 }
                 Some(request) if !request.op_code().is_write() => {
@@ -144,14 +167,8 @@ impl Peer {
                     self.wait(Work::CloseLocal { asker, session });
                 }
                 request => {
-                    let mut write = write_request(session, xid, credentials, request.as_ref());
-                    write.standing = self.standing(now, &tree, session, request.as_ref());
-                    let prepared = self.prep.prepare(&tree, &write, self.next_zxid(), now);
-                    let op = request.map_or(OpCode::Multi, |request| request.op_code());
-                    if op == OpCode::CloseSession {
-                        self.sessions.set_closing(session);
-                    }
-                    self.propose(prepared, Origin::Request { asker, op }, received);
+                    let write = write_request(session, xid, credentials, request.as_ref());
+                    self.take_write(now, &tree, &write, asker, received);
                 }
             }
         }
@@ -163,6 +180,116 @@ impl Peer {
         self.commit_early(now);
     }
 
+    /// Proposes a client's write, or has the leader propose it.
+    fn take_write(
+        &mut self,
+        now: Now,
+        tree: &DataTree,
+        write: &WriteRequest<'_>,
+        asker: Asker,
+        received: Duration,
+    ) {
+        let request = match write.op {
+            WriteOp::Request(request) => Some(request),
+            WriteOp::CloseSession => Some(&Request::CloseSession),
+            _ => None,
+        };
+        let op = request.map_or(OpCode::Multi, Request::op_code);
+        let origin = Origin::Request { asker, op };
+        let session = write.session;
+        if !self.leads() {
+            self.wait_for_leader(session, asker.xid, origin, received);
+            self.forward(now, session, asker.xid, write.credentials, op, request);
+        } else {
+            // It may take a zxid of its own: for a session that becomes a global one.
+            let standing = self.standing(now, tree, session, request);
+            let write = WriteRequest { standing, ..*write };
+            if let Some(zxid) = self.next_zxid() {
+                let prepared = self.prep.prepare(tree, &write, zxid, now);
+                self.propose(now, prepared, origin, received);
+            }
+        }
+        if op == OpCode::CloseSession {
+            self.sessions.set_closing(session);
+        }
+    }
+
+    /// What is held back of a connection that waits for a `sync`.
+    fn held(&mut self, conn: &ConnHandle) -> Option<&mut VecDeque<Held>> {
+        self.ensemble.as_mut()?.held.get_mut(&conn.id)
+    }
+
+    /// The next zxid, while this server may give one.
+    pub(super) fn next_zxid(&self) -> Option<Zxid> {
+        match &self.ensemble {
+            None => Some(next(self.last_proposed)),
+            Some(ensemble) => ensemble.next_zxid(),
+        }
+    }
+
+    /// Has a request wait for the transaction that the leader makes of it.
+    pub(super) fn wait_for_leader(
+        &mut self,
+        session: SessionId,
+        cxid: Xid,
+        origin: Origin,
+        received: Duration,
+    ) {
+        self.wait(Work::Forwarded {
+            session,
+            cxid,
+            origin,
+            received,
+        });
+    }
+
+    /// Applies a transaction that the leader made, and answers whoever asked for it here: the requests that wait
+    /// come back in the order in which they were forwarded.
+    pub(super) fn apply_one_learned(
+        &mut self,
+        now: Now,
+        tree: &mut DataTree,
+        header: TxnHeader,
+        txn: Txn,
+        digest: Option<TxnDigest>,
+    ) {
+        let is_mine = matches!(
+            self.waiting.front().map(|waiting| &waiting.work),
+            Some(Work::Forwarded { session, cxid, .. })
+                if (*session, *cxid) == (header.client_id, header.cxid)
+        );
+        let waiting = match is_mine {
+            true => self.waiting.pop_front(),
+            false => None,
+        };
+        self.popped += u64::from(is_mine);
+        let mut reads = Vec::new();
+        let (mut origin, mut received) = (Origin::Internal, now.mono);
+        if let Some(waiting) = waiting {
+            self.reads_behind -= waiting.reads.len();
+            reads = waiting.reads;
+            if let Work::Forwarded {
+                origin: of,
+                received: at,
+                ..
+            } = waiting.work
+            {
+                (origin, received) = (of, at);
+            }
+        }
+        let proposal = Proposal {
+            header,
+            txn,
+            digest,
+            origin,
+            received,
+        };
+        self.apply(now, tree, proposal);
+        for read in reads {
+            self.answer_read(now, tree, read);
+        }
+    }
+
     /// Puts something at the end of the queue.
     fn wait(&mut self, work: Work) {
         let place = self.popped + self.waiting.len() as u64 + 1;
@@ -170,10 +297,12 @@ impl Peer {
             Work::Sync { asker, .. } | Work::Refused { asker } | Work::CloseLocal { asker, .. } => {
                 Some(*asker)
             }
-            Work::Proposal(proposal) => match proposal.origin {
-                Origin::Request { asker, .. } => Some(asker),
-                Origin::Connect { .. } | Origin::Internal => None,
-            },
+            Work::Proposal(Proposal { origin, .. }) | Work::Forwarded { origin, .. } => {
+                match origin {
+                    Origin::Request { asker, .. } => Some(*asker),
+                    Origin::Connect { .. } | Origin::Internal => None,
+                }
+            }
         };
         if let Some(slot) = asker.and_then(|asker| self.replies.of(asker.conn, asker.serial)) {
             slot.last_waiting = place;
@@ -214,21 +343,32 @@ impl Peer {
             standing: Standing::GOOD,
             op,
         };
+        let Some(zxid) = self.next_zxid() else {
+            return;
+        };
         let shared = self.shared.clone();
-        let prepared = self
-            .prep
-            .prepare(&shared.tree.read(), &write, self.next_zxid(), now);
-        self.propose(prepared, origin, now.mono);
+        let prepared = self.prep.prepare(&shared.tree.read(), &write, zxid, now);
+        self.propose(now, prepared, origin, now.mono);
     }
 
     /// Encodes the transaction once and sends it to the log.
-    pub(super) fn propose(&mut self, prepared: Prepared, origin: Origin, received: Duration) {
+    pub(super) fn propose(
+        &mut self,
+        now: Now,
+        prepared: Prepared,
+        origin: Origin,
+        received: Duration,
+    ) {
         let Prepared {
             header,
             txn,
             digest,
         } = prepared;
-        assert_eq!(header.zxid, self.next_zxid(), "zxids have no gaps (I4)");
+        assert_eq!(
+            Some(header.zxid),
+            self.next_zxid(),
+            "zxids have no gaps (I4)"
+        );
         // Records share large allocations: the log thread, which drops them, would else free one for each.
         let len = header.encoded_len() + txn.encoded_len() + TxnDigest::MIN_LEN;
         if self.encoder.capacity() < len {
@@ -242,10 +382,13 @@ impl Peer {
         let record = self.encoder.split().freeze();
         self.last_proposed = header.zxid;
         self.shared.metrics.proposals.add(1);
-        self.outputs.push_back(Output::Disk(DiskOp::Append {
-            zxid: header.zxid,
-            record,
-        }));
+        let zxid = header.zxid;
+        match self.ensemble.is_some() {
+            true => self.propose_to_quorum(now, zxid, record),
+            false => self
+                .outputs
+                .push_back(Output::Disk(DiskOp::Append { zxid, record })),
+        }
         self.wait(Work::Proposal(Proposal {
             header,
             txn,
@@ -289,7 +432,7 @@ impl Peer {
         match self.waiting.front().map(|waiting| &waiting.work) {
             Some(Work::Proposal(proposal)) => proposal.header.zxid <= committed,
             Some(Work::Sync { .. } | Work::Refused { .. } | Work::CloseLocal { .. }) => true,
-            None => false,
+            Some(Work::Forwarded { .. }) | None => false,
         }
     }
 
@@ -309,6 +452,7 @@ impl Peer {
             self.reads_behind -= reads.len();
             match work {
                 Work::Proposal(proposal) => self.apply(now, &mut tree, proposal),
+                Work::Forwarded { .. } => {}
                 Work::Sync { asker, path } => {
                     self.answer_short(asker, Ok(Some(&path)), tree.last_zxid());
                 }
@@ -329,7 +473,7 @@ impl Peer {
     }
 
     /// Moves what is to be sent into the outboxes; whoever calls it holds the tree's lock.
-    fn deliver(&mut self) {
+    pub(super) fn deliver(&mut self) {
         let outputs = &mut self.outputs;
         let sent = self
             .replies
@@ -358,7 +502,7 @@ impl Peer {
             Origin::Connect { conn, read_only } => {
                 self.session_created(now, &conn, header, &txn, read_only)
             }
-            Origin::Internal => {}
+            Origin::Internal => self.session_learned(now, header, &txn),
         }
         if matches!(applied, Applied::SessionClosed) {
             self.session_closed(header.client_id);
@@ -479,7 +623,7 @@ impl Peer {
     }
 
     /// Answers what is no transaction: a sync, or a refusal.
-    fn answer_short(
+    pub(super) fn answer_short(
         &mut self,
         asker: Asker,
         answer: Result<Option<&Utf8Bytes>, ErrorCode>,
@@ -534,13 +678,6 @@ fn count_events(metrics: &Metrics, event: EventType, told: u64) {
     };
     if told > 0 {
         summary.add(told);
-    }
-}
-
-impl Peer {
-    /// The zxid of the next proposal.
-    pub(super) const fn next_zxid(&self) -> Zxid {
-        next(self.last_proposed)
     }
 }
 

@@ -86,9 +86,11 @@ impl Peer {
             standing: Standing::GOOD,
             op: WriteOp::CreateSession { timeout_ms },
         };
-        let zxid = self.next_zxid();
+        let Some(zxid) = self.next_zxid() else {
+            return;
+        };
         let prepared = self.prep.prepare(tree, &write, zxid, now);
-        self.propose(prepared, Origin::Internal, now.mono);
+        self.propose(now, prepared, Origin::Internal, now.mono);
         self.count_sessions();
     }
 

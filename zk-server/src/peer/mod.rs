@@ -12,6 +12,7 @@
 //! (acks) and outputs (packets); proposing, committing and applying stay as they are.
 
 mod dump;
+mod ensemble;
 mod input;
 mod leader;
 mod local_sessions;
@@ -26,19 +27,21 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use zk_proto::{ServerId, SessionId, Zxid};
 
+use self::{ensemble::Ensemble, leader::Waiting, reaper::Reaper, replies::Replies};
 pub use self::{
+    ensemble::{Order, QuorumInput},
     input::{Input, Output, Submit},
     local_sessions::LocalSessions,
     reaper::ReaperOptions,
     shared::{ConnTable, MaxConns, Shared},
 };
-use self::{leader::Waiting, reaper::Reaper, replies::Replies};
 use crate::{
     prep::{Prep, PrepOptions},
     session::{Passwords, SessionTracker},
     storage::{DiskDone, DiskOp, SnapshotTrigger},
     time::Now,
     tree::{Cut, Effects},
+    zab::{COMMITTED_LOG_COUNT, CommittedLog, Epochs, Member, MemberConfig},
 };
 
 /// What a peer needs to know from the start.
@@ -78,6 +81,8 @@ pub struct Peer {
     ending: VecDeque<SessionId>,
     reaper: Reaper,
     replies: Replies,
+    /// The others; `None` for a server that serves alone.
+    ensemble: Option<Box<Ensemble>>,
     /// Proposals that are not committed, and syncs that wait behind them, in order.
     waiting: VecDeque<Waiting>,
     /// How many entries have left `waiting`.
@@ -116,6 +121,7 @@ impl Peer {
             ending: VecDeque::new(),
             reaper: Reaper::new(options.reaper, now),
             replies: Replies::default(),
+            ensemble: None,
             waiting: VecDeque::new(),
             popped: 0,
             reads_behind: 0,
@@ -133,6 +139,28 @@ impl Peer {
         }
     }
 
+    /// A member of an ensemble; it begins with [`QuorumInput::Start`].
+    #[must_use]
+    pub fn among(
+        options: PeerOptions,
+        shared: Arc<Shared>,
+        now: Now,
+        config: MemberConfig,
+        epochs: Epochs,
+    ) -> Self {
+        // Local sessions of an ensemble's members are not there yet: every session is the ensemble's.
+        let options = PeerOptions {
+            local_sessions: LocalSessions::Off,
+            ..options
+        };
+        let mut peer = Self::new(options, shared, now);
+        let committed = CommittedLog::new(peer.last_committed, COMMITTED_LOG_COUNT);
+        let member = Member::new(config, epochs, committed);
+        *peer.shared.mode.write() = None;
+        peer.ensemble = Some(Box::new(Ensemble::new(member)));
+        peer
+    }
+
     /// Takes one input in.
     ///
     /// # Panics
@@ -147,15 +175,15 @@ impl Peer {
         }
         match input {
             Input::Submit(submit) => self.submit(now, submit),
+            Input::Disk(done) if self.ensemble.is_some() => self.quorum_disk_done(now, done),
             Input::Disk(done) => self.disk_done(now, done),
-            Input::SnapshotDone { cut } => self.snapshot_done(cut),
+            Input::SnapshotDone { cut } => self.snapshot_done(now, cut),
+            Input::Quorum(input) => self.quorum(now, input),
             Input::Expire(session) => self.expire(now, session),
             Input::LowSpace(low) => self.low_space = low,
-            Input::Deadline => {
-                self.expire_due(now);
-                self.reap_due(now);
-            }
+            Input::Deadline => self.deadline(now),
         }
+        self.carry_out_agreed(now);
         let outstanding = self.waiting.len() + self.reads_behind;
         self.shared.set_outstanding(outstanding);
     }
@@ -168,17 +196,41 @@ impl Peer {
     /// When to come back with [`Input::Deadline`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
+        let agreement = self
+            .ensemble
+            .as_ref()
+            .and_then(|ensemble| ensemble.next_deadline());
         let at_once = (!self.ending.is_empty()).then_some(Duration::ZERO);
-        let deadlines = [
-            at_once,
-            self.sessions.next_deadline(),
-            self.reaper.next_deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
+        let of_leader = match self.leads() {
+            true => [
+                at_once,
+                self.sessions.next_deadline(),
+                self.reaper.next_deadline(),
+            ],
+            false => [None; 3],
+        };
+        of_leader.into_iter().chain([agreement]).flatten().min()
+    }
+
+    fn deadline(&mut self, now: Now) {
+        if self.leads() {
+            self.expire_due(now);
+            self.reap_due(now);
+        }
+        let agreement = self
+            .ensemble
+            .as_ref()
+            .and_then(|ensemble| ensemble.next_deadline());
+        if agreement.is_some_and(|at| at <= now.mono) {
+            self.agree(now, crate::zab::Input::Deadline);
+        }
     }
 
     fn submit(&mut self, now: Now, submit: Submit) {
         match submit {
+            // Nobody is served now; the client tries another server.
+            Submit::Connect { conn, .. } if !self.serves() => self.close(&conn),
+            Submit::Requests { .. } if !self.serves() => {}
             Submit::Connect { conn, request } => self.connect(now, &conn, &request),
             Submit::Requests {
                 conn,
@@ -219,9 +271,10 @@ impl Peer {
     }
 
     /// A failed snapshot loses nothing: the log is kept, and the next snapshot is tried in its time.
-    fn snapshot_done(&mut self, cut: Cut) {
+    fn snapshot_done(&mut self, now: Now, cut: Cut) {
         self.snapshotting = false;
         self.shared.tree.write().end_cut(cut);
+        self.try_exchange(now);
     }
 
     fn stop(&mut self, fatal: crate::error::Fatal) {

@@ -50,6 +50,11 @@ impl Reaper {
         }
     }
 
+    /// The interval begins anew.
+    pub(super) fn begin(&mut self, now: Now) {
+        self.next = now.mono + self.options.interval;
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         (!self.options.interval.is_zero()).then_some(self.next)
     }

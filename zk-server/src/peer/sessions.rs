@@ -57,6 +57,10 @@ impl Peer {
         if self.begin_local_session(now, conn, timeout_ms, request.read_only) {
             return;
         }
+        if !self.leads() {
+            let timeout_ms = i32::try_from(timeout_ms).unwrap_or(i32::MAX);
+            return self.forward_session(now, conn, request, timeout_ms);
+        }
         let session = self.sessions.new_id();
         let origin = Origin::Connect {
             conn: conn.clone(),
@@ -75,13 +79,30 @@ impl Peer {
         timeout_ms: u32,
     ) {
         let session = request.session_id;
+        let valid = self.options.passwords.verify(session, &request.password);
+        if !valid {
+            tracing::warn!(remote = %conn.remote, %session, "wrong session password");
+        } else if !self.leads() {
+            return self.ask_for_session(now, conn, request, timeout_ms);
+        }
+        self.own_locally(session);
+        self.attach(now, conn, request, timeout_ms, valid);
+    }
+
+    /// Gives a session to the connection that came for it, if that is right.
+    pub(super) fn attach(
+        &mut self,
+        now: Now,
+        conn: &Arc<ConnHandle>,
+        request: &ConnectRequest,
+        timeout_ms: u32,
+        valid: bool,
+    ) {
+        let session = request.session_id;
         let timeout = Duration::from_millis(timeout_ms.into());
-        let attached = match self.options.passwords.verify(session, &request.password) {
+        let attached = match valid {
             true => self.sessions.attach(session, conn, timeout, now).ok(),
-            false => {
-                tracing::warn!(remote = %conn.remote, %session, "wrong session password");
-                None
-            }
+            false => None,
         };
         let Some(attached) = attached else {
             let mut out = Frames::new();
@@ -120,6 +141,16 @@ impl Peer {
         self.count_sessions();
         if !conn.outbox.is_closing() && self.sessions.attach(session, conn, timeout, now).is_ok() {
             self.establish(conn, session, timeout_ms, read_only);
+        }
+    }
+
+    /// A session was made for another member's client.
+    pub(super) fn session_learned(&mut self, now: Now, header: TxnHeader, txn: &Txn) {
+        if let Txn::CreateSession(txn) = txn {
+            let timeout = u64::try_from(txn.timeout_ms).unwrap_or_default();
+            self.sessions
+                .track(header.client_id, Duration::from_millis(timeout), now);
+            self.shared.metrics.global_sessions.set(self.sessions.len());
         }
     }
 
@@ -180,7 +211,7 @@ impl Peer {
 
     /// Ends one session as if its time had come.
     pub(super) fn expire(&mut self, now: Now, session: SessionId) {
-        if self.sessions.set_closing(session) && !self.end_local_session(session) {
+        if self.leads() && self.sessions.set_closing(session) && !self.end_local_session(session) {
             self.propose_internal(now, session, WriteOp::CloseSession, Origin::Internal);
         }
     }
@@ -189,6 +220,9 @@ impl Peer {
     pub(super) fn closed(&mut self, conn: &Arc<ConnHandle>) {
         if let Some(session) = self.replies.remove(conn) {
             self.sessions.detach(session, conn);
+        }
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.held.remove(&conn.id);
         }
         conn.outbox.close();
         self.shared.watches.lock().remove_conn(conn.id);

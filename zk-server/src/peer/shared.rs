@@ -38,6 +38,8 @@ pub struct Shared {
     pub auth: AuthConfig,
     /// Counters.
     pub metrics: Metrics,
+    /// What the server is, in one word of the answer to `srvr`; `None`: nobody is served.
+    pub mode: RwLock<Option<&'static str>>,
     /// How many requests the peer has and has not answered.
     outstanding: AtomicUsize,
     outstanding_limit: usize,
@@ -53,6 +55,7 @@ impl Shared {
             conns: ConnTable::new(max_conns),
             auth,
             metrics: Metrics::default(),
+            mode: RwLock::new(Some("standalone")),
             outstanding: AtomicUsize::new(0),
             outstanding_limit: usize::MAX,
         }

@@ -98,6 +98,7 @@ impl World {
                 Output::Wake(conn) => self.woken.push(conn.serial),
                 Output::TakeSnapshot { cut } => self.cuts.push(cut),
                 Output::Stop(fatal) => self.fatal = Some(fatal),
+                Output::Quorum(order) => panic!("nobody else is there for {order:?}"),
             }
         }
     }

@@ -64,6 +64,68 @@ impl SessionTracker {
         }
     }
 
+    /// Goes on counting where another book stopped.
+    pub fn keep_ids_of(&mut self, before: &Self) {
+        self.next_id = self.next_id.max(before.next_id);
+    }
+
+    /// Whether a session may be used by a client of another server.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionExpired`] when there is no such session or it is closing, [`ErrorCode::SessionMoved`]
+    /// when a connection here has it.
+    pub fn check_remote(&self, id: SessionId) -> Result<(), ErrorCode> {
+        match self.sessions.get(&id) {
+            None => Err(ErrorCode::SessionExpired),
+            Some(session) if session.closing => Err(ErrorCode::SessionExpired),
+            Some(session) if session.conn.is_some() => Err(ErrorCode::SessionMoved),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// A client has come with the session to another server; returns the connection that had it here.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionExpired`] when there is no such session or it is closing.
+    pub fn move_away(
+        &mut self,
+        id: SessionId,
+        timeout: Duration,
+        now: Now,
+    ) -> Result<Option<Arc<ConnHandle>>, ErrorCode> {
+        let session = self
+            .sessions
+            .get_mut(&id)
+            .filter(|session| !session.closing);
+        let session = session.ok_or(ErrorCode::SessionExpired)?;
+        let before = session.conn.take();
+        self.touch(id, timeout, now);
+        Ok(before)
+    }
+
+    /// Another server has heard of a session.
+    pub fn touch(&mut self, id: SessionId, timeout: Duration, now: Now) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.heard = now.mono;
+        session.timeout = timeout;
+        let bucket = self.queue.bucket_of(now.mono + timeout);
+        if bucket < session.bucket {
+            session.bucket = bucket;
+            self.queue.push(bucket, id);
+        }
+    }
+
+    /// The sessions that have a connection here and were heard of since then, with their timeouts.
+    pub fn heard_since(&self, since: Duration) -> impl Iterator<Item = (SessionId, Duration)> + '_ {
+        let here = self
+            .sessions
+            .iter()
+            .filter(move |(_, session)| session.conn.is_some() && session.last_heard() >= since);
+        here.map(|(id, session)| (*id, session.timeout))
+    }
+
     /// An id that no session has.
     pub fn new_id(&mut self) -> SessionId {
         loop {

@@ -37,7 +37,7 @@ pub use mem_disk::MemDisk;
 pub use purge::{Purged, SNAP_RETAIN_COUNT_MIN, purge};
 pub use recovery::{Recovered, RecoveryOptions, TornTail, recover};
 pub use secret::SessionSecret;
-pub use snapshot::{SnapshotDone, SnapshotOptions, put_piece, write_snapshot};
+pub use snapshot::{SnapshotDone, SnapshotOptions, put_head, put_piece, write_snapshot};
 pub use trigger::SnapshotTrigger;
 pub use txn_log::{BackgroundJob, LogOptions};
 

@@ -69,6 +69,10 @@ fn text(hub: &Hub, word: FourLetterWord, argument: Option<i64>, now: Now) -> Str
     if !is_allowed(hub, word) {
         return word.refusal();
     }
+    let is_served = hub.shared.mode.read().is_some();
+    if !is_served && !matches!(word, FourLetterWord::Ruok | FourLetterWord::Envi) {
+        return "This ZooKeeper instance is not currently serving requests\n".to_owned();
+    }
     let mut out = String::new();
     let _ = match word {
         FourLetterWord::Conf => conf(hub, &mut out),
@@ -92,6 +96,10 @@ fn text(hub: &Hub, word: FourLetterWord, argument: Option<i64>, now: Now) -> Str
         FourLetterWord::Wchs => watches::wchs(hub, &mut out),
     };
     out
+}
+
+fn mode(hub: &Hub) -> &'static str {
+    hub.shared.mode.read().unwrap_or("looking")
 }
 
 /// `ServerStats.toString` between the version and the node count.
@@ -125,7 +133,7 @@ fn server_stats(hub: &Hub, out: &mut String) -> fmt::Result {
         (tree.last_zxid(), tree.node_count())
     };
     writeln!(out, "Zxid: {zxid}")?;
-    writeln!(out, "Mode: standalone")?;
+    writeln!(out, "Mode: {}", mode(hub))?;
     writeln!(out, "Node count: {nodes}")
 }
 
@@ -197,6 +205,6 @@ fn envi(out: &mut String) -> fmt::Result {
 /// Appends what `mntr` tells before the metrics.
 fn mntr(hub: &Hub, now: Now, out: &mut String) -> fmt::Result {
     writeln!(out, "zk_version\t{VERSION}")?;
-    writeln!(out, "zk_server_state\tstandalone")?;
+    writeln!(out, "zk_server_state\t{}", mode(hub))?;
     mntr::dump(hub, now, out)
 }

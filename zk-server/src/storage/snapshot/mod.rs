@@ -11,7 +11,7 @@ mod packed;
 mod reader;
 mod writer;
 
-pub use writer::{SnapshotDone, SnapshotOptions, put_piece, write_snapshot};
+pub use writer::{SnapshotDone, SnapshotOptions, put_head, put_piece, write_snapshot};
 
 pub(super) use reader::load;
 pub(super) use writer::write_tree;

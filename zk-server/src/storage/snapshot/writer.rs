@@ -87,6 +87,23 @@ pub fn put_piece(tree: &DataTree, cut: &Cut, out: &mut BytesMut) -> bool {
     })
 }
 
+/// Appends what comes before the nodes: the sessions and the ACLs.
+pub fn put_head(cut: &Cut, out: &mut BytesMut) {
+    let sessions = cut.sessions.iter();
+    let sessions: Vec<_> = sessions
+        .map(|(id, timeout_ms)| SessionEntry {
+            id: *id,
+            timeout_ms: *timeout_ms,
+        })
+        .collect();
+    let acls = cut.acls.iter().map(|(id, list)| AclEntry {
+        id: *id,
+        acl: list.entries().to_vec(),
+    });
+    sessions.encode(out);
+    acls.collect::<Vec<_>>().encode(out);
+}
+
 /// Writes a tree that nobody else uses yet.
 pub(in crate::storage) fn write_tree(
     directories: &Directories,
@@ -155,20 +172,8 @@ impl Writer {
     }
 
     fn put_head(&mut self, cut: &Cut) -> io::Result<()> {
-        let sessions = cut.sessions.iter();
-        let sessions: Vec<_> = sessions
-            .map(|(id, timeout_ms)| SessionEntry {
-                id: *id,
-                timeout_ms: *timeout_ms,
-            })
-            .collect();
-        let acls = cut.acls.iter().map(|(id, list)| AclEntry {
-            id: *id,
-            acl: list.entries().to_vec(),
-        });
         FileHeader::SNAPSHOT.encode(&mut self.buffer);
-        sessions.encode(&mut self.buffer);
-        acls.collect::<Vec<_>>().encode(&mut self.buffer);
+        put_head(cut, &mut self.buffer);
         self.put_piece()
     }
 

@@ -1,0 +1,101 @@
+//! The link to this member's leader.
+
+use std::{io, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, tcp::OwnedWriteHalf},
+    sync::mpsc::UnboundedReceiver,
+};
+use zk_proto::quorum::{LearnerMessage, take_packet};
+
+use super::{Address, Hub, learner_port::PACKET_MAX, snapshot_stream};
+use crate::{
+    peer::{Input, QuorumInput},
+    tree::TreeOptions,
+    zab::{LearnerInput, LinkId},
+};
+
+/// One attempt to follow a leader.
+pub(super) struct LeaderLink {
+    pub(super) hub: Arc<Hub>,
+    pub(super) tree: TreeOptions,
+    pub(super) link: LinkId,
+}
+
+impl LeaderLink {
+    /// Connects, and carries messages until the link ends.
+    pub(super) async fn run(&self, to: Option<Address>, messages: UnboundedReceiver<Bytes>) {
+        if let Err(error) = self.carry(to, messages).await {
+            tracing::debug!(%error, "the link to the leader");
+        }
+        self.tell(LearnerInput::Disconnected);
+    }
+
+    fn tell(&self, input: LearnerInput) {
+        let link = self.link;
+        let input = QuorumInput::Learner { link, input };
+        self.hub.mailbox.push(Input::Quorum(input));
+    }
+
+    async fn carry(
+        &self,
+        to: Option<Address>,
+        messages: UnboundedReceiver<Bytes>,
+    ) -> io::Result<()> {
+        let Some(Address { host, port }) = to else {
+            return Err(io::Error::other("the leader's address is not known"));
+        };
+        let stream = TcpStream::connect((host.as_str(), port)).await?;
+        stream.set_nodelay(true)?;
+        self.tell(LearnerInput::Connected);
+        let (mut from, to) = stream.into_split();
+        tokio::select! {
+            ended = write(to, messages) => ended,
+            ended = self.read(&mut from) => ended,
+        }
+    }
+
+    async fn read(&self, from: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<()> {
+        let mut buffer = BytesMut::new();
+        loop {
+            while let Some(packet) =
+                take_packet(&mut buffer, PACKET_MAX).map_err(io::Error::other)?
+            {
+                let message = LearnerMessage::from_packet(packet).map_err(io::Error::other)?;
+                let snap = match &message {
+                    LearnerMessage::Snap(zxid) => Some(*zxid),
+                    _ => None,
+                };
+                self.tell(LearnerInput::Message(message));
+                if let Some(zxid) = snap {
+                    let progress = || self.tell(LearnerInput::Progress);
+                    let tree = snapshot_stream::read(from, &mut buffer, &self.tree, zxid, progress);
+                    let tree = Box::new(tree.await?);
+                    let link = self.link;
+                    let input = QuorumInput::Snapshot { link, tree };
+                    self.hub.mailbox.push(Input::Quorum(input));
+                }
+            }
+            buffer.reserve(64 << 10);
+            if from.read_buf(&mut buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// Writes messages, all that wait at once.
+async fn write(mut to: OwnedWriteHalf, mut messages: UnboundedReceiver<Bytes>) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    while let Some(first) = messages.recv().await {
+        out.extend_from_slice(&first);
+        while let Ok(next) = messages.try_recv() {
+            out.extend_from_slice(&next);
+        }
+        to.write_all(&out).await?;
+        out.clear();
+    }
+    Ok(())
+}

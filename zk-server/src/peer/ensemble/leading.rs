@@ -1,0 +1,139 @@
+//! The leader's part for the clients of its learners.
+
+use std::time::Duration;
+
+use zk_proto::{
+    Decode, ErrorCode, OpCode, Reader, SessionId, Xid, op::Request, quorum::SessionTouch,
+};
+
+use super::Peer;
+use crate::{
+    auth::Credentials,
+    peer::leader::Origin,
+    prep::{Standing, WriteOp, WriteRequest},
+    time::Now,
+    zab::{self, ForwardedRequest, LeaderInput, LinkId},
+};
+
+impl Peer {
+    /// A learner's client wants something written: it takes its place among the proposals, whatever comes of it.
+    pub(super) fn forwarded(&mut self, now: Now, link: LinkId, request: ForwardedRequest) {
+        let ForwardedRequest {
+            session,
+            cxid,
+            op,
+            body,
+            identities,
+        } = request;
+        let op = OpCode::from_i32(op);
+        if op == Some(OpCode::Sync) {
+            let input = LeaderInput::Sync(Some(link));
+            return self.agree(now, zab::Input::Leader(input));
+        }
+        if op == Some(OpCode::CreateSession) {
+            let timeout_ms = i32::decode(&mut Reader::new(body)).unwrap_or_default();
+            self.own(session, link);
+            let op = WriteOp::CreateSession { timeout_ms };
+            return self.propose_internal(now, session, op, Origin::Internal);
+        }
+        let standing = self.standing_of_remote(session, link);
+        let credentials = identities
+            .unwrap_or_default()
+            .into_iter()
+            .fold(Credentials::none(), |credentials, id| credentials.with(id));
+        let request = op.and_then(|op| Request::decode(op, &mut Reader::new(body)).ok());
+        if op == Some(OpCode::CloseSession) && standing.is_ok() {
+            self.sessions.set_closing(session);
+        }
+        self.propose_forwarded(now, session, cxid, &credentials, standing, request.as_ref());
+    }
+
+    fn propose_forwarded(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        cxid: Xid,
+        credentials: &Credentials,
+        standing: Result<(), ErrorCode>,
+        request: Option<&Request>,
+    ) {
+        let write = WriteRequest {
+            session,
+            cxid,
+            credentials,
+            standing: Standing {
+                session: standing,
+                ephemeral: standing,
+            },
+            op: match request {
+                Some(Request::CloseSession) => WriteOp::CloseSession,
+                Some(request) => WriteOp::Request(request),
+                None => WriteOp::Malformed,
+            },
+        };
+        let Some(zxid) = self.next_zxid() else {
+            return;
+        };
+        let shared = self.shared.clone();
+        let prepared = self.prep.prepare(&shared.tree.read(), &write, zxid, now);
+        self.propose(now, prepared, Origin::Internal, now.mono);
+    }
+
+    fn own(&mut self, session: SessionId, link: LinkId) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.owners.insert(session, link);
+        }
+    }
+
+    /// Whether this learner may speak for this session (`checkSession`).
+    fn standing_of_remote(&mut self, session: SessionId, link: LinkId) -> Result<(), ErrorCode> {
+        self.sessions.check_remote(session)?;
+        let Some(ensemble) = &mut self.ensemble else {
+            return Ok(());
+        };
+        match *ensemble.owners.entry(session).or_insert(link) == link {
+            true => Ok(()),
+            false => Err(ErrorCode::SessionMoved),
+        }
+    }
+
+    /// A learner's client has come with a session: it is that learner's from now on.
+    pub(super) fn revalidate(&mut self, now: Now, link: LinkId, touch: SessionTouch) {
+        let SessionTouch {
+            session,
+            timeout_ms,
+        } = touch;
+        let valid = self.sessions.move_away(session, duration(timeout_ms), now);
+        if let Ok(before) = &valid {
+            self.own(session, link);
+            if let Some(conn) = before {
+                self.close(conn);
+            }
+        }
+        let input = LeaderInput::Revalidated {
+            link,
+            session,
+            valid: valid.is_ok(),
+        };
+        self.agree(now, zab::Input::Leader(input));
+    }
+
+    /// Clients of a learner were heard of.
+    pub(super) fn touched(&mut self, now: Now, sessions: &[SessionTouch]) {
+        for touch in sessions {
+            self.sessions
+                .touch(touch.session, duration(touch.timeout_ms), now);
+        }
+    }
+
+    /// A client of the leader's own has this session now.
+    pub(in crate::peer) fn own_locally(&mut self, session: SessionId) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.owners.remove(&session);
+        }
+    }
+}
+
+fn duration(timeout_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or_default())
+}
