@@ -195,6 +195,7 @@ impl DataTree {
     /// Makes a node the last child of another.
     pub(super) fn link(&mut self, parent: u32, id: u32) {
         let name_len = self.nodes.get(id).name().len() as u64;
+        self.lists.forget(parent);
         let extra = self.extra_mut(parent);
         extra.num_children += 1;
         extra.names_len += name_len;
@@ -214,6 +215,7 @@ impl DataTree {
         let node = self.nodes.get(id);
         let (parent, prev, next) = (node.parent, node.prev, node.next);
         let name_len = node.name().len() as u64;
+        self.lists.forget(parent);
         let extra = self.extra_mut(parent);
         extra.num_children -= 1;
         extra.names_len -= name_len;

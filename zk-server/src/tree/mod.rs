@@ -24,6 +24,7 @@ mod change;
 mod cut;
 mod effects;
 mod index;
+mod lists;
 mod lookup;
 mod node;
 mod node_ref;
@@ -56,6 +57,7 @@ use self::{
     acl_cache::AclCache,
     cut::Cuts,
     index::Index,
+    lists::Lists,
     node::{Extra, Node, stat_of},
     owners::Owners,
     quota::Quotas,
@@ -104,6 +106,7 @@ pub struct DataTree {
     owners: Owners,
     quotas: Quotas,
     cuts: Cuts,
+    lists: Lists,
     digest: TreeDigest,
     /// The digests after every 128th zxid, oldest first.
     digest_log: VecDeque<(Zxid, TreeDigest)>,
@@ -141,6 +144,7 @@ impl DataTree {
             owners: Owners::default(),
             quotas: Quotas::default(),
             cuts: Cuts::default(),
+            lists: Lists::default(),
             digest: TreeDigest::default(),
             digest_log: VecDeque::new(),
             last_zxid: Zxid::ZERO,

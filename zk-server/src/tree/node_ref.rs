@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zk_proto::{Stat, create_mode::EphemeralOwner, stat::StatPersisted};
 
-use super::{AclList, DataTree, slab::NONE};
+use super::{AclList, DataTree, lists::SHARED_FROM, slab::NONE};
 
 /// A node of a tree that does not change meanwhile.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,13 @@ impl<'a> NodeRef<'a> {
             next: extra.first_child,
             left: extra.num_children,
         }
+    }
+
+    /// The list of its children as a vector of strings, where that is long enough to be handed out by reference.
+    #[must_use]
+    pub fn shared_children(&self) -> Option<Bytes> {
+        let is_long = self.children_len() >= SHARED_FROM;
+        is_long.then(|| self.tree.lists.of(self.id, *self))
     }
 
     /// How many children it has.

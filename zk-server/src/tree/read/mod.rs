@@ -265,6 +265,10 @@ fn put_data(out: &mut Frames, node: NodeRef<'_>) {
 }
 
 fn put_children(out: &mut Frames, node: NodeRef<'_>) {
+    if let Some(list) = node.shared_children() {
+        out.push_shared(list);
+        return;
+    }
     let children = node.children();
     let out = out.own_mut();
     out.reserve(node.children_len());

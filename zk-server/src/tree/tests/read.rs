@@ -270,3 +270,33 @@ fn watches_are_checked_and_removed() {
     ));
     assert_eq!(server.read(&delete("/")), Err(ErrorCode::Unimplemented));
 }
+
+/// A long list is handed out by reference, and never an old one.
+#[test]
+fn a_long_list_of_children_is_that_of_now() {
+    let mut server = Server::new();
+    server.create("/a", b"");
+    let name = |n: usize| format!("child-with-a-long-name-{n:06}");
+    let names = |server: &Server| match server.read(&children("/a")) {
+        Ok(Response::GetChildren(answer)) => answer.children.len(),
+        other => panic!("{other:?}"),
+    };
+    for n in 0..1000 {
+        server.create(&format!("/a/{}", name(n)), b"");
+    }
+    assert_eq!(names(&server), 1000);
+    let list = || server.tree.node("/a").unwrap().shared_children().unwrap();
+    assert_eq!(list().as_ptr(), list().as_ptr(), "kept");
+    server.create("/a/another", b"");
+    assert_eq!(names(&server), 1001);
+    server.write(&delete("/a/another"));
+    server.write(&delete(&format!("/a/{}", name(0))));
+    assert_eq!(names(&server), 999);
+    for n in 1..1000 {
+        server.write(&delete(&format!("/a/{}", name(n))));
+    }
+    assert_eq!(names(&server), 0);
+    server.write(&delete("/a"));
+    server.create("/b", b"");
+    assert!(server.tree.node("/b").unwrap().shared_children().is_none());
+}
