@@ -262,7 +262,7 @@ pub use self::{
     create::Created,
     current::Installed,
     evidence::{Evidence, EvidenceLoss, EvidenceLost},
-    multi::{Multi, MultiRead, MultiReadResult, MultiResult},
+    multi::{Multi, MultiRead, MultiReadResult, MultiResult, PendingMulti, PendingMultiRead},
     operation::{Operation, Pending},
     options::{ClientBuilder, OnExpiry, WhileDisconnected},
     payload::Payload,

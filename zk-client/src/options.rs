@@ -89,6 +89,15 @@ impl ClientBuilder {
                 .map_err(|_| bad(format!("bad ZK_SESSION_TIMEOUT_MS {timeout:?}")))?;
             builder = builder.session_timeout(Duration::from_millis(ms));
         }
+        #[cfg(feature = "tls-no-provider")]
+        if let Some(authority) = variable("ZK_TLS_CA") {
+            let mut tls = crate::tls::Tls::new().ca_file(authority);
+            if let Some(certificate) = variable("ZK_TLS_CERT") {
+                let key = variable("ZK_TLS_KEY").unwrap_or_else(|| certificate.clone());
+                tls = tls.identity_files(certificate, key);
+            }
+            builder = builder.tls(tls);
+        }
         Ok(builder)
     }
 

@@ -82,7 +82,8 @@ impl Client {
     }
 
     /// Connects as the environment says: `ZK_CONNECT` (a connect string, required), `ZK_AUTH`
-    /// (`scheme:secret`, so `digest:user:password`) and `ZK_SESSION_TIMEOUT_MS`.
+    /// (`scheme:secret`, so `digest:user:password`) and `ZK_SESSION_TIMEOUT_MS`; with the feature `tls` also `ZK_TLS_CA`,
+    /// `ZK_TLS_CERT` and `ZK_TLS_KEY` (PEM files; without a key it is in the certificate's file).
     ///
     /// # Errors
     /// As [`connect`](Self::connect), and [`BadArguments`](crate::ErrorKind::BadArguments) for a variable that

@@ -2,11 +2,13 @@
 //!
 //! The type remembers the last operation, so that a modifier that makes no sense for it does not compile.
 
+mod pending;
 mod read;
 mod wire;
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
+pub use pending::{PendingMulti, PendingMultiRead};
 pub use read::{MultiRead, MultiReadResult};
 use wire::{Commit, Part, PartKind, judge};
 use zk_proto::{Acl, Stat};
@@ -27,6 +29,7 @@ pub struct Multi<S = Any> {
     /// A node whose existence everything depends on; invisible in results.
     fence: Option<String>,
     parts: Vec<Part>,
+    limit: Option<Duration>,
     state: PhantomData<fn() -> S>,
 }
 
@@ -92,6 +95,7 @@ impl Multi {
             client,
             fence: None,
             parts: Vec::new(),
+            limit: None,
             state: PhantomData,
         }
     }
@@ -144,6 +148,12 @@ impl<S> Multi<S> {
         self
     }
 
+    /// Gives it this long in all instead of the client's request timeout.
+    pub const fn within(mut self, time: Duration) -> Self {
+        self.limit = Some(time);
+        self
+    }
+
     /// Goes through only while this node exists; invisible in the results and in the indices of errors.
     ///
     /// When the node is gone, the error is [`NoNode`](crate::ErrorKind::NoNode) of a `check` with this path and
@@ -163,14 +173,36 @@ impl<S> Multi<S> {
     /// # Cancel safety
     /// Dropping the future leaves the multi to its fate; it is never carried out by half.
     pub async fn commit(self) -> Result<Vec<MultiResult>> {
+        let (client, parts, fenced, limit) = self.all_parts();
+        let commit = Operation::new(&client, Commit { parts: &parts });
+        judge(commit.limited(limit).await?, &parts, fenced)
+    }
+
+    /// Queues the multi and returns at once, with its results to be awaited later
+    /// ([`Operation::submit`]).
+    ///
+    /// # Errors
+    /// When it cannot be queued: an invalid path, a request that is too large, a closed client.
+    pub async fn submit(self) -> Result<PendingMulti> {
+        let (client, parts, fenced, limit) = self.all_parts();
+        let commit = Operation::new(&client, Commit { parts: &parts });
+        let answer = commit.limited(limit).submit().await?;
+        Ok(PendingMulti {
+            answer,
+            parts,
+            fenced,
+        })
+    }
+
+    /// The operations with the fence in front, if there is one.
+    fn all_parts(self) -> (Client, Vec<Part>, usize, Option<Duration>) {
         let fenced = usize::from(self.fence.is_some());
         let fence = self.fence.map(|path| Part {
             path,
             kind: PartKind::Check(ANY_VERSION),
         });
-        let parts: Vec<_> = fence.into_iter().chain(self.parts).collect();
-        let outcomes = Operation::new(&self.client, Commit { parts: &parts }).await?;
-        judge(outcomes, &parts, fenced)
+        let parts = fence.into_iter().chain(self.parts).collect();
+        (self.client, parts, fenced, self.limit)
     }
 
     fn with<T>(mut self, path: &str, kind: PartKind) -> Multi<T> {
@@ -186,6 +218,7 @@ impl<S> Multi<S> {
             client: self.client,
             fence: self.fence,
             parts: self.parts,
+            limit: self.limit,
             state: PhantomData,
         }
     }
@@ -261,6 +294,7 @@ impl<S> Clone for Multi<S> {
             client: self.client.clone(),
             parts: self.parts.clone(),
             fence: self.fence.clone(),
+            limit: self.limit,
             state: PhantomData,
         }
     }

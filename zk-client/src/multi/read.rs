@@ -10,6 +10,7 @@ use zk_proto::{
     },
 };
 
+use super::PendingMultiRead;
 use crate::{
     client::Client,
     core::{Reply, chroot::validate},
@@ -56,8 +57,19 @@ impl MultiReadResult {
     }
 }
 
+/// What was found, its errors with the node they are about.
+pub(super) fn named(
+    found: Vec<Result<MultiReadResult, ErrorCode>>,
+    parts: &[Part],
+) -> Vec<Result<MultiReadResult>> {
+    let named = |(found, part): (Result<MultiReadResult, ErrorCode>, &Part)| {
+        found.map_err(|code| part.error(code))
+    };
+    found.into_iter().zip(parts).map(named).collect()
+}
+
 #[derive(Debug, Clone)]
-struct Part {
+pub(super) struct Part {
     path: String,
     op: OpCode,
 }
@@ -88,10 +100,19 @@ impl MultiRead {
     pub async fn run(self) -> Result<Vec<Result<MultiReadResult>>> {
         let Self { client, parts } = self;
         let found = Operation::new(&client, ReadAll { parts: &parts }).await?;
-        let named = |(found, part): (Result<MultiReadResult, ErrorCode>, &Part)| {
-            found.map_err(|code| part.error(code))
-        };
-        Ok(found.into_iter().zip(&parts).map(named).collect())
+        Ok(named(found, &parts))
+    }
+
+    /// Queues the reads and returns at once, with their results to be awaited later ([`Operation::submit`]).
+    ///
+    /// # Errors
+    /// When they cannot be queued: an invalid path, a closed client.
+    pub async fn submit(self) -> Result<PendingMultiRead> {
+        let Self { client, parts } = self;
+        let answer = Operation::new(&client, ReadAll { parts: &parts })
+            .submit()
+            .await?;
+        Ok(PendingMultiRead { answer, parts })
     }
 
     fn with(mut self, path: &str, op: OpCode) -> Self {

@@ -94,6 +94,11 @@ impl<'c, C: Call> Operation<'c, C> {
         self
     }
 
+    pub(crate) const fn limited(mut self, limit: Option<Duration>) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Queues the operation and returns at once, with its answer to be awaited later.
     ///
     /// For pipelines whose order matters: what is submitted first is carried out first. Waits only while the

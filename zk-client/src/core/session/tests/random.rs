@@ -21,7 +21,9 @@ impl Run {
             0..=39 => self.submit(),
             40..=69 => self.answer(),
             70..=74 => self.world.cut(),
-            75..=89 => self.shake_hands(),
+            75..=87 => self.shake_hands(),
+            88 => self.change_hosts(),
+            89 => self.search(),
             90..=91 => self
                 .world
                 .receive(&mut BytesMut::from(&b"\0\0\0\x02xx"[..])),
@@ -60,21 +62,40 @@ impl Run {
             self.world.session.phase,
             super::super::Phase::Dialing { .. }
         ) {
-            self.world.dialed();
+            let asked = self.world.dialed().session_id;
             match self.rng.u32(0..6) {
                 0 => self.world.refuse(),
                 1 => self.world.cut(),
                 _ => {
-                    let id = self
-                        .world
-                        .session
-                        .session
-                        .as_ref()
-                        .map_or(SessionId(7), |s| s.id);
-                    self.world.grant(id);
+                    let id = match asked {
+                        SessionId::NONE => SessionId(self.rng.i64(1..)),
+                        id => id,
+                    };
+                    let password = Password::new(Bytes::from_static(b"0123456789abcdef"));
+                    let read_only = self.rng.u32(0..4) == 0;
+                    self.world.respond_as(id, 9000, password, read_only);
                 }
             }
         }
+    }
+
+    fn change_hosts(&mut self) {
+        let hosts: Vec<_> = (1..=self.rng.u16(1..5))
+            .map(|port| Host {
+                name: "h".to_owned(),
+                port,
+            })
+            .collect();
+        self.world.hosts = hosts.len();
+        let mut changed = self.world.command(Kind::UpdateHosts(hosts));
+        assert!(answered(&mut changed).is_ok());
+    }
+
+    /// What a search finds, asked for or not.
+    fn search(&mut self) {
+        let found = self.world.offered.first().cloned();
+        let found = found.filter(|_| self.rng.bool());
+        self.world.handle(Input::Searched(found));
     }
 
     fn look(&mut self) {
@@ -110,7 +131,10 @@ impl Run {
 fn every_command_completes_exactly_once_whatever_happens() {
     for seed in 0..300 {
         let mut run = Run {
-            world: World::new(config()),
+            world: World::new(Config {
+                allow_read_only: seed % 2 == 0,
+                ..config()
+            }),
             rng: Rng::with_seed(seed),
             unanswered: Vec::new(),
             open: Vec::new(),
