@@ -13,6 +13,18 @@ use std::{fmt, path::PathBuf};
 ///
 /// A server's certificate must be signed by one of the given authorities and name the server as the connect string
 /// does; there are no built-in authorities.
+///
+/// ```no_run
+/// use zk_client::{Client, Tls};
+///
+/// # async fn connect() -> zk_client::Result<()> {
+/// let tls = Tls::new()
+///     .ca_file("/etc/zk/ca.pem")
+///     .identity_files("/etc/zk/client.pem", "/etc/zk/client.key");
+/// let client = Client::builder("zk1:2281,zk2:2281").tls(tls).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Tls {

@@ -246,6 +246,18 @@ impl Client {
     /// If the client's server is not among them, the session moves to one that is. If it is and there are more servers
     /// than before, the session moves to a new one with just the probability that leaves every server with its share of
     /// the clients. Moving loses nothing: requests that were sent are waited for first.
+    ///
+    /// A client that follows its ensemble:
+    ///
+    /// ```no_run
+    /// # async fn follow(client: zk_client::Client) -> zk_client::Result<()> {
+    /// loop {
+    ///     let (config, change) = client.ensemble_config().watch().await?;
+    ///     client.update_hosts(&config.connect_string()).await?;
+    ///     change.await;
+    /// }
+    /// # }
+    /// ```
     pub fn update_hosts(&self, hosts: &str) -> UpdateHosts {
         UpdateHosts::new(&self.parts, hosts)
     }

@@ -15,6 +15,15 @@ const DIGEST_URI: &str = "zookeeper/zk-sasl-md5";
 const NONCE_COUNT: &str = "00000001";
 
 /// The mechanism DIGEST-MD5, with a user and a password as the server's JAAS file has them.
+///
+/// ```no_run
+/// use zk_client::{Client, sasl::DigestMd5};
+///
+/// # async fn connect() -> zk_client::Result<()> {
+/// let client = Client::builder("zk1,zk2").sasl(DigestMd5::new("alice", "secret")).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct DigestMd5 {
     user: String,

@@ -108,6 +108,8 @@ impl Session {
 
     /// Drops the connection, and looks for another one after this time.
     pub(super) fn give_up_link(&mut self, delay: Duration) {
+        // Who moves on purpose is connected again at once: even the impatient wait for that.
+        let moving = self.is_leaving();
         if self.is_live() {
             self.tell_streams(self.streams.all(), &WatchEvent::SessionDisconnected);
         }
@@ -116,15 +118,15 @@ impl Session {
         self.phase = Phase::Idle {
             redial_at: self.now + delay,
         };
-        self.fail_sent();
+        self.fail_sent(self.config.while_disconnected == WhileDisconnected::FailFast && !moving);
         if self.state.is_connected() {
             self.set_state(SessionState::Suspended);
         }
     }
 
-    fn fail_sent(&mut self) {
+    fn fail_sent(&mut self, unsent_too: bool) {
         let mut lost = self.requests.take_sent();
-        if self.config.while_disconnected == WhileDisconnected::FailFast {
+        if unsent_too {
             let unsent = self.requests.take_unsent();
             lost.extend(unsent);
         }

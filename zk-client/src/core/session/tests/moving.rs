@@ -45,6 +45,26 @@ fn a_server_that_left_the_list_is_left_once_everything_is_answered() {
 }
 
 #[test]
+fn what_an_impatient_client_asks_while_it_moves_is_answered_by_the_next_server() {
+    let mut world = World::new(Config {
+        while_disconnected: WhileDisconnected::FailFast,
+        ..config()
+    });
+    world.connect();
+    let mut pending = world.submit(OpCode::SetData, "/a");
+    let xid = world.seen().remove(0).xid;
+    drop(update(&mut world, vec![host("c", 3)]));
+    let mut late = world.submit(OpCode::SetData, "/b");
+    world.stat(xid, 10);
+    answered(&mut pending).unwrap();
+    assert!(waits(&mut late));
+    world.connect();
+    let seen = world.seen().remove(0);
+    world.stat(seen.xid, 11);
+    answered(&mut late).unwrap();
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_left_all_the_same() {
     let mut world = World::connected();
     let mut pending = world.submit(OpCode::SetData, "/a");
