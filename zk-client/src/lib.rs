@@ -187,9 +187,32 @@
 //! # In tests
 //!
 //! Start a server in the test, in milliseconds: `zk_server::Server::builder().start().await?`, and
-//! [`connect`](Client::connect) to its `connect_string()`. Its `expire_session` ends a session on purpose. For
-//! networks that delay, cut and lose on a paused clock, hand your own [`net::Net`] to
-//! [`ClientBuilder::net`].
+//! [`connect`](Client::connect) to its `connect_string()`. Its `expire_session` ends a session on purpose. Between the
+//! two, `testing::FaultProxy` (feature `testing`) breaks connections, delays replies, goes silent, sends rubbish, and lets
+//! the server carry out a request whose reply is lost:
+//!
+#![cfg_attr(feature = "testing", doc = "```")]
+#![cfg_attr(not(feature = "testing"), doc = "```ignore")]
+//! use zk_client::{Client, Outcome, testing::FaultProxy};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = zk_server::Server::builder().start().await?;
+//! let proxy = FaultProxy::start(server.local_addr()).await?;
+//! let client = Client::connect(&proxy.connect_string()).await?;
+//!
+//! proxy.lose_replies(1);
+//! let error = client.create("/order", "paid").await.unwrap_err();
+//! assert_eq!(error.outcome(), Outcome::Unknown);          // what does your code do now?
+//!
+//! proxy.down();                                           // until up(); see also cut(), delay(), silence()
+//! server.expire_session(client.session().id());           // and now a new session has to come
+//! proxy.up();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! For networks on a paused clock, hand your own [`net::Net`] to [`ClientBuilder::net`].
 //!
 //! # Features
 //!
@@ -198,9 +221,29 @@
 //! * `tls`: TLS with rustls (`ClientBuilder::tls`), by ring or the provider that the application has installed;
 //!   `tls-no-provider`: the same without ring.
 //! * `sasl`: SASL (`ClientBuilder::sasl`), with DIGEST-MD5 built in.
+//! * `metrics`: numbers through the facade of the `metrics` crate, see below.
+//! * `testing`: a proxy that cuts, delays and loses on command (`testing::FaultProxy`), for your tests.
+//!
+//! # What operators see
 //!
 //! The crate logs through `tracing`: sessions and connections at `info` and `warn`, attempts at `debug`, every
-//! request with its xid, zxid and latency at `trace`. Secrets and passwords are never printed.
+//! answer with its xid, zxid and latency at `trace`. Every request is a span (target `zk_client::request`, level `debug`)
+//! from its submission to its answer, with OpenTelemetry's names: `otel.name`, `otel.kind`, `otel.status_code`,
+//! `db.system.name`, `db.operation.name`, `db.response.status_code`, `error.type`, and `zookeeper.path`,
+//! `zookeeper.session_id`, `zookeeper.xid`, `zookeeper.zxid`, `zookeeper.latency_us`. Secrets, passwords and data are
+//! never printed.
+//!
+//! With the feature `metrics`, for each `client` ([`ClientBuilder::identity`]):
+//!
+//! | name | kind | labels | what |
+//! |---|---|---|---|
+//! | `zk_client_requests_total` | counter | `operation`, `outcome` (`ok`, `refused`, `failed`) | answers and failures |
+//! | `zk_client_request_duration_seconds` | histogram | `operation` | from submission to answer |
+//! | `zk_client_connected` | gauge | `client` | 1 while connected |
+//! | `zk_client_connections_lost_total` | counter | `client` | how often the session was suspended |
+//! | `zk_client_reconnects_total` | counter | `client` | how often it was resumed |
+//! | `zk_client_sessions_expired_total` | counter | `client` | how often it was lost |
+//! | `zk_client_leader_heard_timestamp_seconds` | gauge | `client` | when an answer last came through the leader (a write, a sync), as Unix time; `time() - this` is the time since |
 
 #![cfg_attr(
     not(feature = "driver"),
@@ -232,6 +275,8 @@ mod driver;
 mod evidence;
 #[cfg(feature = "driver")]
 pub mod multi;
+#[cfg(feature = "driver")]
+mod observe;
 #[cfg(feature = "driver")]
 mod operation;
 #[cfg(feature = "driver")]

@@ -37,7 +37,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
-use zk_proto::{ErrorCode, Password, SessionId, Zxid, op::Response};
+use zk_proto::{ErrorCode, Password, SessionId, Xid, Zxid, op::Response};
 
 pub use batch::{Batch, Command, Kind, Leaves, StreamRequest, WatchRequest};
 pub use evidence::EvidenceState;
@@ -229,6 +229,8 @@ pub type Watcher = oneshot::Sender<WatchEvent>;
 /// A server's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
+    /// The number of the request on its connection; 0 for what was none.
+    pub xid: Xid,
     /// The transaction of a write; for a read the last one that the server had applied.
     pub zxid: Zxid,
     /// The error, or [`ErrorCode::Ok`].

@@ -26,7 +26,10 @@ use fastrand::Rng;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, Sleep};
 
-use crate::core::{Batch, Config, Host, Input, Moment, Output, Session};
+use crate::{
+    core::{Batch, Config, Host, Input, Moment, Output, Session},
+    observe,
+};
 
 pub(crate) use clock::Clock;
 pub(crate) use dial::Dialer;
@@ -142,8 +145,14 @@ impl Driver {
                 Output::SessionEnded { generation, reason } => {
                     self.shared.session_ended(generation, reason);
                 }
-                Output::State(state) => self.shared.states.announce(state),
-                Output::Evidence(state) => drop(self.shared.evidence.send_replace(state)),
+                Output::State(state) => {
+                    observe::state(&self.shared, state);
+                    self.shared.states.announce(state);
+                }
+                Output::Evidence(state) => {
+                    observe::evidence(&self.shared, state);
+                    self.shared.evidence.send_replace(state);
+                }
                 Output::Release { commands, bytes } => self.shared.inbox.release(commands, bytes),
                 Output::Stop => return false,
             }

@@ -3,6 +3,7 @@
 //! Invariants: a request is submitted when the builder is first polled, and never again except for a read
 //! whose connection broke under it; dropping the future leaves the request to its fate and the session intact.
 
+mod answer;
 mod attached;
 mod call;
 mod pending;
@@ -14,23 +15,20 @@ use std::{
     time::Duration,
 };
 
-use zk_proto::OpCode;
-
 use crate::{
     client::Client,
-    core::{Command, Moment, Reply, slot},
+    core::{Command, Moment, slot},
     driver::Ticket,
     error::{Error, ErrorKind, Failure, Result, changes_something, op_name},
 };
 
+use answer::Answer;
 pub use attached::Attached;
 use attached::prepare;
 pub(crate) use call::sealed;
 pub(crate) use call::wrong_form;
 pub use call::{Call, ClientParts, Finish, Surroundings, Wants};
 pub use pending::Pending;
-
-type Answer = slot::Receiver;
 
 /// An operation of a client, not submitted yet; awaiting it carries it out.
 ///
@@ -114,7 +112,6 @@ impl<'c, C: Call> Operation<'c, C> {
             attached,
             parts: self.client.parts().clone(),
             op: op_name(self.call.op()),
-            sent: self.call.op(),
             path: self.call.path().to_owned(),
             finish: C::finish,
         })
@@ -149,6 +146,12 @@ impl<'c, C: Call> Operation<'c, C> {
                 batch.push_request(command, limit, |out| call.encode(&surroundings, out))?;
                 // Only now: what is attached tells the driver when it is dropped, through this very inbox.
                 Ok((answer, raw.attach(shared)))
+            })
+            .map_ok(|(answer, attached)| {
+                (
+                    Answer::new(answer, call.op(), call.path(), shared),
+                    attached,
+                )
             });
         if submitted.is_ready() {
             tracing::trace!(
@@ -193,7 +196,7 @@ impl<C: Call> Future for Operation<'_, C> {
             let Stage::Submitted(answer, _) = &mut this.stage else {
                 return Poll::Ready(Err(this.error(Failure::not_applied(ErrorKind::Closed))));
             };
-            let result = ready!(poll_answer(answer, this.call.op(), cx));
+            let result = ready!(answer.poll(cx));
             let stage = std::mem::replace(&mut this.stage, Stage::Done);
             match (result, stage) {
                 (Ok(reply), Stage::Submitted(_, attached)) => {
@@ -210,17 +213,6 @@ impl<C: Call> Future for Operation<'_, C> {
             }
         }
     }
-}
-
-/// The answer; where the driver is gone, the client is closed and the outcome open.
-fn poll_answer(
-    answer: &mut Answer,
-    op: OpCode,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Reply, Failure>> {
-    Pin::new(answer)
-        .poll(cx)
-        .map(|answer| answer.unwrap_or_else(|_| Err(Failure::in_flight(ErrorKind::Closed, op))))
 }
 
 impl<C: Call> Drop for Operation<'_, C> {

@@ -6,9 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use zk_proto::OpCode;
-
-use super::{Answer, Attached, ClientParts, Finish, poll_answer};
+use super::{Answer, Attached, ClientParts, Finish};
 use crate::{
     core::Reply,
     error::{Error, Failure, Result},
@@ -25,7 +23,6 @@ pub struct Pending<T> {
     pub(super) attached: Attached,
     pub(super) parts: ClientParts,
     pub(super) op: &'static str,
-    pub(super) sent: OpCode,
     pub(super) path: String,
     pub(super) finish: fn(Reply, Finish<'_>) -> Result<T, Failure>,
 }
@@ -35,7 +32,7 @@ impl<T> Future for Pending<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let result = ready!(poll_answer(&mut this.answer, this.sent, cx));
+        let result = ready!(this.answer.poll(cx));
         let attached = std::mem::replace(&mut this.attached, Attached::Nothing);
         let context = Finish {
             parts: &this.parts,

@@ -24,7 +24,7 @@ use std::{collections::VecDeque, error::Error as StdError, sync::Arc, time::Dura
 
 use bytes::BytesMut;
 use fastrand::Rng;
-use zk_proto::{ErrorCode, Password, SessionId, Zxid, op::Response};
+use zk_proto::{ErrorCode, Password, SessionId, Xid, Zxid, op::Response};
 
 use self::moving::Search;
 use super::{
@@ -255,6 +255,7 @@ impl Session {
         self.complete(
             slot,
             Ok(Reply {
+                xid: Xid(0),
                 zxid,
                 code,
                 response,

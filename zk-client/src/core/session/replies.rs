@@ -68,6 +68,7 @@ impl Session {
         self.answer(
             entry,
             Reply {
+                xid: header.xid,
                 zxid: header.zxid,
                 code,
                 response,

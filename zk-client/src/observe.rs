@@ -1,0 +1,173 @@
+//! What operators see: a span for every request and, with the feature `metrics`, numbers.
+//!
+//! Spans are of the level `debug` and have OpenTelemetry's field names (database client spans). Without a
+//! subscriber that wants them they cost one load. No field ever holds data, credentials or a session's password.
+//!
+//! Deliberately not here: what is logged where it happens (connections, attempts, answers).
+
+#![cfg_attr(
+    feature = "metrics",
+    allow(clippy::disallowed_methods, reason = "a gauge is a time of the day")
+)]
+
+use tracing::{Span, field::Empty};
+use zk_proto::{ErrorCode, OpCode};
+
+use crate::{
+    core::{EvidenceState, Moment, Reply},
+    driver::{Clock, Shared},
+    error::{ErrorKind, Failure, op_name},
+    state::SessionState,
+};
+
+/// A request on its way.
+pub(crate) struct Request {
+    span: Span,
+    op: OpCode,
+    /// Where somebody wants to know how long it took.
+    since: Option<(Clock, Moment)>,
+    #[cfg(feature = "metrics")]
+    client: String,
+}
+
+impl Request {
+    pub(crate) fn submitted(op: OpCode, path: &str, shared: &Shared) -> Self {
+        let span = tracing::debug_span!(
+            target: "zk_client::request",
+            "request",
+            otel.name = op_name(op),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            db.system.name = "zookeeper",
+            db.operation.name = op_name(op),
+            db.response.status_code = Empty,
+            error.r#type = Empty,
+            zookeeper.path = path,
+            zookeeper.session_id = %shared.session().id,
+            zookeeper.xid = Empty,
+            zookeeper.zxid = Empty,
+            zookeeper.latency_us = Empty,
+        );
+        let timed = cfg!(feature = "metrics") || !span.is_disabled();
+        Self {
+            span,
+            op,
+            since: timed.then(|| (shared.clock, shared.clock.now())),
+            #[cfg(feature = "metrics")]
+            client: shared.settings.identity.clone(),
+        }
+    }
+
+    pub(crate) fn answered(&mut self, result: &Result<Reply, Failure>) {
+        let Some((clock, since)) = self.since.take() else {
+            return;
+        };
+        let latency = clock.now().since(since);
+        let error = match result {
+            Ok(reply) if reply.code == ErrorCode::Ok => None,
+            Ok(reply) => Some(ErrorKind::from_code(reply.code)),
+            Err(failure) => Some(failure.kind),
+        };
+        if let Ok(reply) = result {
+            self.span.record("zookeeper.xid", reply.xid.0);
+            let zxid = tracing::field::display(reply.zxid);
+            self.span.record("zookeeper.zxid", zxid);
+            let code = reply.code.code();
+            self.span.record("db.response.status_code", code);
+        }
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.span.record("zookeeper.latency_us", micros);
+        if let Some(kind) = error {
+            self.span.record("otel.status_code", "ERROR");
+            let kind = tracing::field::debug(kind);
+            self.span.record("error.type", kind);
+        }
+        #[cfg(feature = "metrics")]
+        {
+            numbers::request(self.op, latency, result, error.is_none());
+            let leader = self.op.is_write() || self.op == OpCode::Sync;
+            if leader && error.is_none() {
+                numbers::leader_heard(&self.client);
+            }
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = self.op;
+    }
+}
+
+/// The client's state is another one.
+#[cfg_attr(
+    not(feature = "metrics"),
+    allow(unused_variables, reason = "nobody counts")
+)]
+pub(crate) fn state(shared: &Shared, state: SessionState) {
+    #[cfg(feature = "metrics")]
+    numbers::state(&shared.settings.identity, shared.states.current(), state);
+}
+
+/// There is other evidence of life than before.
+#[cfg_attr(
+    not(feature = "metrics"),
+    allow(unused_variables, reason = "nobody counts")
+)]
+pub(crate) fn evidence(shared: &Shared, evidence: EvidenceState) {
+    #[cfg(feature = "metrics")]
+    if evidence.until > shared.evidence.borrow().until {
+        numbers::leader_heard(&shared.settings.identity);
+    }
+}
+
+/// The counters, by the `metrics` facade. Their names are part of the crate's documentation.
+#[cfg(feature = "metrics")]
+mod numbers {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use metrics::{counter, gauge, histogram};
+    use zk_proto::OpCode;
+
+    use crate::{
+        core::Reply,
+        error::{Failure, op_name},
+        state::SessionState,
+    };
+
+    pub(super) fn request(
+        op: OpCode,
+        latency: Duration,
+        result: &Result<Reply, Failure>,
+        ok: bool,
+    ) {
+        let op = op_name(op);
+        let outcome = match result {
+            Ok(_) if ok => "ok",
+            Ok(_) => "refused",
+            Err(_) => "failed",
+        };
+        counter!("zk_client_requests_total", "operation" => op, "outcome" => outcome).increment(1);
+        histogram!("zk_client_request_duration_seconds", "operation" => op).record(latency);
+    }
+
+    pub(super) fn state(client: &str, before: SessionState, after: SessionState) {
+        let client = || client.to_owned();
+        match after {
+            SessionState::Suspended => {
+                counter!("zk_client_connections_lost_total", "client" => client()).increment(1);
+            }
+            SessionState::Expired => {
+                counter!("zk_client_sessions_expired_total", "client" => client()).increment(1);
+            }
+            _ if after.is_connected() && before == SessionState::Suspended => {
+                counter!("zk_client_reconnects_total", "client" => client()).increment(1);
+            }
+            _ => {}
+        }
+        let connected = f64::from(u8::from(after.is_connected()));
+        gauge!("zk_client_connected", "client" => client()).set(connected);
+    }
+
+    pub(super) fn leader_heard(client: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs_f64();
+        gauge!("zk_client_leader_heard_timestamp_seconds", "client" => client.to_owned()).set(now);
+    }
+}
