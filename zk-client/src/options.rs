@@ -136,7 +136,11 @@ impl ClientBuilder {
     /// The state is [`ReadOnly`](crate::SessionState::ReadOnly) then, writes fail with
     /// [`ReadOnly`](crate::ErrorKind::ReadOnly), and the client goes on looking for a server that takes writes. A session
     /// that was opened by a read-only server exists there alone: elsewhere another one takes its place, as after an
-    /// expiry and whatever [`OnExpiry`] says. One that was there before is resumed.
+    /// expiry and whatever [`OnExpiry`] says. A session of the quorum is resumed by a read-only server that takes it.
+    ///
+    /// Apache's 3.9 takes none ("Refusing global session reconnection in RO mode"): such a client stays
+    /// [`Suspended`](crate::SessionState::Suspended) until the quorum is back. It opens new sessions in read-only mode
+    /// only with `localSessionsEnabled`.
     pub fn allow_read_only(mut self) -> Self {
         self.read_only = true;
         self

@@ -75,10 +75,12 @@ impl Session {
 
     pub(super) fn link_closed(&mut self, error: Option<Source>) {
         let error = error.unwrap_or_else(|| match self.phase {
-            // A server that is behind what the client has seen says nothing either.
+            // A server that is behind what the client has seen says nothing either, nor does a read-only one of
+            // Apache's 3.9 that is asked for a global session.
             Phase::Handshaking { .. } => broken(
                 "the server closed the connection instead of answering the connect request: \
-                 it is not serving yet, or is behind what this client has seen",
+                 it is not serving yet, is behind what this client has seen, \
+                 or is read-only and takes no session of the quorum",
             ),
             _ => broken("the server closed the connection"),
         });
