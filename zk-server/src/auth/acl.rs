@@ -1,8 +1,13 @@
 //! Checking, repairing and masking access control lists.
 
+use std::collections::BTreeSet;
+
 use zk_proto::{Acl, ErrorCode, Id, Perms, Utf8Bytes};
 
 use super::{AuthConfig, Credentials, digest, ip};
+
+/// Most entries that an ACL may come to when its `auth` entries are expanded: more than fit into any transaction.
+const MAX_ENTRIES: usize = 1 << 17;
 
 /// Whether some entry grants some permission of `perm` to these credentials (`ZooKeeperServer.checkACL`).
 ///
@@ -40,7 +45,7 @@ fn id_matches(id: &Id, entry: &Id) -> bool {
 ///
 /// # Errors
 /// [`ErrorCode::InvalidAcl`] for an empty list, an unknown scheme, a malformed id, and `auth` from a client that
-/// has not authenticated.
+/// has not authenticated or where it makes the list too long.
 pub fn fix_up(
     config: &AuthConfig,
     acl: &[Acl],
@@ -50,8 +55,14 @@ pub fn fix_up(
         return Err(ErrorCode::InvalidAcl);
     }
     let mut fixed = Vec::with_capacity(acl.len());
-    for (at, entry) in acl.iter().enumerate() {
-        if acl[..at].contains(entry) {
+    let mut seen = BTreeSet::new();
+    for entry in acl {
+        let key = (
+            entry.perms.0,
+            entry.id.scheme.as_str(),
+            entry.id.id.as_str(),
+        );
+        if acl.len() > 1 && !seen.insert(key) {
             continue;
         }
         match entry.id.scheme.as_str() {
@@ -80,7 +91,7 @@ fn expand(
         perms,
         id: id.clone(),
     }));
-    match fixed.len() > before {
+    match fixed.len() > before && fixed.len() <= MAX_ENTRIES {
         true => Ok(()),
         false => Err(ErrorCode::InvalidAcl),
     }
@@ -193,6 +204,28 @@ mod tests {
         assert_eq!(fix_up(&config, &sent, &alice()), Ok(vec![mine, world]));
         assert_eq!(
             fix_up(&config, &Acl::creator_all(), &local()),
+            Err(ErrorCode::InvalidAcl)
+        );
+    }
+
+    #[test]
+    fn a_list_does_not_grow_without_bound() {
+        let config = AuthConfig::default();
+        let many = (0..200).fold(local(), |credentials, user| {
+            let secret = format!("user{user}:pw");
+            authenticate(&config, &credentials, "digest", Some(secret.as_bytes())).unwrap()
+        });
+        // Each differs from the others, and stands for two hundred entries.
+        let auth = |entries: i32| -> Vec<Acl> {
+            let entry = |n: i32| Acl::new(Perms::ALL, "auth", n.to_string());
+            (0..entries).map(entry).collect()
+        };
+        assert_eq!(
+            fix_up(&config, &auth(3), &many).map(|acl| acl.len()),
+            Ok(600)
+        );
+        assert_eq!(
+            fix_up(&config, &auth(10_000), &many),
             Err(ErrorCode::InvalidAcl)
         );
     }

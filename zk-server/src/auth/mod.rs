@@ -122,11 +122,14 @@ impl Credentials {
     }
 }
 
+/// Most identities of one connection, its address among them. An `auth` entry of an ACL stands for all of them.
+const MAX_IDENTITIES: usize = 256;
+
 /// Handles an auth packet: the credentials with what it proves.
 ///
 /// # Errors
-/// [`ErrorCode::AuthFailed`] for a scheme without provider (`world`, `auth` and `super` have none) or no secret;
-/// the connection is to be closed after the answer. A wrong password is no error: it makes another identity.
+/// [`ErrorCode::AuthFailed`] for a scheme without provider (`world`, `auth` and `super` have none), no secret, or
+/// more than 256 identities; the connection is to be closed after the answer. A wrong password is no error: it makes another identity.
 pub fn authenticate(
     config: &AuthConfig,
     credentials: &Credentials,
@@ -145,10 +148,14 @@ pub fn authenticate(
                 }),
                 _ => credentials.clone(),
             };
-            Ok(base.with(Id {
+            let more = base.with(Id {
                 scheme: Utf8Bytes::from_static("digest"),
                 id: identity.into(),
-            }))
+            });
+            match more.ids.len() > MAX_IDENTITIES {
+                true => Err(ErrorCode::AuthFailed),
+                false => Ok(more),
+            }
         }
         _ => Err(ErrorCode::AuthFailed),
     }
@@ -202,6 +209,20 @@ mod tests {
         assert_eq!(info, ["ip=127.0.0.1", "super=", "digest=super"]);
         let other = authenticate(&config, &local(), "digest", Some(b"super:wrong")).unwrap();
         assert!(!other.passes_all());
+    }
+
+    #[test]
+    fn a_connection_has_so_many_identities_and_no_more() {
+        let config = AuthConfig::default();
+        let add = |credentials: &Credentials, user: usize| {
+            let secret = format!("user{user}:pw");
+            authenticate(&config, credentials, "digest", Some(secret.as_bytes()))
+        };
+        let full =
+            (1..MAX_IDENTITIES).try_fold(local(), |credentials, user| add(&credentials, user));
+        let full = full.unwrap();
+        assert_eq!(add(&full, MAX_IDENTITIES), Err(ErrorCode::AuthFailed));
+        assert_eq!(add(&full, 1).as_ref(), Ok(&full), "what it has is no more");
     }
 
     #[test]

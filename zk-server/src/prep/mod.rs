@@ -20,13 +20,13 @@ mod session;
 mod tests;
 
 use zk_proto::{
-    ErrorCode, OpCode, SessionId, Xid, Zxid,
+    Encode, ErrorCode, OpCode, SessionId, Xid, Zxid,
     op::Request,
     persist::DIGEST_VERSION,
     txn::{ErrorTxn, Txn, TxnDigest, TxnHeader},
 };
 
-use self::outstanding::Outstanding;
+use self::outstanding::{Mark, Outstanding};
 use crate::{
     auth::{AuthConfig, Credentials},
     time::Now,
@@ -44,6 +44,8 @@ pub struct PrepOptions {
     pub reconfig_enabled: bool,
     /// Whether the end of a session lists its nodes (`closeSessionTxn.enabled`).
     pub close_session_txn: bool,
+    /// The longest transaction, in bytes (`jute.maxbuffer` and its `extrasize`): Apache reads no longer one back.
+    pub max_txn: usize,
 }
 
 impl Default for PrepOptions {
@@ -53,6 +55,7 @@ impl Default for PrepOptions {
             enforce_quota: false,
             reconfig_enabled: false,
             close_session_txn: true,
+            max_txn: 2 * zk_proto::frame::MAX_BUFFER,
         }
     }
 }
@@ -149,6 +152,7 @@ impl Prep {
         now: Now,
     ) -> Prepared {
         self.outstanding.begin(tree);
+        let mark = self.outstanding.mark();
         let mut change = Change {
             tree,
             options: &self.options,
@@ -159,6 +163,7 @@ impl Prep {
         };
         let txn = change
             .txn()
+            .and_then(|txn| change.bounded(txn, mark))
             .unwrap_or_else(|error| Txn::Error(ErrorTxn { err: error.code() }));
         let has_digest = tree.options().digest && !matches!(txn, Txn::Error(_));
         Prepared {
@@ -207,6 +212,19 @@ impl Change<'_> {
             WriteOp::CloseSession => Ok(self.close_session()),
             WriteOp::DeleteContainer(path) => self.delete_container(path),
         }
+    }
+
+    /// Refuses a transaction that is longer than one may be. A session must end all the same: without a list of its
+    /// nodes, which the tree knows.
+    fn bounded(&mut self, txn: Txn, before: Mark) -> Result<Txn, ErrorCode> {
+        if txn.encoded_len() <= self.options.max_txn {
+            return Ok(txn);
+        }
+        if let Txn::CloseSession(_) = txn {
+            return Ok(Txn::CloseSession(None));
+        }
+        self.outstanding.roll_back(before);
+        Err(ErrorCode::MarshallingError)
     }
 
     fn client_txn(&mut self, request: &Request) -> Result<Txn, ErrorCode> {

@@ -1,7 +1,7 @@
 //! multi: all of it or nothing, under one zxid.
 
 use zk_proto::{
-    CreateMode, ErrorCode, OpCode,
+    CreateMode, Encode, ErrorCode, OpCode,
     op::{MultiOp, MultiRequest},
     txn::{ErrorTxn, Txn},
 };
@@ -14,23 +14,30 @@ impl Change<'_> {
     ///
     /// # Errors
     /// [`ErrorCode::MarshallingError`] for what Apache's decoder refuses: reads among the parts, deleteContainer,
-    /// flags that do not exist, and flags of a TTL node where there is no time to live.
+    /// flags that do not exist, and flags of a TTL node where there is no time to live; and for what becomes longer
+    /// than a transaction may be.
     pub(super) fn multi(&mut self, request: &MultiRequest) -> Result<Txn, ErrorCode> {
         if !request.ops.iter().all(is_decodable) {
             return Err(ErrorCode::MarshallingError);
         }
         let mark = self.outstanding.mark();
         let mut parts = Vec::with_capacity(request.ops.len());
-        let mut failed = false;
+        let (mut failed, mut len) = (false, 0);
         for op in &request.ops {
             let part = match failed {
                 true => Err(ErrorCode::RuntimeInconsistency),
                 false => self.part(op),
             };
-            parts.push(part.unwrap_or_else(|error| {
+            let part = part.unwrap_or_else(|error| {
                 failed = true;
                 Txn::Error(ErrorTxn { err: error.code() })
-            }));
+            });
+            len += part.encoded_len();
+            if len > self.options.max_txn {
+                self.outstanding.roll_back(mark);
+                return Err(ErrorCode::MarshallingError);
+            }
+            parts.push(part);
         }
         if failed {
             self.outstanding.roll_back(mark);

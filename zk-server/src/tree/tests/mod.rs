@@ -5,6 +5,7 @@ mod apply;
 mod events;
 mod quota;
 mod read;
+mod size;
 
 use std::net::IpAddr;
 
