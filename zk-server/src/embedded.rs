@@ -196,6 +196,7 @@ impl Builder {
         if let Some(error) = self.errors.pop() {
             return Err(error.into());
         }
+        self.config.check_timeouts()?;
         let setup = Setup {
             place: self.place()?,
             bind: self.bind.unwrap_or_else(loopback),

@@ -50,12 +50,18 @@ impl Config {
         load().map_err(|ConfigError(why)| ConfigError(format!("{}: {why}", path.display())))
     }
 
-    fn check(&mut self) -> Result<(), ConfigError> {
-        if self.min_session_timeout() > self.max_session_timeout() {
-            return Err(ConfigError(
+    /// Whether the session timeouts fit together, which no setting can tell alone.
+    pub(crate) fn check_timeouts(&self) -> Result<(), ConfigError> {
+        match self.min_session_timeout() > self.max_session_timeout() {
+            true => Err(ConfigError(
                 "minSessionTimeout must not be larger than maxSessionTimeout".to_owned(),
-            ));
+            )),
+            false => Ok(()),
         }
+    }
+
+    fn check(&mut self) -> Result<(), ConfigError> {
+        self.check_timeouts()?;
         let voters = self
             .servers
             .values()

@@ -41,3 +41,10 @@ async fn frames_are_bounded_before_and_within_a_session() {
     client.send_bytes(&0x10_0000_i32.to_be_bytes()).await;
     assert!(client.is_closed().await);
 }
+
+#[tokio::test]
+async fn session_timeouts_that_do_not_fit_together_are_told_at_the_start() {
+    let server = Server::builder().set("maxSessionTimeout", "4000");
+    let refused = server.start().await.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("minSessionTimeout"), "{refused}");
+}
