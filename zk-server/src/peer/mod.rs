@@ -40,7 +40,7 @@ use crate::{
     session::{Passwords, SessionTracker},
     storage::{DiskDone, DiskOp, SnapshotTrigger},
     time::Now,
-    tree::{Cut, Effects},
+    tree::{Cut, DataTree, Effects},
     zab::{COMMITTED_LOG_COUNT, CommittedLog, Epochs, Member, MemberConfig},
 };
 
@@ -102,7 +102,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A member whose disk is recovered; every session in the tree gets its full timeout from `now` on.
+    /// A member whose disk is recovered; every session in the tree gets its full timeout from `now` on, and what
+    /// has nodes and is no session any more is ended (`ZooKeeperServer.loadData`).
     #[must_use]
     pub fn new(options: PeerOptions, shared: Arc<Shared>, now: Now) -> Self {
         let tree = shared.tree.read();
@@ -113,12 +114,13 @@ impl Peer {
             sessions.track(id, Duration::from_millis(timeout), now);
         }
         let prep = Prep::new(options.prep.clone());
+        let ending = orphans(&tree);
         drop(tree);
         shared.metrics.global_sessions.set(sessions.len());
         Self {
             prep,
             sessions,
-            ending: VecDeque::new(),
+            ending,
             reaper: Reaper::new(options.reaper, now),
             replies: Replies::default(),
             ensemble: None,
@@ -281,6 +283,16 @@ impl Peer {
         self.stopped = true;
         self.outputs.push_back(Output::Stop(fatal));
     }
+}
+
+/// Who owns ephemeral nodes and is no session: nobody else would ever remove them.
+fn orphans(tree: &DataTree) -> VecDeque<SessionId> {
+    let owners = tree.ephemeral_sessions();
+    let mut orphans: Vec<_> = owners
+        .filter(|id| tree.session_timeout(*id).is_none())
+        .collect();
+    orphans.sort_unstable();
+    orphans.into()
 }
 
 #[cfg(test)]

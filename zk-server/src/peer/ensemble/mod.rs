@@ -22,7 +22,7 @@ use zk_proto::{
     txn::TxnLogEntry,
 };
 
-use super::{Output, Peer, leader::Asker};
+use super::{Output, Peer, leader::Asker, orphans};
 use crate::{
     auth::Credentials,
     conn::handle::ConnHandle,
@@ -402,6 +402,7 @@ impl Peer {
             let timeout = u64::try_from(timeout_ms).unwrap_or_default();
             self.sessions.track(id, Duration::from_millis(timeout), now);
         }
+        self.ending = orphans(&tree);
         drop(tree);
         self.shared.metrics.global_sessions.set(self.sessions.len());
         self.reaper.begin(now);

@@ -1,5 +1,10 @@
 //! Many sessions ending at once.
 
+use zk_proto::{
+    OpCode,
+    txn::{CreateTxn, Txn, TxnHeader},
+};
+
 use super::{super::sessions::END_AT_ONCE, *};
 
 #[test]
@@ -41,4 +46,32 @@ fn a_mass_of_sessions_ends_in_slices_each_with_its_node() {
     let tree = world.shared.tree.read();
     assert_eq!((tree.sessions().len(), tree.ephemeral_count()), (0, 0));
     assert_eq!(world.shared.metrics.digest_mismatches.get(), 0);
+}
+
+#[test]
+fn nodes_whose_session_is_not_known_go_at_the_start() {
+    let mut world = World::on(&[], LocalSessions::Off, |tree| {
+        let header = TxnHeader {
+            client_id: SessionId(77),
+            cxid: Xid(1),
+            zxid: Zxid(1),
+            time: 0,
+            kind: OpCode::Create.code(),
+        };
+        let txn = Txn::Create(CreateTxn {
+            path: "/orphan".into(),
+            data: None,
+            acl: Acl::open(),
+            ephemeral: true,
+            parent_cversion: 1,
+        });
+        tree.apply(&header, &txn, &mut Effects::new());
+        assert_eq!(tree.ephemeral_count(), 1);
+    });
+    assert!(world.peer.next_deadline().unwrap() <= world.now.mono);
+    world.handle(Input::Deadline);
+    world.sync();
+    let tree = world.shared.tree.read();
+    assert!(tree.node("/orphan").is_none());
+    assert_eq!((tree.last_zxid(), tree.ephemeral_count()), (Zxid(2), 0));
 }
