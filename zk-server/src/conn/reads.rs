@@ -41,6 +41,8 @@ const MAX_BATCH: u64 = 512;
 pub struct Reads {
     frames: Frames,
     count: u64,
+    /// Whether the last read looked at so many nodes that no other may follow under the same lock.
+    is_spent: bool,
     last: Option<(Xid, i32, Zxid)>,
     /// The smallest, the largest and the last reply.
     sizes: Option<[usize; 3]>,
@@ -103,16 +105,18 @@ impl Reads {
         Ok(handed)
     }
 
-    /// Whether the peer may carry a read out behind what it waits for: its answer is known to be small.
+    /// Whether the peer may carry a read out behind what it waits for, under the write lock: its answer is known to
+    /// be small, and so is the part of the tree it looks at.
     fn may_travel(&mut self, tree: &DataTree, conn: &ConnHandle, read: &Request) -> bool {
         let may_be_large = matches!(
             read,
-            Request::GetChildren(_)
+            Request::GetAcl(_)
+                | Request::GetChildren(_)
                 | Request::GetChildren2(_)
-                | Request::GetEphemerals(_)
                 | Request::MultiRead(_)
         );
-        !may_be_large || reply_len(tree, &self.caller(conn), read) <= MAX_REPLY_BEHIND
+        !visits_many(read)
+            && (!may_be_large || reply_len(tree, &self.caller(conn), read) <= MAX_REPLY_BEHIND)
     }
 
     fn caller<'a>(&'a mut self, conn: &ConnHandle) -> Caller<'a> {
@@ -125,7 +129,8 @@ impl Reads {
 
     /// Whether the batch may grow: it is bounded, so that a write waiting for the tree gets its turn.
     fn has_room(&self) -> bool {
-        self.frames.len() < MAX_BATCH_BYTES && self.count < MAX_BATCH && !self.closes
+        let is_small = self.frames.len() < MAX_BATCH_BYTES && self.count < MAX_BATCH;
+        is_small && !self.closes && !self.is_spent
     }
 
     /// Carries out one request and writes its reply.
@@ -179,6 +184,7 @@ impl Reads {
             xid,
             request,
         );
+        self.is_spent |= visits_many(request);
         let size = self.frames.len() - before;
         let [least, most, _] = self.sizes.unwrap_or([size; 3]);
         self.sizes = Some([least.min(size), most.max(size), size]);
@@ -238,6 +244,7 @@ impl Reads {
         if std::mem::take(&mut self.closes) {
             conn.outbox.close();
         }
+        self.is_spent = false;
         let count = std::mem::take(&mut self.count);
         metrics.packets_sent.add(count);
         metrics.latency.add_many(0, count);
@@ -250,6 +257,14 @@ impl Reads {
             sizes.for_each(|size| metrics.response_sizes.add(size));
         }
     }
+}
+
+/// Whether a read may look at any number of nodes, however short its answer is.
+const fn visits_many(read: &Request) -> bool {
+    matches!(
+        read,
+        Request::GetAllChildrenNumber(_) | Request::GetEphemerals(_)
+    )
 }
 
 /// Carries out a read and appends its reply; behind the events that setWatches has to tell first.
@@ -277,6 +292,94 @@ pub fn put_read(
             let _ = reply::put_reply(frames, xid, zxid, |out| {
                 read(tree, watches, caller, request, out)
             });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, time::Duration};
+
+    use zk_proto::{Decode, Reader};
+    use zk_proto::{
+        OpCode, Password, SessionId,
+        frame::{put_frame, take_frame},
+        header::{ReplyHeader, RequestHeader},
+        op::{GetAclRequest, GetAllChildrenNumberRequest, SyncRequest},
+    };
+
+    use super::*;
+    use crate::{auth::AuthConfig, limits::ConnLimits, peer::MaxConns, tree::TreeOptions};
+
+    /// A connection with a session, and requests that it has received.
+    fn receive(shared: &Shared, requests: &[Request]) -> (Connection, Arc<ConnHandle>) {
+        let now = Now::default();
+        let mut input = bytes::BytesMut::new();
+        let connect = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid(0),
+            timeout_ms: 10_000,
+            session_id: SessionId::NONE,
+            password: Password::zero(),
+            read_only: None,
+        };
+        put_frame(&mut input, &[&connect]);
+        let mut core = Connection::new(ConnLimits::default(), now);
+        core.receive(now, &mut input).unwrap();
+        core.next_event(0, |_| true);
+        core.established(Duration::from_secs(10));
+        for (xid, request) in (1..).map(Xid).zip(requests) {
+            let op = request.op_code().code();
+            put_frame(&mut input, &[&RequestHeader { xid, op }, request]);
+        }
+        core.receive(now, &mut input).unwrap();
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        let conn = shared.conns.open(remote, &shared.auth, now).unwrap();
+        (core, conn)
+    }
+
+    fn shared() -> Shared {
+        let tree = DataTree::new(&TreeOptions::default());
+        Shared::new(tree, 0, AuthConfig::default(), MaxConns::default())
+    }
+
+    fn count() -> Request {
+        let path = "/zookeeper".into();
+        Request::GetAllChildrenNumber(GetAllChildrenNumberRequest { path })
+    }
+
+    fn answered(conn: &ConnHandle) -> Vec<i32> {
+        let mut out = Frames::new();
+        conn.outbox.collect(&mut out, usize::MAX);
+        let frames = std::iter::from_fn(|| take_frame(out.own_mut(), 1 << 20).unwrap());
+        frames
+            .map(|body| ReplyHeader::decode(&mut Reader::new(body)).unwrap().xid.0)
+            .collect()
+    }
+
+    #[test]
+    fn what_looks_at_many_nodes_ends_its_batch() {
+        let shared = shared();
+        let (mut core, conn) = receive(&shared, &[Request::Ping, count(), count(), Request::Ping]);
+        let mut reads = Reads::default();
+        for expected in [&[-2, 2][..], &[3], &[-2]] {
+            let handed = reads.carry_out(&mut core, 1, &shared, &conn, Now::default());
+            assert_eq!(answered(&conn), expected);
+            assert_eq!(handed.unwrap().more, expected != [-2]);
+        }
+    }
+
+    #[test]
+    fn what_is_long_or_looks_at_many_nodes_does_not_run_under_the_write_lock() {
+        let sync = || Request::Sync(SyncRequest { path: "/".into() });
+        let acl = || Request::GetAcl(GetAclRequest { path: "/".into() });
+        for (read, travels) in [(Request::Ping, true), (acl(), true), (count(), false)] {
+            assert_ne!(read.op_code(), OpCode::Sync);
+            let shared = shared();
+            let (mut core, conn) = receive(&shared, &[sync(), read.clone()]);
+            let handed = Reads::default().carry_out(&mut core, 1, &shared, &conn, Now::default());
+            let ops = handed.unwrap().requests.len();
+            assert_eq!(ops, 1 + usize::from(travels), "{read:?}");
         }
     }
 }
