@@ -8,7 +8,7 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use bytes::BytesMut;
 use hashbrown::HashTable;
-use zk_proto::{Acl, Encode, Perms, persist::OPEN_ACL_ID};
+use zk_proto::{Acl, Encode, Id, Perms, persist::OPEN_ACL_ID};
 
 use super::slab::Slab;
 use crate::auth::{self, Credentials};
@@ -115,7 +115,7 @@ impl AclCache {
             Some(place) => place,
             None => {
                 self.last_number += 1;
-                self.define(self.last_number, entries.to_vec())
+                self.define(self.last_number, entries.iter().map(copy).collect())
             }
         };
         self.last_place = place;
@@ -207,9 +207,30 @@ impl AclCache {
     }
 }
 
+/// A copy with memory of its own: what a request brought shares the buffer that it was received into.
+fn copy(entry: &Acl) -> Acl {
+    let Id { scheme, id } = &entry.id;
+    Acl::new(entry.perms, scheme.as_str(), id.as_str())
+}
+
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use zk_proto::Utf8Bytes;
+
     use super::*;
+
+    #[test]
+    fn an_acl_that_stays_does_not_hold_the_buffer_it_came_in() {
+        let buffer = Bytes::from(b"digestuser:hash".to_vec());
+        let text = |range| Utf8Bytes::try_from(buffer.slice(range)).unwrap();
+        let entries = [Acl::new(Perms::ALL, text(0..6), text(6..15))];
+        let mut cache = AclCache::new(1);
+        let place = cache.acquire(&entries);
+        assert_eq!(cache.get(place).entries(), entries);
+        drop(entries);
+        assert!(buffer.is_unique());
+    }
 
     #[test]
     fn an_acl_lives_as_long_as_its_uses() {
