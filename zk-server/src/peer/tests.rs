@@ -51,13 +51,23 @@ impl World {
     }
 
     fn with_sessions(settings: &[(&str, &str)], local_sessions: LocalSessions) -> Self {
+        Self::on(settings, local_sessions, |_| {})
+    }
+
+    /// With a tree that something was done to before the peer saw it.
+    fn on(
+        settings: &[(&str, &str)],
+        local_sessions: LocalSessions,
+        prepare: impl FnOnce(&mut DataTree),
+    ) -> Self {
         let mut config = Config::default();
         for (key, value) in settings {
             config.set(key, value).unwrap();
         }
         let disk = MemDisk::new();
         let directories = Directories::on(Arc::new(disk.clone())).unwrap();
-        let recovered = recover(&directories, &RecoveryOptions::of(&config, 0)).unwrap();
+        let mut recovered = recover(&directories, &RecoveryOptions::of(&config, 0)).unwrap();
+        prepare(&mut recovered.tree);
         let auth = AuthConfig::default();
         let shared = Arc::new(Shared::new(recovered.tree, 0, auth, MaxConns::default()));
         let now = Now {
@@ -469,6 +479,43 @@ fn empty_containers_and_ttl_nodes_past_their_time_go_at_the_next_look() {
     let tree = world.shared.tree.read();
     let is_there = |path| tree.node(path).is_some();
     assert_eq!(["/c", "/t", "/unused"].map(is_there), [false, false, true]);
+}
+
+#[test]
+fn what_a_client_made_or_wrote_after_the_look_stays() {
+    let mut world = World::with(&[("extendedTypesEnabled", "true")]);
+    let (conn, _) = world.connect();
+    let create = |path: &str, mode: CreateMode| CreateRequest {
+        path: path.into(),
+        data: None,
+        acl: Acl::open(),
+        flags: mode.flags(),
+    };
+    let container = || Request::CreateContainer(create("/c", CreateMode::Container));
+    let delete = |path: &str| {
+        let (path, version) = (path.into(), -1);
+        Request::Delete(DeleteRequest { path, version })
+    };
+    let ttl = Request::CreateTtl(CreateTtlRequest {
+        path: "/t".into(),
+        data: None,
+        acl: Acl::open(),
+        flags: CreateMode::PersistentWithTtl.flags(),
+        ttl_ms: 1_000,
+    });
+    let child = Request::Create(create("/c/x", CreateMode::Persistent));
+    world.submit(&conn, 1, vec![container(), child, delete("/c/x"), ttl]);
+    world.sync();
+    world.later(Duration::from_secs(60));
+    world.now.wall_ms += 60_000;
+    conn.heard(world.now);
+    // Proposed, and not applied when the tree is looked over.
+    world.submit(&conn, 5, vec![delete("/c"), container(), set("/t")]);
+    world.handle(Input::Deadline);
+    world.sync();
+    assert_eq!(seen(&conn).len(), 7);
+    let tree = world.shared.tree.read();
+    assert!(tree.node("/c").is_some() && tree.node("/t").is_some());
 }
 
 #[test]

@@ -32,7 +32,8 @@ impl Change<'_> {
         }))
     }
 
-    /// The server's own: no ACL, no version.
+    /// The server's own: no ACL, no version. What was written to, or made anew, since the server looked stays; Apache
+    /// deletes whatever has the path then.
     pub(super) fn delete_container(&mut self, path: &str) -> Result<Txn, ErrorCode> {
         let path = Utf8Bytes::from(path);
         let parent_path = deletable(&path)?;
@@ -40,12 +41,25 @@ impl Change<'_> {
         if node.child_count > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        if let EphemeralOwner::Session(_) = self.owner(&node) {
+        if !self.is_unneeded(&path, &node) {
             return Err(ErrorCode::BadVersion);
         }
         self.node(parent_path)?;
         self.remove(&path, &node);
         Ok(Txn::DeleteContainer(DeleteTxn { path }))
+    }
+
+    fn is_unneeded(&self, path: &str, node: &NodeState) -> bool {
+        match self.owner(node) {
+            EphemeralOwner::Container => {
+                let seen = self.tree.node(path).map(|seen| seen.stat_persisted());
+                seen.is_some_and(|seen| seen.czxid == node.stat.czxid)
+            }
+            EphemeralOwner::Ttl { ttl_ms } => {
+                ttl_ms != 0 && self.time.wrapping_sub(node.stat.mtime) > ttl_ms
+            }
+            EphemeralOwner::Session(_) | EphemeralOwner::Persistent => false,
+        }
     }
 
     /// Enters the end of a node and what it does to its parent.

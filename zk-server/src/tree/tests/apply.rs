@@ -299,12 +299,17 @@ fn the_server_reaps_what_is_not_needed() {
         node.stat_persisted().ephemeral_owner.cast_unsigned() >> 56,
         0xff
     );
-    for (path, error) in [
-        ("/emptied", ErrorCode::Ok),
-        ("/emptied", ErrorCode::NoNode),
-        ("/full", ErrorCode::NotEmpty),
-        ("/ttl", ErrorCode::Ok),
+    server.clock_ms = 1;
+    server.create("/plain", b"");
+    for (path, now_ms, error) in [
+        ("/emptied", 1, ErrorCode::Ok),
+        ("/emptied", 1, ErrorCode::NoNode),
+        ("/full", 1, ErrorCode::NotEmpty),
+        ("/ttl", 100, ErrorCode::BadVersion),
+        ("/ttl", 101, ErrorCode::Ok),
+        ("/plain", 1, ErrorCode::BadVersion),
     ] {
+        server.clock_ms = now_ms;
         let applied = server.carry_out(2, WriteOp::DeleteContainer(path));
         assert_eq!(applied.error(), error, "{path}");
     }
