@@ -2,6 +2,7 @@
 
 use std::{collections::hash_map::RandomState, fmt::Write as _, hash::BuildHasher, time::Duration};
 
+use rustix::process::{Resource, getrlimit};
 use zk_proto::{ServerId, Utf8Bytes, Zxid};
 
 use crate::{
@@ -35,11 +36,22 @@ pub(super) fn auth_config(config: &Config) -> AuthConfig {
     }
 }
 
-pub(super) fn max_conns(config: &Config) -> MaxConns {
+/// Unless told otherwise, connections leave a fifth of the file descriptors to everything else, the log first.
+pub(super) fn max_conns(config: &Config, by_files: bool) -> MaxConns {
+    let total = match config.max_cnxns {
+        Some(total) => Some(total as usize),
+        None if by_files => most_files().map(|files| (files - files / 5).max(1)),
+        None => None,
+    };
     MaxConns {
         per_address: config.max_client_cnxns.unwrap_or_default() as usize,
-        total: config.max_cnxns.unwrap_or_default() as usize,
+        total: total.unwrap_or_default(),
     }
+}
+
+/// How many files this process may have open; `None` for any number.
+fn most_files() -> Option<usize> {
+    usize::try_from(getrlimit(Resource::Nofile).current?).ok()
 }
 
 pub(super) fn conn_limits(config: &Config) -> ConnLimits {
@@ -60,6 +72,9 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
             auth: auth_config(config),
             enforce_quota: config.enforce_quota,
             close_session_txn: config.close_session_txn_enabled,
+            // Apache's allowance beyond `jute.maxbuffer` is as much again, and 1 KiB at least.
+            max_txn: (config.jute_max_buffer as usize)
+                .saturating_add(config.jute_max_buffer.max(1024) as usize),
             ..PrepOptions::default()
         },
         passwords,
@@ -146,4 +161,24 @@ pub(super) fn reply_before_write(config: &Config) -> bool {
 
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(i32::MAX as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_to_the_log() {
+        let total = |settings: &[(&str, &str)], by_files| {
+            let mut config = Config::default();
+            for (key, value) in settings {
+                config.set(key, value).unwrap();
+            }
+            max_conns(&config, by_files).total
+        };
+        let files = most_files().unwrap_or_default();
+        assert_eq!(total(&[], true), files - files / 5);
+        assert_eq!(total(&[], false), 0);
+        assert_eq!(total(&[("maxCnxns", "5")], true), 5);
+    }
 }

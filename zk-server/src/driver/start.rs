@@ -4,10 +4,11 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
+use rustix::{io::Errno, net::sockopt::set_ipv6_v6only};
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -147,6 +148,7 @@ fn assemble(
         local_addr,
         recovered.tree,
         Sizes::of(&directories),
+        may_block,
     );
     hub.shared.metrics.startup_txns_loaded.add(replayed);
     let queue = Arc::new(LogQueue::default());
@@ -180,8 +182,10 @@ fn hub(
     local_addr: SocketAddr,
     tree: DataTree,
     sizes: Sizes,
+    may_block: bool,
 ) -> Arc<Hub> {
-    let (auth, max_conns) = (auth_config(&config), max_conns(&config));
+    // Where nothing may block, connections need no file descriptors of ours.
+    let (auth, max_conns) = (auth_config(&config), max_conns(&config, may_block));
     Arc::new(Hub {
         shared: Arc::new(
             Shared::new(tree, seed(), auth, max_conns)
@@ -219,6 +223,23 @@ async fn listen(
 }
 
 fn bind(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+    bind_to(address, config).or_else(|error| match without_ipv6(address, &error) {
+        Some(address) => bind_to(address, config),
+        None => Err(error),
+    })
+}
+
+/// Where every address is bound on a machine without IPv6, if this error says that it is one.
+fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let is_every = address.is_ipv6() && address.ip().is_unspecified();
+    let lacks = matches!(
+        Errno::from_io_error(error),
+        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
+    );
+    (is_every && lacks).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+}
+
+fn bind_to(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
     /// What tokio takes, too; the system cuts it down to its own limit.
     const BACKLOG: u32 = 1024;
     let socket = match address {
@@ -226,6 +247,10 @@ fn bind(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // Every address means those of IPv4 too, whatever `net.ipv6.bindv6only` says; so it is in Java.
+        set_ipv6_v6only(&socket, false)?;
+    }
     socket.bind(address)?;
     socket.listen(config.client_port_listen_backlog.unwrap_or(BACKLOG))
 }
@@ -293,6 +318,29 @@ async fn serve_handed_over(hub: &Arc<Hub>, mut connections: mpsc::UnboundedRecei
 mod tests {
     use super::*;
     use crate::storage::{Directories, MemDisk};
+
+    #[test]
+    fn every_address_is_those_of_ipv4_where_there_are_no_others() {
+        let lacks = io::Error::from(Errno::AFNOSUPPORT);
+        let every: SocketAddr = "[::]:2181".parse().unwrap();
+        let v4: SocketAddr = "0.0.0.0:2181".parse().unwrap();
+        assert_eq!(without_ipv6(every, &lacks), Some(v4));
+        assert_eq!(without_ipv6(every, &Errno::ADDRINUSE.into()), None);
+        for named in ["[::1]:2181", "0.0.0.0:2181"] {
+            assert_eq!(without_ipv6(named.parse().unwrap(), &lacks), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_of_every_address_takes_ipv4_clients() {
+        let every: SocketAddr = "[::]:0".parse().unwrap();
+        let listener = bind(every, &Config::default()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        let (accepted, connected) = tokio::join!(listener.accept(), client);
+        accepted.unwrap();
+        connected.unwrap();
+    }
 
     #[tokio::test]
     async fn a_member_that_never_ran_takes_its_log_with_it() {

@@ -13,14 +13,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use parking_lot::Mutex;
+use rustix::{
+    fs::{FlockOperation, flock, statvfs},
+    io::Errno,
+};
 
 use super::disk::{Access, DirectoryLock, Disk, DiskFile, FileInfo};
 
 /// A directory of the file system, as a [`Disk`].
+///
+/// It keeps two file descriptors for the time when the process has no more: the directory, so that syncing it opens
+/// nothing, and one that is given up when a file cannot be opened otherwise. The log needs both to go on.
 #[derive(Debug, Clone)]
 pub struct FsDisk {
     root: PathBuf,
+    directory: Arc<File>,
+    reserve: Arc<Mutex<Option<File>>>,
     opened: Instant,
 }
 
@@ -31,8 +40,11 @@ impl FsDisk {
     /// What the system says, [`io::ErrorKind::NotFound`] among it.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
-        match fs::metadata(&root)?.is_dir() {
+        let directory = File::open(&root)?;
+        match directory.metadata()?.is_dir() {
             true => Ok(Self {
+                reserve: Arc::new(Mutex::new(Some(directory.try_clone()?))),
+                directory: Arc::new(directory),
                 root,
                 opened: Instant::now(),
             }),
@@ -52,6 +64,31 @@ impl FsDisk {
 
     fn at(&self, name: &str) -> PathBuf {
         self.root.join(name)
+    }
+
+    fn open_with(&self, options: &OpenOptions, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let path = self.at(name);
+        let mut reserve = self.reserve.lock();
+        let opened = options.open(&path).or_else(|error| {
+            let exhausted = matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::MFILE | Errno::NFILE)
+            );
+            match reserve.take() {
+                Some(reserve) if exhausted => {
+                    drop(reserve);
+                    options.open(&path)
+                }
+                kept => {
+                    *reserve = kept;
+                    Err(error)
+                }
+            }
+        });
+        if reserve.is_none() {
+            *reserve = self.directory.try_clone().ok();
+        }
+        Ok(Box::new(FsFile(opened?)))
     }
 }
 
@@ -76,7 +113,11 @@ impl Disk for FsDisk {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
-            let meta = entry.metadata()?;
+            let meta = match entry.metadata() {
+                // Removed while we look.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                meta => meta?,
+            };
             if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
                 files.push(FileInfo {
                     name,
@@ -88,11 +129,7 @@ impl Disk for FsDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.at(name))?;
-        Ok(Box::new(FsFile(file)))
+        self.open_with(OpenOptions::new().read(true).write(true), name)
     }
 
     fn create(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>> {
@@ -105,7 +142,7 @@ impl Disk for FsDisk {
                 _ => options.mode(0o600).create_new(true),
             };
         }
-        Ok(Box::new(FsFile(options.open(self.at(name))?)))
+        self.open_with(&options, name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -117,7 +154,7 @@ impl Disk for FsDisk {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        File::open(&self.root)?.sync_all()
+        self.directory.sync_all()
     }
 
     fn subdirectory(&self, name: &str) -> io::Result<Arc<dyn Disk>> {
@@ -223,6 +260,15 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         drop(held);
         assert!(lock().is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_synced_without_being_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FsDisk::create(dir.path().join("before")).unwrap();
+        fs::rename(dir.path().join("before"), dir.path().join("after")).unwrap();
+        assert!(disk.open("x").is_err());
+        disk.sync_dir().unwrap();
     }
 
     #[test]
