@@ -16,6 +16,9 @@ pub(super) struct Content {
     synced_len: usize,
     /// By number: what each sector written since the last sync held then.
     before: BTreeMap<usize, Sector>,
+    /// The same for sectors whose sync failed: the system takes them for clean, and syncs them only after they were
+    /// written again.
+    given_up: BTreeMap<usize, Sector>,
 }
 
 fn index(offset: u64) -> usize {
@@ -61,10 +64,18 @@ impl Content {
         self.synced_len = self.now.len();
     }
 
+    /// A sync has failed: later ones pass over what this one should have made durable.
+    pub(super) fn fail_sync(&mut self) {
+        let given_up = std::mem::take(&mut self.before);
+        self.given_up.extend(given_up);
+    }
+
     pub(super) fn rot(&mut self, offset: u64, mask: u8) -> io::Result<()> {
         let byte = self.now.get_mut(index(offset));
         *byte.ok_or(io::ErrorKind::NotFound)? ^= mask;
-        if let Some(old) = self.before.get_mut(&(index(offset) / SECTOR)) {
+        let number = index(offset) / SECTOR;
+        let before = self.before.get_mut(&number);
+        if let Some(old) = before.or_else(|| self.given_up.get_mut(&number)) {
             old[index(offset) % SECTOR] ^= mask;
         }
         Ok(())
@@ -76,6 +87,10 @@ impl Content {
             return;
         }
         for number in start / SECTOR..=(end - 1) / SECTOR {
+            if let Some(held) = self.given_up.remove(&number) {
+                self.before.entry(number).or_insert(held);
+                continue;
+            }
             let now = &self.now;
             self.before.entry(number).or_insert_with(|| {
                 let mut sector = [0; SECTOR];
@@ -89,7 +104,8 @@ impl Content {
 
     /// Forgets what was not synced, as far as the dice say.
     pub(super) fn power_cut(&mut self, dice: &mut Dice) {
-        let unsynced = std::mem::take(&mut self.before);
+        let mut unsynced = std::mem::take(&mut self.given_up);
+        unsynced.append(&mut self.before);
         let len = self.surviving_len(dice);
         self.now.resize(len.max(self.now.len()), 0);
         let survivors = Survivors::roll(dice, unsynced.len());

@@ -223,7 +223,8 @@ impl DiskFile for MemFile {
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        let disk = self.enter(FaultyCall::Sync)?;
+        let disk = self.enter(FaultyCall::Sync);
+        let disk = disk.inspect_err(|_| self.content.lock().fail_sync())?;
         if !disk.faults.sync_lies {
             self.content.lock().sync();
         }

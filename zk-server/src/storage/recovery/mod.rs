@@ -13,7 +13,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, io};
 
 use zk_proto::{Epoch, Zxid};
 
@@ -145,9 +145,14 @@ pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<R
 /// Removes what an earlier process was still working on.
 fn remove_leftovers(directories: &Directories) -> Result<(), Fatal> {
     let is_snapshot_tmp = |name: &str| name.starts_with("snapshot.") && name.ends_with(TMP_SUFFIX);
-    let remove = |disk: &dyn Disk, name: &str| {
-        disk.remove(name)
-            .map_err(|error| Fatal::io(format!("removing {}", disk.path_of(name)), &error))
+    let remove = |disk: &dyn Disk, name: &str| match disk.remove(name) {
+        // An earlier server of this process was just about to remove it, too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Fatal::io(
+            format!("removing {}", disk.path_of(name)),
+            &error,
+        )),
+        Ok(()) => Ok(()),
     };
     for name in names(&*directories.snapshots)? {
         if is_snapshot_tmp(&name) {

@@ -17,7 +17,7 @@ use crate::{
         Fatal,
         disk::{Disk, DiskFile},
         layout::logs,
-        txn_log::{LogReader, ReadError, Tail, examine_tail},
+        txn_log::{LogReader, ReadError, Tail, UNSYNCED_BYTES_MAX, examine_tail},
     },
     tree::{DataTree, Effects},
 };
@@ -193,6 +193,7 @@ impl Replay {
                 Ok(())
             }
             Tail::Corrupt { intact_at } => Err(corrupt(disk, &end, intact_at)),
+            Tail::Endless { bytes } => Err(endless(disk, &end, bytes)),
         }
     }
 
@@ -200,7 +201,7 @@ impl Replay {
     /// the zxid before.
     ///
     /// Where an epoch ends, its last records cannot be missed; a file that was damaged there must at least look
-    /// like a write that was cut short.
+    /// like a write that was cut short. The next begins with 1, or 0 where a standalone server counted through.
     fn follows(&self, next: Zxid) -> bool {
         let last = self.last();
         let end_is_torn = || match self.end.as_ref().and_then(|end| end.damage) {
@@ -209,7 +210,7 @@ impl Replay {
         };
         next == last
             || last.successor() == Some(next)
-            || (next.epoch() > last.epoch() && end_is_torn())
+            || (next.epoch() > last.epoch() && next.counter() <= 1 && end_is_torn())
     }
 
     fn gap(&self, disk: &dyn Disk, name: &str, found: Zxid) -> Fatal {
@@ -233,14 +234,17 @@ impl Replay {
             Tail::Clean => 0,
             Tail::Torn { bytes } => bytes,
             Tail::Corrupt { intact_at } => return Err(corrupt(disk, &end, intact_at)),
+            Tail::Endless { bytes } => return Err(endless(disk, &end, bytes)),
         };
         if end.len > end.offset {
             end.file.set_len(end.offset).map_err(failed)?;
         }
         // What was read may never have been synced: the process was killed in between. From now on others may
-        // rely on it, so it must not go with the next power cut; and a torn record must not come back.
-        end.file
-            .sync_data()
+        // rely on it, so it must not go with the next power cut; and a torn record must not come back. An fsync that
+        // failed before left the system's memory of the file clean and ahead of the disk: only what is written again
+        // is synced again.
+        rewrite_end(&mut *end.file, end.offset)
+            .and_then(|()| end.file.sync_data())
             .and_then(|()| disk.sync_dir())
             .map_err(failed)?;
         if torn_bytes > 0 {
@@ -273,6 +277,23 @@ impl Replay {
     }
 }
 
+/// Writes what may never have reached the disk once more: the last batch, and the longest record at its end.
+fn rewrite_end(file: &mut dyn DiskFile, end: u64) -> io::Result<()> {
+    let mut at = end.saturating_sub(2 * UNSYNCED_BYTES_MAX as u64);
+    let mut piece = vec![0; 1 << 20];
+    while at < end {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let wanted = left.min(piece.len());
+        let got = file.read_at(at, &mut piece[..wanted])?;
+        if got == 0 {
+            break;
+        }
+        file.write_at(at, &piece[..got])?;
+        at += got as u64;
+    }
+    Ok(())
+}
+
 fn examine(disk: &dyn Disk, end: &mut End) -> Result<Tail, Fatal> {
     examine_tail(&mut *end.file, end.offset, end.len, end.last)
         .map_err(|error| Fatal::io(format!("reading {}", disk.path_of(&end.name)), &error))
@@ -282,6 +303,15 @@ fn corrupt(disk: &dyn Disk, end: &End, intact_at: u64) -> Fatal {
     Fatal::new(format!(
         "{} is damaged at offset {}, and an intact record follows at offset {intact_at}: cutting it there would lose \
          data; restore the file from a backup",
+        disk.path_of(&end.name),
+        end.offset
+    ))
+}
+
+fn endless(disk: &dyn Disk, end: &End, bytes: u64) -> Fatal {
+    Fatal::new(format!(
+        "{} is damaged at offset {}, and {bytes} bytes follow, more than a write that was cut short can leave: cutting \
+         it there would lose data; restore the file from a backup",
         disk.path_of(&end.name),
         end.offset
     ))

@@ -5,7 +5,7 @@
 //! follows. The two are told apart by what follows the damage:
 //!
 //! * no intact record of this log: a torn write (or damage to the very last record, which cannot be told from
-//!   one; it is reported with its offset);
+//!   one; it is reported with its offset), unless it is longer than any write can leave;
 //! * an intact record: corruption, with one exception. Disks write sectors in any order, so the later part of a
 //!   torn batch may be there while an earlier one is not. Space in a log is zeros before it is written; what a
 //!   disk did not write is therefore whole sectors of zeros. If every damaged record misses such a piece, and all
@@ -47,6 +47,8 @@ pub(in crate::storage) enum Tail {
     Torn { bytes: u64 },
     /// Damage before this offset, at which an intact record begins.
     Corrupt { intact_at: u64 },
+    /// So many bytes, more than a torn write leaves; whether intact records are among them was not looked at.
+    Endless { bytes: u64 },
 }
 
 /// Looks at a log behind its intact part, which ends at `offset` with the record `last`.
@@ -70,6 +72,7 @@ pub(in crate::storage) fn examine_tail(
         last,
     };
     Ok(match region.next_intact(0) {
+        None if bytes > LOOK_BYTES_MAX as u64 => Tail::Endless { bytes },
         None => Tail::Torn { bytes },
         Some(next) if bytes == got as u64 && region.is_torn_batch(next) => Tail::Torn { bytes },
         Some(at) => Tail::Corrupt {

@@ -177,3 +177,41 @@ fn a_value_that_is_the_image_of_a_record_does_not_stop_recovery() {
     assert!(back.torn.is_some());
     assert_eq!(dump(&mut back.tree), before);
 }
+
+#[test]
+fn an_epoch_whose_beginning_is_missing_is_refused() {
+    let disk = MemDisk::new();
+    let mut log = recovered(&disk).log;
+    let mut author = Author::new();
+    for _ in 0..3 {
+        for _ in 0..2 {
+            let mut ops: Vec<_> = (0..2).map(|_| append(author.log_create())).collect();
+            ops.push(DiskOp::RollLog);
+            execute(&mut log, ops).unwrap();
+        }
+        author.elect();
+    }
+    log.close();
+    let files: Vec<_> = names(&disk)
+        .into_iter()
+        .map(|name| (name.clone(), content(&disk, &name)))
+        .collect();
+    let mut whole = recovered(&with(&files, |_| {}));
+    assert_eq!(dump(&mut whole.tree), author.dump());
+    for epoch in 1..3 {
+        let name = log_name(Zxid((epoch << 32) + 1));
+        let why = refusal(&with(&files, |files| files.retain(|(n, _)| *n != name)));
+        assert!(why.contains("missing"), "{why}");
+    }
+}
+
+#[test]
+fn more_than_any_write_leaves_is_no_torn_write() {
+    let (disk, _) = written(6);
+    let name = log_name(Zxid(1));
+    let mut log = version(&disk).open(&name).unwrap();
+    let end = log.file_len().unwrap();
+    log.write_at(end, &vec![0xff; 66 << 20]).unwrap();
+    let why = refusal(&disk);
+    assert!(why.contains(&name) && why.contains("more than"), "{why}");
+}

@@ -3,7 +3,9 @@
 use zk_proto::Zxid;
 
 use super::*;
-use crate::storage::{EpochKind, SnapshotOptions, purge, snapshot::write_tree};
+use crate::storage::{
+    EpochKind, SnapshotOptions, mem_disk::FaultyCall, purge, snapshot::write_tree,
+};
 use zk_proto::Epoch;
 
 #[test]
@@ -118,6 +120,16 @@ fn leftovers_of_an_earlier_process_are_removed() {
     put(&disk, "unrelated.tmp", b"");
     assert_eq!(dump(&mut recovered(&disk).tree), dumps[4]);
     assert_eq!(names(&disk), ["log.1", "snapshot.0", "unrelated.tmp"]);
+}
+
+#[test]
+fn a_leftover_that_goes_by_itself_is_no_matter() {
+    let (disk, dumps) = written(4);
+    put(&disk, "prepared.7.log", &[0; 100]);
+    disk.fail(FaultyCall::Remove, 1, std::io::ErrorKind::NotFound);
+    assert_eq!(dump(&mut recovered(&disk).tree), dumps[4]);
+    disk.fail(FaultyCall::Remove, 1, std::io::ErrorKind::Other);
+    assert!(try_recover(&disk).is_err());
 }
 
 #[test]

@@ -215,3 +215,22 @@ fn one_batch_is_one_sync() {
         "{done:?}"
     );
 }
+
+#[test]
+fn what_a_failed_sync_left_in_memory_alone_is_written_again() {
+    for seed in 0..20 {
+        let (disk, _) = written(2);
+        let mut author = Author::new();
+        (0..2).for_each(|_| drop(author.write()));
+        let mut log = recovered(&disk).log;
+        disk.fail(FaultyCall::Sync, 1, std::io::ErrorKind::Other);
+        let ops = (0..3).map(|_| append(author.write())).collect();
+        assert!(execute(&mut log, ops).is_err());
+        disk.heal();
+        // The process comes back, finds the records and lets others rely on them; then the power goes.
+        let mut back = recovered(&disk).tree;
+        let seen = dump(&mut back);
+        disk.power_cut(seed);
+        assert_eq!(dump(&mut recovered(&disk).tree), seen, "seed {seed}");
+    }
+}
