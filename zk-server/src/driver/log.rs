@@ -204,8 +204,10 @@ impl Log {
                 }
             }
         }
-        if !ops.is_empty() {
-            self.execute_ops(ops);
+        match ops.is_empty() {
+            // Nothing is logged while there is little room, and there may be more by now.
+            true => self.look_at_space(),
+            false => self.execute_ops(ops),
         }
     }
 
