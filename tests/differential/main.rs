@@ -28,7 +28,10 @@ mod tally;
 use std::{env, net::SocketAddr};
 
 use zk_server::Server;
-use zk_tests::{apache, process::ServerProcess};
+use zk_tests::{
+    apache,
+    process::{ServerProcess, four_letter_word},
+};
 
 use crate::pair::Pair;
 
@@ -62,12 +65,22 @@ async fn ours_agrees_with_apache() {
     let Some(apache) = apache("differential::ours_agrees_with_apache", SETTINGS) else {
         return;
     };
-    let mut builder = Server::builder().set("znode.container.checkIntervalMs", "100000000");
+    let mut builder = Server::builder()
+        .set("znode.container.checkIntervalMs", "100000000")
+        .set("4lw.commands.whitelist", "mntr");
     for (key, value) in SETTINGS {
         builder = builder.set(key, value);
     }
     let ours = builder.start().await.unwrap();
     agree(apache.addr(), ours.local_addr(), ops(SHORT_RUN)).await;
+    // What nobody saw: the digest of every transaction was that of the tree after it.
+    let addr = ours.local_addr();
+    let metrics = tokio::task::spawn_blocking(move || four_letter_word(addr, "mntr"));
+    let metrics = metrics.await.unwrap().unwrap();
+    assert!(
+        metrics.contains("\nzk_digest_mismatches_count\t0\n"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
