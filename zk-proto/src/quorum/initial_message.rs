@@ -109,7 +109,8 @@ impl ElectionAddress {
             what: "election address",
             value: i64::try_from(text.len()).unwrap_or(i64::MAX),
         };
-        let (host, port) = parts.filter(|(host, _)| !host.is_empty()).ok_or_else(bad)?;
+        let is_host = |host: &str| !host.is_empty() && !host.contains(['[', ']']);
+        let (host, port) = parts.filter(|(host, _)| is_host(host)).ok_or_else(bad)?;
         Ok(Self {
             host: host.to_owned(),
             port: port.parse().map_err(|_| bad())?,

@@ -33,7 +33,7 @@ struct Life {
 
 /// Something that was acknowledged is gone, or the server does not start.
 #[derive(Debug, PartialEq, Eq)]
-struct Lost;
+struct Lost(String);
 
 impl Life {
     fn new(seed: u64, lie: bool) -> Self {
@@ -70,7 +70,10 @@ impl Life {
             .disk(Arc::new(self.disk.clone()))
             .set("tickTime", "2000")
             .set("snapCount", "60");
-        let server = server.start().await.map_err(|_| Lost)?;
+        let server = server
+            .start()
+            .await
+            .map_err(|error| Lost(error.to_string()))?;
         let (mut client, _) = net.connect().open().await;
         let request = Request::GetChildren(GetChildrenRequest {
             path: "/".into(),
@@ -85,7 +88,10 @@ impl Life {
         let count = u32::try_from(found.len()).unwrap();
         let is_prefix = found.iter().copied().eq(0..count);
         if !is_prefix || !(self.acknowledged..=self.asked).contains(&count) {
-            return Err(Lost);
+            let (acknowledged, asked) = (self.acknowledged, self.asked);
+            let what =
+                format!("{acknowledged} acknowledged, {asked} asked for, there are {found:?}");
+            return Err(Lost(what));
         }
         (self.acknowledged, self.asked) = (count, count);
         Ok((server, client))
@@ -159,7 +165,7 @@ async fn a_thousand_power_cuts_keep_what_was_acknowledged() {
 async fn a_disk_that_lies_about_its_syncs_is_caught() {
     let mut caught = 0;
     for seed in 0..300 {
-        caught += usize::from(Life::new(seed, true).run().await == Err(Lost));
+        caught += usize::from(Life::new(seed, true).run().await.is_err());
     }
     assert!(caught > 150, "caught {caught} of 300");
 }

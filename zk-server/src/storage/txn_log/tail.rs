@@ -178,8 +178,12 @@ impl Region<'_> {
         if head && in_head >= PREFIX {
             return Some(Lost::Unknown);
         }
-        if head && in_head > ZERO_PREFIX {
-            return self.lost_head(at, in_head);
+        // Where the length is lost with the next sector, this says nothing yet.
+        if head
+            && in_head > ZERO_PREFIX
+            && let Some(lost) = self.lost_head(at, in_head)
+        {
+            return Some(lost);
         }
         if in_head < PREFIX && self.is_lost_sector(sector_end) {
             return Some(Lost::Unknown);
@@ -228,4 +232,84 @@ enum Lost {
     UpTo(usize),
     /// Its length was lost, too.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use zk_proto::{Encode, SessionId, Xid, persist::put_record};
+
+    use super::*;
+    use crate::storage::{Access, Disk, MemDisk};
+
+    fn put(out: &mut BytesMut, zxid: i64, len: usize) {
+        let header = TxnHeader {
+            client_id: SessionId(1),
+            cxid: Xid(1),
+            zxid: Zxid(zxid),
+            time: 1_700_000_000_000 + zxid * 7919,
+            kind: 5,
+        };
+        let mut payload = BytesMut::new();
+        header.encode(&mut payload);
+        payload.resize(payload.len() + len, b'x');
+        put_record(out, &payload);
+    }
+
+    /// A synced record and a batch behind it: the bytes, where each record ends.
+    fn log(first: usize) -> (Vec<u8>, Vec<usize>) {
+        let (mut out, mut ends) = (BytesMut::zeroed(16), Vec::new());
+        for (zxid, len) in (1..).zip([first, 30, 700, 90, 1300, 25, 3]) {
+            put(&mut out, zxid, len);
+            ends.push(out.len());
+        }
+        out.resize(out.len() + 1000, 0);
+        (out.to_vec(), ends)
+    }
+
+    fn tail_of(bytes: &[u8], whole: &[u8], ends: &[usize]) -> Tail {
+        let intact = ends
+            .iter()
+            .take_while(|end| bytes[..**end] == whole[..**end]);
+        let count = intact.count();
+        let disk = MemDisk::new();
+        let mut file = disk.create("log", Access::Default).unwrap();
+        file.write_at(0, bytes).unwrap();
+        let offset = ends[count - 1] as u64;
+        examine_tail(&mut *file, offset, bytes.len() as u64, Zxid(count as i64)).unwrap()
+    }
+
+    #[test]
+    fn whatever_sectors_of_a_batch_are_lost_it_is_a_torn_one() {
+        for first in 0..SECTOR {
+            let (whole, ends) = log(first);
+            let (start, end) = (ends[0], *ends.last().unwrap());
+            for from in start / SECTOR..=end / SECTOR {
+                for to in from..=(from + 3).min(end / SECTOR) {
+                    for other in [None, Some(to + 2)] {
+                        let mut bytes = whole.clone();
+                        for sector in (from..=to).chain(other) {
+                            let (a, b) = (sector * SECTOR, (sector + 1) * SECTOR);
+                            let b = b.min(bytes.len());
+                            bytes[a.max(start).min(b)..b].fill(0);
+                        }
+                        let tail = tail_of(&bytes, &whole, &ends);
+                        let is_good = matches!(tail, Tail::Torn { .. } | Tail::Clean);
+                        assert!(is_good, "{first} {from}..={to} {other:?}: {tail:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_before_an_intact_record_is_corruption() {
+        let (whole, ends) = log(100);
+        for at in ends[0]..ends[5] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            let tail = tail_of(&bytes, &whole, &ends);
+            assert!(matches!(tail, Tail::Corrupt { .. }), "{at}: {tail:?}");
+        }
+    }
 }
