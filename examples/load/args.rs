@@ -29,6 +29,8 @@ pub(crate) enum Command {
     /// Builds nothing: run `cargo build --release -p zk-server` first. Apache 3.9.5 is looked for in
     /// ZK_APACHE_HOME and where `.ci/apache` installs it.
     Compare(CompareArgs),
+    /// Half a million nodes: their weight, a restart, and writes during snapshots.
+    BigTree(BigTreeArgs),
     /// Ten thousand sockets with half a frame each, and what they cost server and clients.
     HalfOpen(HalfOpenArgs),
     /// A million watches, and what they weigh.
@@ -71,6 +73,22 @@ pub(crate) struct RunArgs {
     /// Server processes whose CPU time and memory to sample.
     #[arg(long, value_delimiter = ',')]
     pub(crate) pids: Vec<u32>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct BigTreeArgs {
+    /// The server's command, to which the zoo.cfg's path is appended; without it, the release build of zk-server.
+    #[arg(long)]
+    pub(crate) ours: Option<String>,
+    /// How many nodes at least.
+    #[arg(long, default_value_t = 500_000)]
+    pub(crate) count: u64,
+    /// How often writes are measured with and without snapshots.
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+    /// Where the server's directory is made; must be on a real disk.
+    #[arg(long, default_value = "/tmp")]
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -2,6 +2,7 @@
 
 mod answer;
 mod args;
+mod big_tree;
 mod cluster;
 mod compare;
 mod connection;
@@ -29,6 +30,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(args) => run(&args),
         Command::Compare(args) => compare::compare(&args),
+        Command::BigTree(args) => big_tree::big_tree(&args),
         Command::HalfOpen(args) => half_open::half_open(&args),
         Command::Watches(args) => watches::watches(&args),
         Command::Floor { config } => floor::serve(&config).map(|()| ExitCode::SUCCESS),
