@@ -214,6 +214,10 @@ impl Client {
     ///
     /// The node need not exist. What it results in is a stream of events; what can be missed is told in its place
     /// ([`Watch`](crate::Watch)). Servers from 3.6 on.
+    ///
+    /// Apache ZooKeeper before 3.9 keeps one watch for each path and connection (ZOOKEEPER-4466): there, a one-shot watch
+    /// of this client on the same path takes the place of this one, and ends it when it fires. Use a client of its own
+    /// for one of the two.
     pub fn watch<'p>(&self, path: &'p str) -> Operation<'_, AddWatch<'p>> {
         let mode = AddWatchMode::Persistent;
         Operation::new(self, AddWatch { path, mode })

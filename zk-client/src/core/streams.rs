@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use zk_proto::watch::{AddWatchMode, EventType};
 
-use crate::watcher::EventQueue;
+use crate::watcher::{EventQueue, WatchEvent};
 
 type Readers = BTreeMap<String, Vec<Arc<EventQueue>>>;
 
@@ -65,7 +65,8 @@ impl Streams {
 
     pub(crate) fn take_all(&mut self) -> Vec<Arc<EventQueue>> {
         let all = self.all();
-        *self = Self::default();
+        self.persistent.clear();
+        self.recursive.clear();
         all
     }
 
@@ -88,6 +89,15 @@ impl Streams {
     }
 }
 
+impl Drop for Streams {
+    /// Whoever drives the session may be gone without its end, with the runtime for one: nobody waits for ever.
+    fn drop(&mut self) {
+        for queue in self.all() {
+            queue.push(WatchEvent::SessionEnded);
+        }
+    }
+}
+
 /// `/a/b`, `/a`, `/`.
 fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| match path.rsplit_once('/')? {
@@ -99,6 +109,8 @@ fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
 
     #[test]
@@ -120,5 +132,19 @@ mod tests {
         assert_eq!(told(EventType::NodeChildrenChanged, "/a"), 1);
         assert_eq!(told(EventType::NodeChildrenChanged, "/a/b"), 0);
         assert_eq!(told(EventType::NodeDeleted, "/ab"), 0);
+    }
+
+    #[test]
+    fn readers_are_told_the_end_also_when_nobody_ends_it() {
+        let mut streams = Streams::default();
+        let queue = Arc::new(EventQueue::default());
+        streams.add(
+            "/a".to_owned(),
+            AddWatchMode::Persistent,
+            Arc::clone(&queue),
+        );
+        drop(streams);
+        let next = queue.poll_next(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(next, Poll::Ready(Some(WatchEvent::SessionEnded)));
     }
 }
