@@ -304,6 +304,9 @@ impl Election {
             self.vote = ballot.vote;
             self.finalize_at = None;
             self.tell_everybody();
+        } else if self.vote.beats(&ballot.vote) && self.config.is_voter(self.config.me) {
+            // It may have come late, and this server's next word to everybody be a minute away.
+            self.send(from);
         }
         // Votes only get better within a round: a worse one is an old message, sent twice or overtaken.
         let old = self

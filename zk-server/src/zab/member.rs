@@ -107,7 +107,12 @@ impl Member {
         );
         match input {
             Input::Start => self.drain_disk(Vec::new(), true),
-            Input::Election(input) => self.election_input(now, input),
+            Input::Election(input) => {
+                if let election::Input::Notification { from, notification } = &input {
+                    self.heard_vote(now, *from, notification.leader);
+                }
+                self.election_input(now, input);
+            }
             Input::Leader(input) => self.lead(now, input),
             Input::Learner(input) => self.learn(now, input),
             Input::Disk(done) => self.disk_done(now, done),
@@ -182,6 +187,13 @@ impl Member {
         }
         if let Some((state, leader)) = settled {
             self.take_role(now, state, leader);
+        }
+    }
+
+    fn heard_vote(&mut self, now: Now, from: ServerId, leader: ServerId) {
+        if let Role::Learner(learner) = &mut self.role {
+            learner.heard_vote(from, leader);
+            self.drain_role(now);
         }
     }
 

@@ -97,6 +97,15 @@ pub struct ZabConfig {
 /// The last counter that Apache's leader gives a zxid.
 pub const COUNTER_MAX: u32 = u32::MAX - 1;
 
+impl ZabConfig {
+    /// How long leader and learners wait for each other to show up. An election that was lost on the way shows
+    /// in that nobody does; Apache waits for `initLimit` then.
+    fn discovery_limit(&self) -> Duration {
+        const AT_LEAST: Duration = Duration::from_millis(500);
+        self.init_limit.min(AT_LEAST.max(self.tick / 2))
+    }
+}
+
 /// What a role leaves behind when it ends.
 #[derive(Debug)]
 pub struct Remains {

@@ -150,7 +150,7 @@ pub enum Departure {
     EpochOutdated(Epoch),
     /// Leader: the zxids of this epoch are used up (ZOOKEEPER-1277).
     ZxidsUsedUp,
-    /// Learner: the leader could not be reached within `initLimit`.
+    /// Learner: the leader could not be reached in time, or votes for another one.
     LeaderUnreachable,
     /// Learner: the link ended.
     LeaderLost,
@@ -171,7 +171,7 @@ impl fmt::Display for Departure {
             Self::QuorumLost => "no quorum was heard of within syncLimit",
             Self::EpochOutdated(_) => "a voter has promised a later epoch",
             Self::ZxidsUsedUp => "the zxids of this epoch are used up",
-            Self::LeaderUnreachable => "the leader could not be reached within initLimit",
+            Self::LeaderUnreachable => "the leader does not lead, or cannot be reached",
             Self::LeaderLost => "the link to the leader ended",
             Self::LeaderSilent => "nothing was heard of the leader",
             Self::LeaderOutdated => "the leader's epoch is older than the one accepted",

@@ -133,7 +133,7 @@ impl Leader {
             proposals: Proposals::new(Epoch(0), config.me, config.verifiers.clone(), 0),
             links: BTreeMap::new(),
             syncs: Syncs::default(),
-            give_up_at: Some(now.mono + config.init_limit),
+            give_up_at: Some(now.mono + config.discovery_limit()),
             next_ping: now.mono + config.tick / 2,
             count_quorum: false,
             outputs: VecDeque::new(),

@@ -151,7 +151,7 @@ impl Learner {
             to_ack: VecDeque::new(),
             held: VecDeque::new(),
             in_step: true,
-            give_up_at: now.mono + config.init_limit,
+            give_up_at: now.mono + config.discovery_limit(),
             last_heard: now.mono,
             outputs: VecDeque::new(),
             config,
@@ -205,6 +205,15 @@ impl Learner {
             Phase::Connecting { retry_at: Some(at) } => Some(at.min(self.give_up_at)),
             Phase::Connecting { retry_at: None } => Some(self.give_up_at),
             _ => Some(self.last_heard + self.silence_limit()),
+        }
+    }
+
+    /// A server was heard to vote for another leader: if it is the one that this learner would follow, it does
+    /// not lead.
+    pub fn heard_vote(&mut self, from: ServerId, leader: ServerId) {
+        let discovers = matches!(self.phase, Phase::Connecting { .. } | Phase::Introduced);
+        if discovers && from == self.leader && leader != from {
+            self.depart(Departure::LeaderUnreachable);
         }
     }
 
