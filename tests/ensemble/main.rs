@@ -7,4 +7,5 @@
 )]
 
 mod kill9;
+mod members;
 mod writer;

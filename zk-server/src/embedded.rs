@@ -96,6 +96,12 @@ impl Server {
         self.hub.local_addr
     }
 
+    /// What it is: `standalone`, `leader`, `follower` or `observer`; `None` while it serves nobody.
+    #[must_use]
+    pub fn mode(&self) -> Option<&'static str> {
+        *self.hub.shared.mode.read()
+    }
+
     /// Ends a session as if its client had gone silent for longer than its timeout.
     ///
     /// Returns at once; the session's nodes go, and its connection is closed, with the next transactions.

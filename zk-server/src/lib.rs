@@ -11,6 +11,8 @@ mod driver;
 pub mod election;
 #[cfg(feature = "driver")]
 pub mod embedded;
+#[cfg(feature = "driver")]
+pub mod ensemble;
 pub mod error;
 pub mod frames;
 #[doc(hidden)]
@@ -29,4 +31,6 @@ pub mod zab;
 #[cfg(feature = "driver")]
 pub use driver::net;
 #[cfg(feature = "driver")]
-pub use embedded::Server;
+pub use embedded::{Server, StartError};
+#[cfg(feature = "driver")]
+pub use ensemble::Ensemble;
