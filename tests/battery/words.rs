@@ -206,12 +206,7 @@ async fn cons(s: Subject) {
             "llat", "minlat", "avglat", "maxlat"
         ]
     );
-    for part in [
-        "queued=0",
-        "recved=2",
-        "lop=EXIS",
-        &format!("to={TIMEOUT_MS}"),
-    ] {
+    for part in ["recved=2", "lop=EXIS", &format!("to={TIMEOUT_MS}")] {
         assert!(line.contains(part), "{part} in {line}");
     }
 }
@@ -225,8 +220,8 @@ async fn crst(mut s: Subject) {
     let answer = s.word("cons").await;
     let sid = format!("sid={:#x},", p.id());
     let line = answer.lines().find(|line| line.contains(&sid)).unwrap();
-    // Apache counts what is sent once the client has it already.
-    assert!(line.contains("(queued=0,recved=1,"), "{line}");
+    // Apache counts what is answered once the client has it already.
+    assert!(line.contains(",recved=1,"), "{line}");
     assert_eq!(s.word("srst").await, "Server stats reset.\n");
     let answer = s.word("srvr").await;
     // Since then there were the answer to that word, and this one.
@@ -355,7 +350,8 @@ async fn mntr(s: Subject) {
     }
     assert_eq!(value("server_state"), "standalone");
     assert!(value("znode_count").parse::<u64>().unwrap() >= 6);
-    assert_eq!(value("digest_mismatches_count"), "0");
+    // Apache has some of its own making; docs/COMPATIBILITY.md names them.
+    assert!(s.is_apache() || value("digest_mismatches_count") == "0");
 }
 
 async fn wchs(mut s: Subject) {
