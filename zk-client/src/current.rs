@@ -55,7 +55,7 @@ impl Client {
 
     /// Runs a future with this as the current client, inside of which it beats the installed one.
     ///
-    /// Tasks spawned inside do not inherit it.
+    /// Tasks spawned inside do not inherit it. As cancel safe as the future.
     pub async fn scope<F: Future>(&self, future: F) -> F::Output {
         SCOPE.scope(self.clone(), future).await
     }

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use zk_client::{Acl, Client, OnExpiry};
+//! use zk_client::{Acl, Client, OnExpiry, WhileDisconnected};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,20 +19,23 @@
 //! let client = Client::builder(&hosts)
 //!     .session_timeout(Duration::from_secs(10))
 //!     .request_timeout(Duration::from_secs(15))        // also counts the time without a connection
-//!     .on_expiry(OnExpiry::Renew)                      // a new session is opened, and announced
+//!     .while_disconnected(WhileDisconnected::Wait)     // or FailFast
+//!     .on_expiry(OnExpiry::Renew)                      // a new session is opened, and announced; or Stop
+//!     .identity("billing-7")                           // for "who holds this lock?"; host:pid by default
 //!     .auth("digest", "alice:secret")
 //!     .default_acl(Acl::creator_all())
 //!     .connect()
 //!     .await?;
 //! # assert_eq!(client.default_acl(), Acl::creator_all());
-//! client.close().await?;                               // or drop the last clone: closes in the background
+//! client.close().within(Duration::from_secs(2)).await?; // or drop the last clone: closes in the background
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! [`Client`] is a cheap clone; all clones share one session. [`connect`](Client::connect) returns once there is a
 //! session. The servers are tried in random order and race; a host that is down or whose name does not resolve costs
-//! nothing but itself, and names are resolved again at every attempt.
+//! nothing but itself, and names are resolved again at every attempt. [`Client::from_env`] takes everything from
+//! `ZK_CONNECT`, `ZK_AUTH` and the like.
 //!
 //! # Read and write
 //!
@@ -41,7 +44,9 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let server = zk_server::Server::builder().start().await?;
 //! # let client = zk_client::Client::connect(&server.connect_string()).await?;
-//! client.create("/app", "").await?;
+//! let created = client.create("/app", "").await?;                    // created.path, created.stat
+//! # assert_eq!(created.path, "/app");
+//! client.create("/box", "").container().await?;                      // goes with its last child; see also ttl()
 //! let job = client.create("/app/job-", b"data").ephemeral().sequential().await?;
 //! assert_eq!(job.path, "/app/job-0000000000");
 //!
@@ -52,6 +57,8 @@
 //!
 //! assert_eq!(client.children("/app").await?, ["job-0000000000"]);
 //! assert!(client.get_opt("/nothing").await?.is_none());
+//! assert!(client.exists("/app").await?.is_some_and(|stat| stat.version == 2));
+//! client.sync("/").await?;                                           // reads after it are up to date
 //! client.create_all("/x/y/z", "").await?;
 //! client.delete_all("/x").await?;
 //!

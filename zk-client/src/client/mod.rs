@@ -72,6 +72,9 @@ impl Client {
     /// # Errors
     /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none, and
     /// [`ConnectFailed`](crate::ErrorKind::ConnectFailed) when no server grants a session in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what there is.
     pub async fn connect(hosts: &str) -> Result<Self> {
         Self::builder(hosts).connect().await
     }
@@ -88,11 +91,17 @@ impl Client {
     /// # Errors
     /// As [`connect`](Self::connect), and [`BadArguments`](crate::ErrorKind::BadArguments) for a variable that
     /// is missing or malformed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what there is.
     pub async fn from_env() -> Result<Self> {
         ClientBuilder::from_env()?.connect().await
     }
 
-    /// Creates a node.
+    /// Creates a node, persistent unless told.
+    ///
+    /// After [`ConnectionLoss`](crate::ErrorKind::ConnectionLoss) it may be there: look, or make the create
+    /// [`protected`](Operation::protected).
     ///
     /// # Errors
     /// [`NodeExists`](crate::ErrorKind::NodeExists), [`NoNode`](crate::ErrorKind::NoNode) without the parent,
@@ -116,6 +125,9 @@ impl Client {
     }
 
     /// Reads a node's data and metadata; `None` where there is no node.
+    ///
+    /// # Errors
+    /// [`NoAuth`](crate::ErrorKind::NoAuth).
     pub fn get_opt<'p>(&self, path: &'p str) -> Operation<'_, GetOpt<'p>> {
         Operation::new(self, GetOpt { path })
     }
@@ -153,6 +165,9 @@ impl Client {
     }
 
     /// Asks for a node's metadata; `None` where there is no node. A watch here also sees a creation.
+    ///
+    /// # Errors
+    /// Only those of every operation: no permission is needed.
     pub fn exists<'p>(&self, path: &'p str) -> Operation<'_, Exists<'p>> {
         Operation::new(self, Exists { path })
     }
@@ -173,17 +188,29 @@ impl Client {
         Operation::new(self, ListChildrenWithStat { path })
     }
 
-    /// Counts all nodes below one, at any depth.
+    /// Counts all nodes below one, at any depth. Servers from 3.6 on.
+    ///
+    /// # Errors
+    /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth).
     pub fn count_descendants<'p>(&self, path: &'p str) -> Operation<'_, CountDescendants<'p>> {
         Operation::new(self, CountDescendants { path })
     }
 
-    /// Lists the session's own ephemeral nodes whose path starts with `prefix` (`"/"`: all).
+    /// Lists the session's own ephemeral nodes whose path starts with `prefix` (`"/"`: all). Servers from 3.6 on.
+    ///
+    /// # Errors
+    /// Only those of every operation.
     pub fn ephemerals<'p>(&self, prefix: &'p str) -> Operation<'_, ListEphemerals<'p>> {
         Operation::new(self, ListEphemerals { path: prefix })
     }
 
     /// Catches up with the leader: a read after it sees everything that was done before it was called.
+    ///
+    /// # Order
+    /// Reads that are submitted behind it need not wait for it: the server answers them after it.
+    ///
+    /// # Errors
+    /// Only those of every operation. The node need not exist.
     pub fn sync<'p>(&self, path: &'p str) -> Operation<'_, SyncPath<'p>> {
         Operation::new(self, SyncPath { path })
     }
@@ -218,12 +245,24 @@ impl Client {
     /// Apache ZooKeeper before 3.9 keeps one watch for each path and connection (ZOOKEEPER-4466): there, a one-shot watch
     /// of this client on the same path takes the place of this one, and ends it when it fires. Use a client of its own
     /// for one of the two.
+    ///
+    /// # Order
+    /// What happens after its answer is told; no event is told before the answers of earlier requests.
+    ///
+    /// # Errors
+    /// Only those of every operation.
+    ///
+    /// # Cancel safety
+    /// Dropping the future removes what the server may have made.
     pub fn watch<'p>(&self, path: &'p str) -> Operation<'_, AddWatch<'p>> {
         let mode = AddWatchMode::Persistent;
         Operation::new(self, AddWatch { path, mode })
     }
 
     /// Asks whom the server takes the client for. Servers from 3.7 on.
+    ///
+    /// # Errors
+    /// Only those of every operation.
     pub fn who_am_i(&self) -> Operation<'_, WhoAmI> {
         Operation::new(self, WhoAmI)
     }
@@ -266,12 +305,12 @@ impl Client {
         UpdateHosts::new(&self.parts, hosts)
     }
 
-    /// Several writes, all or nothing.
+    /// Several writes, all or nothing ([`Multi::commit`]).
     pub fn multi(&self) -> Multi {
         Multi::new(self.clone())
     }
 
-    /// Several reads of one moment. Servers from 3.6 on.
+    /// Several reads of one moment ([`MultiRead::run`]). Servers from 3.6 on.
     pub fn multi_read(&self) -> MultiRead {
         MultiRead::new(self.clone())
     }
@@ -301,6 +340,13 @@ impl Client {
     /// Makes sure that a node is there, and its parents: creates what is missing, with empty data.
     ///
     /// `ensure("/")` creates the client's chroot. Repeated by itself after a lost connection.
+    ///
+    /// # Errors
+    /// [`NoAuth`](crate::ErrorKind::NoAuth),
+    /// [`NoChildrenForEphemerals`](crate::ErrorKind::NoChildrenForEphemerals).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the parents that were made so far.
     pub fn ensure<'c>(&'c self, path: &'c str) -> Composed<'c, Ensure<'c>> {
         Composed::new(
             self,
@@ -341,6 +387,15 @@ impl Client {
     ///
     /// What a server refuses is forgotten; the server then closes the connection, and the session is resumed
     /// without.
+    ///
+    /// # Order
+    /// Operations that are submitted after the first poll are carried out with them.
+    ///
+    /// # Errors
+    /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when the server refuses them.
+    ///
+    /// # Cancel safety
+    /// Once polled, the credentials are presented whether the future is awaited to its end or not.
     pub fn add_auth(&self, scheme: &str, secret: impl Into<bytes::Bytes>) -> AddAuth {
         AddAuth::new(&self.parts, Credential::new(scheme, secret))
     }
@@ -348,6 +403,13 @@ impl Client {
     /// Carries out what was submitted before and closes the session.
     ///
     /// The session's ephemeral nodes are gone when it returns. All clones of the client are closed by it.
+    ///
+    /// # Errors
+    /// [`OperationTimeout`](crate::ErrorKind::OperationTimeout) when no server confirmed it in time
+    /// ([`within`](Close::within), else the request timeout). The client is closed all the same.
+    ///
+    /// # Cancel safety
+    /// Once polled, closing goes on in the background.
     pub fn close(&self) -> Close {
         Close::new(&self.parts)
     }

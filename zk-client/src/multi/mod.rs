@@ -183,6 +183,9 @@ impl<S> Multi<S> {
     ///
     /// # Errors
     /// When it cannot be queued: an invalid path, a request that is too large, a closed client.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits for room gives up its place, and nothing is sent.
     pub async fn submit(self) -> Result<PendingMulti> {
         let (client, parts, fenced, limit) = self.all_parts();
         let commit = Operation::new(&client, Commit { parts: &parts });

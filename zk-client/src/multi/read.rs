@@ -97,6 +97,9 @@ impl MultiRead {
     /// # Errors
     /// The outer error is of the whole; that one node is missing or may not be read is an inner one. Servers
     /// before 3.6 do not know the operation and close the connection.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the results.
     pub async fn run(self) -> Result<Vec<Result<MultiReadResult>>> {
         let Self { client, parts } = self;
         let found = Operation::new(&client, ReadAll { parts: &parts }).await?;
@@ -107,6 +110,9 @@ impl MultiRead {
     ///
     /// # Errors
     /// When they cannot be queued: an invalid path, a closed client.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits for room gives up its place, and nothing is sent.
     pub async fn submit(self) -> Result<PendingMultiRead> {
         let Self { client, parts } = self;
         let answer = Operation::new(&client, ReadAll { parts: &parts })

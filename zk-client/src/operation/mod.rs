@@ -104,6 +104,9 @@ impl<'c, C: Call> Operation<'c, C> {
     ///
     /// # Errors
     /// When it cannot be queued: an invalid path, a request that is too large, a closed client.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits for room gives up its place, and nothing is sent.
     pub async fn submit(mut self) -> Result<Pending<C::Output>> {
         let (answer, attached) = std::future::poll_fn(|cx| self.poll_submit(cx)).await?;
         self.stage = Stage::Done;
