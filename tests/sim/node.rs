@@ -210,6 +210,11 @@ impl Node {
         let Some(process) = &mut self.process else {
             return Done::NotInstalled;
         };
+        // Whatever comes of it, the disk may have it: a tail that the leader never had is no promise any more.
+        let mut pairs = self.durable.log.iter().zip(&process.applied);
+        let shared = pairs.position(|(one, other)| one != other);
+        let shared = shared.unwrap_or(self.durable.log.len().min(process.applied.len()));
+        self.durable.log.truncate(shared);
         if !process.write_snapshot() {
             return Done::NotInstalled;
         }
