@@ -75,7 +75,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future closes what there is.
-    pub async fn connect(hosts: &str) -> Result<Self> {
+    pub async fn connect(hosts: impl Into<String>) -> Result<Self> {
         Self::builder(hosts).connect().await
     }
 

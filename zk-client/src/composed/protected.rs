@@ -1,6 +1,7 @@
 //! Creates that survive a lost answer: Curator's protection.
 
 use futures::future::BoxFuture;
+use zk_proto::SessionId;
 
 use super::{Composed, Steps, deadline_of, is_link_trouble, is_over, unsettled};
 use crate::{
@@ -45,10 +46,9 @@ impl<'c> Steps<'c> for ProtectedCreate<'c> {
             let parent = if parent.is_empty() { "/" } else { parent };
             // Bound to one session: an ephemeral node of an older one is about to vanish (CURATOR-498).
             let session = client.session();
-            let client: &Client = if self.create.spec.ephemeral {
-                &session
-            } else {
-                client
+            let (client, owner): (&Client, _) = match self.create.spec.ephemeral {
+                true => (&session, session.id()),
+                false => (client, SessionId::NONE),
             };
             loop {
                 let call = Create {
@@ -57,7 +57,7 @@ impl<'c> Steps<'c> for ProtectedCreate<'c> {
                 };
                 match Operation::new(client, call).await {
                     Err(error) if is_link_trouble(&error) && !is_over(client, deadline) => {
-                        match find_own(client, parent, &prefix).await {
+                        match find_own(client, parent, &prefix, owner).await {
                             Ok(Some(created)) => return Ok(created),
                             Ok(None) => {}
                             Err(lost) => return Err(unsettled(&lost, "create", &path)),
@@ -71,7 +71,12 @@ impl<'c> Steps<'c> for ProtectedCreate<'c> {
 }
 
 /// The node with this prefix, once everything that was sent before is settled.
-async fn find_own(client: &Client, parent: &str, prefix: &str) -> Result<Option<Created>> {
+async fn find_own(
+    client: &Client,
+    parent: &str,
+    prefix: &str,
+    owner: SessionId,
+) -> Result<Option<Created>> {
     // The create may be on its way through the ensemble still: the sync passes the leader behind it.
     client.sync(parent).await?;
     let names = match client.children(parent).await {
@@ -83,5 +88,7 @@ async fn find_own(client: &Client, parent: &str, prefix: &str) -> Result<Option<
     };
     let path = format!("{}/{name}", parent.trim_end_matches('/'));
     let stat = client.exists(&path).await?;
-    Ok(stat.map(|stat| Created { path, stat }))
+    // A client that had no session yet when it began knows no owner.
+    let own = stat.filter(|stat| owner == SessionId::NONE || stat.ephemeral_owner == owner);
+    Ok(own.map(|stat| Created { path, stat }))
 }

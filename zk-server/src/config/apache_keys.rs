@@ -42,7 +42,6 @@ fn listed(names: &[&str], key: &str) -> bool {
 
 /// Keys of the configuration that no part of the server looks at yet, and their defaults; a line goes when one does.
 const EARLY: &[(&str, &str)] = &[
-    ("globalOutstandingLimit", "1000"),
     ("localSessionsEnabled", "false"),
     ("localSessionsUpgradingEnabled", "false"),
     ("readonlymode.enabled", "false"),
