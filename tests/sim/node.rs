@@ -213,7 +213,7 @@ impl Node {
         // Whatever comes of it, the disk may have it: a tail that the leader never had is no promise any more.
         let mut pairs = self.durable.log.iter().zip(&process.applied);
         let shared = pairs.position(|(one, other)| one != other);
-        let shared = shared.unwrap_or(self.durable.log.len().min(process.applied.len()));
+        let shared = shared.unwrap_or_else(|| self.durable.log.len().min(process.applied.len()));
         self.durable.log.truncate(shared);
         if !process.write_snapshot() {
             return Done::NotInstalled;
