@@ -40,17 +40,23 @@ impl SessionSecret {
         open: impl IntoIterator<Item = SessionId>,
     ) -> Result<Self, Fatal> {
         match read(data, FILE) {
-            Ok(text) => Self::parse(&text).ok_or_else(|| {
-                Fatal::new(format!(
-                    "{} does not hold a session secret: restore it, or remove it (open sessions then cannot resume)",
-                    data.path_of(FILE)
-                ))
-            }),
+            Ok(text) => {
+                // An earlier process may have ended before its name was durable; sessions rely on it from now on.
+                data.sync_dir()
+                    .map_err(|error| Fatal::io(format!("syncing {}", data.path_of("")), &error))?;
+                Self::parse(&text).ok_or_else(|| {
+                    Fatal::new(format!(
+                        "{} does not hold a session secret: restore it, or remove it (open sessions then cannot resume)",
+                        data.path_of(FILE)
+                    ))
+                })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let older = open.into_iter().collect();
                 let secret = Self { key: random, older };
-                replace(data, FILE, Access::Owner, secret.to_text().as_bytes())
-                    .map_err(|error| Fatal::io(format!("writing {}", data.path_of(FILE)), &error))?;
+                replace(data, FILE, Access::Owner, secret.to_text().as_bytes()).map_err(
+                    |error| Fatal::io(format!("writing {}", data.path_of(FILE)), &error),
+                )?;
                 Ok(secret)
             }
             Err(error) => Err(Fatal::io(format!("reading {}", data.path_of(FILE)), &error)),
@@ -116,7 +122,7 @@ impl fmt::Debug for SessionSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::MemDisk;
+    use crate::storage::{MemDisk, mem_disk::FaultyCall};
 
     #[test]
     fn a_secret_is_made_once_and_knows_the_sessions_before_it() {
@@ -132,6 +138,20 @@ mod tests {
         assert_eq!(again.key(), &[1; 32]);
         assert!(again.is_older(old) && !again.is_older(new));
         assert!(!format!("{again:?}").contains("01"));
+    }
+
+    #[test]
+    fn a_secret_that_was_read_survives_the_next_power_cut() {
+        for seed in 0..20 {
+            let disk = MemDisk::new();
+            disk.fail(FaultyCall::SyncDir, 1, io::ErrorKind::Other);
+            assert!(SessionSecret::load_or_create(&disk, [1; 32], []).is_err());
+            disk.heal();
+            let load = |random| SessionSecret::load_or_create(&disk, [random; 32], []).unwrap();
+            assert_eq!(load(2).key(), &[1; 32]);
+            disk.power_cut(seed);
+            assert_eq!(load(3).key(), &[1; 32], "seed {seed}");
+        }
     }
 
     #[test]

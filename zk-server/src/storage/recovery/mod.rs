@@ -2,8 +2,8 @@
 //!
 //! Invariants: every record that was once reported [`Synced`](super::DiskDone::Synced) is in the tree
 //! afterwards, or recovery refuses; no record counts that its checksum does not certify; zxids follow each other
-//! without a gap. Only the torn end of the last log is ever cut, and where is reported. What stands in a record or
-//! a snapshot is never trusted with more memory than the file has bytes.
+//! without a gap; no power cut takes back what was read. Only the torn end of the last log is ever cut, and where is
+//! reported. What stands in a record or a snapshot is never trusted with more memory than the file has bytes.
 //!
 //! Deliberately not here: what a member of an ensemble does when its log is damaged (it starts without a vote until
 //! a leader has synced it); a standalone server has nobody to ask and stops with an explanation.
@@ -128,6 +128,7 @@ pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<R
         epochs::load(&*directories.snapshots, EpochKind::Current)?,
         epochs::load(&*directories.snapshots, EpochKind::Accepted)?,
     );
+    make_names_durable(&*directories.snapshots)?;
     let log = LogExecutor::new(directories, options.log, replay.last(), replay.bytes);
     Ok(Recovered {
         log,
@@ -140,6 +141,15 @@ pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<R
         current_epoch,
         accepted_epoch,
     })
+}
+
+/// Makes durable under which names the snapshot and the epochs were found.
+///
+/// An earlier process may have ended, or its fsync failed, between a rename and the fsync of the directory. From now
+/// on others rely on what was read (an accepted epoch is not written again), so it must not go with the next power cut.
+fn make_names_durable(disk: &dyn Disk) -> Result<(), Fatal> {
+    disk.sync_dir()
+        .map_err(|error| Fatal::io(format!("syncing {}", disk.path_of("")), &error))
 }
 
 /// Removes what an earlier process was still working on.

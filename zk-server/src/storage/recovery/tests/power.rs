@@ -1,7 +1,8 @@
 //! Power cuts by the thousand.
 
 use super::*;
-use crate::storage::{mem_disk::FaultyCall, snapshot::write_tree};
+use crate::storage::{EpochKind, mem_disk::FaultyCall, snapshot::write_tree};
+use zk_proto::Epoch;
 
 /// What one seeded life and death showed.
 #[derive(Debug, PartialEq, Eq)]
@@ -235,5 +236,55 @@ fn what_a_failed_sync_left_in_memory_alone_is_written_again() {
         assert_eq!(seen.last, Zxid(42));
         disk.power_cut(seed);
         assert_eq!(dump(&mut recovered(&disk).tree), seen, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_epoch_that_recovery_has_read_survives_the_next_power_cut() {
+    for seed in 0..50 {
+        let disk = MemDisk::new();
+        let mut log = recovered(&disk).log;
+        for kind in [EpochKind::Accepted, EpochKind::Current] {
+            let save = |epoch| DiskOp::SaveEpoch {
+                kind,
+                epoch: Epoch(epoch),
+            };
+            execute(&mut log, vec![save(3)]).unwrap();
+            // The new file has its name, and nobody knows whether the directory has it on the disk.
+            disk.fail(FaultyCall::SyncDir, 1, std::io::ErrorKind::Other);
+            assert!(execute(&mut log, vec![save(4)]).is_err());
+            disk.heal();
+            log = recovered(&disk).log;
+        }
+        let epochs = |back: &Recovered| (back.accepted_epoch, back.current_epoch);
+        let seen = epochs(&recovered(&disk));
+        assert_eq!(seen, (Some(Epoch(4)), Some(Epoch(4))));
+        disk.power_cut(seed);
+        assert_eq!(epochs(&recovered(&disk)), seen, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_recovery_has_used_survives_the_next_power_cut() {
+    for seed in 0..50 {
+        let (data, log) = (MemDisk::new(), MemDisk::new());
+        let back = || {
+            data.kill();
+            log.kill();
+            let [data, log] = [&data, &log].map(|disk| Arc::new(disk.clone()));
+            let directories = Directories::on_separate(data, log).unwrap();
+            let back = recover(&directories, &options(&[SMALL])).unwrap();
+            (directories, back)
+        };
+        let (directories, mut first) = back();
+        let mut author = Author::new();
+        execute(&mut first.log, vec![append(author.write())]).unwrap();
+        data.fail(FaultyCall::SyncDir, 1, std::io::ErrorKind::Other);
+        assert!(write_tree(&directories, author.tree(), &options(&[]).snapshot).is_err());
+        data.heal();
+        drop(directories);
+        assert_eq!(back().1.snapshot, Zxid(1), "the purge may count on it");
+        data.power_cut(seed);
+        assert_eq!(back().1.snapshot, Zxid(1), "seed {seed}");
     }
 }
