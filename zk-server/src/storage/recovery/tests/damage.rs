@@ -215,3 +215,21 @@ fn more_than_any_write_leaves_is_no_torn_write() {
     let why = refusal(&disk);
     assert!(why.contains(&name) && why.contains("more than"), "{why}");
 }
+
+#[test]
+fn a_header_torn_at_any_offset_is_a_file_without_a_record() {
+    let (whole, _) = written(1);
+    let header = content(&whole, "log.1")[..16].to_vec();
+    for len in 0..=header.len() {
+        let (disk, dumps) = written(2);
+        put(&disk, "log.3", &header[..len]);
+        let mut back = recovered(&disk);
+        assert_eq!(dump(&mut back.tree), dumps[2], "{len} bytes");
+        assert!(!names(&disk).contains(&"log.3".to_owned()), "{len} bytes");
+    }
+    for other in [&b"Y"[..], b"ZKSN", b"ZKLF\0\0\0\x02"] {
+        let (disk, _) = written(2);
+        put(&disk, "log.3", other);
+        assert!(refusal(&disk).contains("log.3 is damaged"));
+    }
+}
