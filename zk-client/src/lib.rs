@@ -35,7 +35,16 @@
 //! [`Client`] is a cheap clone; all clones share one session. [`connect`](Client::connect) returns once there is a
 //! session. The servers are tried in random order and race; a host that is down or whose name does not resolve costs
 //! nothing but itself, and names are resolved again at every attempt. [`Client::from_env`] takes everything from
-//! `ZK_CONNECT`, `ZK_AUTH` and the like.
+//! `ZK_CONNECT`, `ZK_AUTH` and the like:
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> zk_client::Result<()> {
+//! let client = zk_client::Client::from_env().await?;
+//! # drop(client);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Read and write
 //!
@@ -46,7 +55,7 @@
 //! # let client = zk_client::Client::connect(&server.connect_string()).await?;
 //! let created = client.create("/app", "").await?;                    // created.path, created.stat
 //! # assert_eq!(created.path, "/app");
-//! client.create("/box", "").container().await?;                      // goes with its last child; see also ttl()
+//! client.create("/box", "").container().await?;                      // goes with its last child
 //! let job = client.create("/app/job-", b"data").ephemeral().sequential().await?;
 //! assert_eq!(job.path, "/app/job-0000000000");
 //!
@@ -218,6 +227,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! `zk_server::Ensemble::start(3)` is a whole ensemble in the same process, whose members are killed and restarted while
+//! the client looks on.
 //!
 //! For networks on a paused clock, hand your own [`net::Net`] to [`ClientBuilder::net`].
 //!

@@ -76,6 +76,48 @@
 //! Where the protected resource is ZooKeeper itself, a transaction made with [`LockGuard::commit`] goes through only while the
 //! lock is held, and needs no token.
 //!
+//! [`LockGuard::run`] stops work whose lock is lost, and [`LockGuard::lost`] tells why:
+//!
+//! ```
+//! # use zk_client::Client;
+//! # use zk_recipes::prelude::*;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(server.connect_string()).await?;
+//! # client.create("/report", "").await?;
+//! let guard = client.lock("/locks/report").await?;
+//! let text = guard.run(async { "all is well" }).await?;           // dropped half way when the lock is lost
+//! guard.commit(client.multi().set("/report", text)).await?;       // only while the lock node exists
+//! let lost = guard.lost();                                        // a future of its own, for another task
+//! guard.release().await?;
+//! assert_eq!(lost.await, LostReason::Released);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Without handing a client around
+//!
+//! A program that has one client can install it, once, in `main`:
+//!
+//! ```
+//! # use zk_client::Client;
+//! # use zk_recipes::prelude::*;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let hosts = server.connect_string();
+//! let _installed = Client::connect(&hosts).await?.install()?;     // until this is dropped
+//! let guard = Lock::acquire("/locks/report").await?;
+//! guard.release().await?;
+//!
+//! let other = Client::connect(&hosts).await?;
+//! let guard = other.scope(async { Lock::acquire("/locks/report").await }).await?;   // a scope beats it
+//! guard.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Live configuration
 //!
 //! ```

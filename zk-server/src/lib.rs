@@ -1,5 +1,25 @@
 //! A ZooKeeper server that speaks the client, quorum and disk formats of Apache ZooKeeper.
 //!
+//! Embedded, one starts in milliseconds, on a free port of the loopback interface and in a directory that goes with it:
+//!
+#![cfg_attr(feature = "driver", doc = "```")]
+#![cfg_attr(not(feature = "driver"), doc = "```ignore")]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = zk_server::Server::builder().start().await?;
+//! let hosts = server.connect_string();                            // for any ZooKeeper client
+//! # assert!(hosts.starts_with("127.0.0.1:"));
+//! server.shutdown().await?;
+//!
+//! let mut ensemble = zk_server::Ensemble::start(3).await?;
+//! let leader = ensemble.leader().await;
+//! ensemble.kill(leader).await?;                                   // the others go on
+//! assert_ne!(ensemble.leader().await, leader);
+//! ensemble.restart(leader).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The parts that decide are *cores*: they take inputs and a [`time::Now`], and hand out outputs, without a
 //! socket, file, clock or thread of their own. The feature `driver` (on by default) adds what moves the bytes.
 
