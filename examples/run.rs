@@ -65,13 +65,13 @@ operator  writes the second settings
 settings  second settings: the new pool took over, the old one is closed
 service   answers as \"second settings\"
 operator  writes settings without connections
-settings  refused, bad content in version 3 of /config_reload/settings: max_connections is 0, not 1 to 100; the old pool goes on
+settings  refused, bad content in version 2 of /config_reload/settings: max_connections is 0, not 1 to 100; the old pool goes on
 service   answers as \"second settings\"
 operator  writes settings with no such database
 settings  third settings: refused, no such database; the old pool goes on
 service   answers as \"second settings\"
 operator  writes something that is no JSON
-settings  refused, bad content in version 5 of /config_reload/settings: expected value at line 1 column 1; the old pool goes on
+settings  refused, bad content in version 4 of /config_reload/settings: expected value at line 1 column 1; the old pool goes on
 service   answers as \"second settings\"
 operator  deletes the settings
 settings  deleted; the old pool goes on
