@@ -196,9 +196,7 @@ impl Leader {
         };
         learner.phase = LinkPhase::Syncing;
         if !learner.observes {
-            if !mutants::active("acks-outlive-truncation") {
-                self.proposals.forget(learner.server);
-            }
+            self.proposals.forget(learner.server);
             let outstanding: Vec<_> = self.proposals.outstanding().cloned().collect();
             for Transaction { zxid, entry } in outstanding {
                 learner.proposed(zxid, now.mono);
