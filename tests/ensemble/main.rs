@@ -8,4 +8,5 @@
 
 mod kill9;
 mod members;
+mod partitions;
 mod writer;

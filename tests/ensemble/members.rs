@@ -34,17 +34,17 @@ use zk_tests::{
 const WRITERS: usize = 4;
 
 /// Far more than a fail-over takes.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// What was acknowledged, and when the last of it.
 #[derive(Default)]
-struct Acknowledged {
-    names: BTreeSet<String>,
+pub(crate) struct Acknowledged {
+    pub(crate) names: BTreeSet<String>,
     last: Option<Instant>,
 }
 
 /// Writes one node after the other at whatever member answers, until it is told to stop.
-async fn write(
+pub(crate) async fn write(
     writer: usize,
     members: Vec<SocketAddr>,
     acknowledged: Arc<Mutex<Acknowledged>>,
@@ -91,7 +91,7 @@ async fn look(member: SocketAddr) -> io::Result<BTreeSet<String>> {
     }
 }
 
-async fn check(members: &[SocketAddr], acknowledged: &Mutex<Acknowledged>) {
+pub(crate) async fn check(members: &[SocketAddr], acknowledged: &Mutex<Acknowledged>) {
     let expected = acknowledged.lock().names.clone();
     let mut found = Vec::new();
     for member in members {

@@ -11,6 +11,7 @@ use crate::{
         disk::Place,
         net::Net,
         start::{Running, Setup, start},
+        wires::Wiring,
     },
     error::Fatal,
     storage::Disk,
@@ -37,6 +38,7 @@ pub struct Builder {
     data_dir: Option<PathBuf>,
     net: Option<Arc<dyn Net>>,
     io_threads: usize,
+    wiring: Wiring,
     errors: Vec<ConfigError>,
 }
 
@@ -73,6 +75,7 @@ impl Server {
             data_dir: None,
             net: None,
             io_threads: 1,
+            wiring: Wiring::default(),
             errors: Vec::new(),
         }
     }
@@ -194,6 +197,12 @@ impl Builder {
         self
     }
 
+    /// Reaches the other members of an ensemble in this process over wires that can be cut.
+    pub(crate) fn wiring(mut self, wiring: Wiring) -> Self {
+        self.wiring = wiring;
+        self
+    }
+
     /// Starts the server on the caller's tokio runtime; returns once clients can connect.
     ///
     /// # Errors
@@ -208,6 +217,7 @@ impl Builder {
             bind: self.bind.unwrap_or_else(loopback),
             net: self.net,
             io_threads: self.io_threads,
+            wiring: self.wiring,
             config: self.config,
         };
         let (hub, running) = start(setup).await?;

@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
     time::Duration,
 };
 
@@ -18,14 +19,25 @@ use zk_proto::{ServerId, SessionId};
 use crate::{
     Server, StartError,
     config::{Config, HostPort, PeerRole, ServerAddress, ServerSpec},
+    driver::wires::{Wires, Wiring},
     error::Fatal,
 };
 
 /// Servers that serve as one, on loopback ports, each with a directory that goes with the ensemble.
 ///
 /// Members are counted from 0. Dropping the ensemble stops them all.
+///
+/// Four faults can be had beside [`restart`](Self::restart):
+///
+/// | fault | what it is to the members | what it is to clients | ended by |
+/// |---|---|---|---|
+/// | [`kill`](Self::kill) | its connections are reset, its ports refuse | the same | `restart` |
+/// | [`partition`](Self::partition) | a network that loses every packet between two members: nothing arrives, no connection ends, none is made | nothing: they reach every member | [`heal`](Self::heal) |
+/// | [`pause`](Self::pause) | a process that was sent SIGSTOP: connections stay, nothing is read, answered or acted on | the same | [`resume`](Self::resume) |
+/// | [`expire_session`](Self::expire_session) | a client that was silent for too long | its session is over | |
 pub struct Ensemble {
     members: Vec<Place>,
+    wires: Arc<Wires>,
 }
 
 /// What of a member outlives it.
@@ -75,6 +87,7 @@ impl Ensemble {
         drop(held);
         let mut ensemble = Self {
             members: Vec::new(),
+            wires: Arc::default(),
         };
         for (id, client) in (1..).zip(clients) {
             let directory = tempfile::Builder::new().prefix("zk-ensemble-").tempdir()?;
@@ -111,18 +124,33 @@ impl Ensemble {
     }
 
     /// Waits until a member leads, with a quorum in sync behind it, and tells which. Cancel safe.
+    ///
+    /// One that was cut off from the majority or paused a moment ago believes for a while that it leads: it is not
+    /// meant, since nothing that it is asked to write will be acknowledged.
     pub async fn leader(&self) -> usize {
         const GLANCE: Duration = Duration::from_millis(2);
         loop {
-            let leads = |place: &Place| {
-                let server = place.server.as_ref();
+            let leads = |member: &usize| {
+                let server = self.member(*member);
                 server.is_some_and(|server| server.mode() == Some("leader"))
             };
-            if let Some(member) = self.members.iter().position(leads) {
+            let mut members = 0..self.members.len();
+            if let Some(member) = members.find(|member| leads(member) && self.has_majority(*member))
+            {
                 return member;
             }
             tokio::time::sleep(GLANCE).await;
         }
+    }
+
+    /// Whether a member reaches more than half of all members that run, itself included.
+    fn has_majority(&self, member: usize) -> bool {
+        let reaches = |other: &usize| {
+            let (a, b) = (server_id(member), server_id(*other));
+            self.member(*other).is_some() && self.wires.runs(b) && self.wires.is_whole(a, b)
+        };
+        let reached = (0..self.members.len()).filter(reaches).count();
+        self.wires.runs(server_id(member)) && reached > self.members.len() / 2
     }
 
     /// The server that a member is, if it runs.
@@ -133,7 +161,7 @@ impl Ensemble {
 
     /// Ends a member; nobody is told but by its closed connections. What was not handed to the log is lost.
     ///
-    /// Returns once its ports and its directory are free again.
+    /// Returns once its ports and its directory are free again. A member that was paused is not any more.
     ///
     /// # Errors
     /// What the member died of, if it had died before.
@@ -142,6 +170,7 @@ impl Ensemble {
         match place.and_then(|place| place.server.take()) {
             Some(server) => {
                 let ended = server.shutdown().await;
+                self.wires.resume(server_id(member));
                 self.await_ports(member).await;
                 ended
             }
@@ -181,10 +210,36 @@ impl Ensemble {
             let builder = Server::builder()
                 .config(place.config.clone())
                 .bind(place.client)
+                .wiring(Wiring::on(self.wires.clone(), server_id(member)))
                 .data_dir(place.directory.path());
             place.server = Some(builder.start().await?);
         }
         Ok(())
+    }
+
+    /// Cuts two members off from each other, in both directions and until [`heal`](Self::heal); also across their
+    /// restarts.
+    ///
+    /// What one sends the other is held back, and so is the news that a connection has ended: each finds out by the
+    /// other's silence, within `syncLimit` ticks. Clients still reach both.
+    pub fn partition(&self, a: usize, b: usize) {
+        self.wires.cut(server_id(a), server_id(b));
+    }
+
+    /// Ends every [`partition`](Self::partition): what was held back arrives.
+    pub fn heal(&self) {
+        self.wires.heal();
+    }
+
+    /// Stops a member as SIGSTOP stops a process, until [`resume`](Self::resume): its connections stay open, and it
+    /// does nothing. What was handed to its log before still reaches the disk.
+    pub fn pause(&self, member: usize) {
+        self.wires.pause(server_id(member));
+    }
+
+    /// Lets a paused member go on; to it, no time has passed but on the clock.
+    pub fn resume(&self, member: usize) {
+        self.wires.resume(server_id(member));
     }
 
     /// Ends a session as if its client had gone silent; whoever leads proposes it.
@@ -195,4 +250,9 @@ impl Ensemble {
             }
         }
     }
+}
+
+/// What the member counted so from 0 is in its configuration.
+fn server_id(member: usize) -> ServerId {
+    ServerId(i64::try_from(member).map_or(i64::MAX, |member| member + 1))
 }

@@ -105,6 +105,9 @@ impl ConnectionTask {
         if self.hub.is_stopping() {
             return Poll::Ready(CloseReason::ByServer);
         }
+        if self.hub.wiring.poll_runs(cx).is_pending() {
+            return Poll::Pending;
+        }
         let now = self.hub.clock.now();
         for _ in 0..ROUNDS {
             match self.round(cx, now) {

@@ -79,6 +79,11 @@ impl Member {
                 () = std::future::ready(()), if !inputs.is_empty() => {}
                 () = alarm.rings() => {}
             }
+            tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                () = hub.wiring.runs() => {}
+            }
             let now = hub.clock.now();
             for input in inputs.drain(..) {
                 self.step(now, input);

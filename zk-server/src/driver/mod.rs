@@ -23,6 +23,7 @@ mod settings;
 mod snapshot;
 mod space;
 pub(crate) mod start;
+pub(crate) mod wires;
 
 use std::{
     net::SocketAddr,
@@ -34,7 +35,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use self::{clock::Clock, mailbox::Mailbox};
+use self::{clock::Clock, mailbox::Mailbox, wires::Wiring};
 use crate::{
     config::Config,
     error::Fatal,
@@ -54,6 +55,8 @@ pub(crate) struct Hub {
     pub(crate) local_addr: SocketAddr,
     pub(crate) started: Now,
     pub(crate) sizes: Sizes,
+    /// What of the other members can be reached, in an ensemble of one process.
+    pub(crate) wiring: Wiring,
     trace_mask: four_letter::TraceMask,
     stop: CancellationToken,
     stopping: AtomicBool,

@@ -30,6 +30,7 @@ use super::{
     settings::{auth_config, conn_limits, max_conns, member_config, peer_options, seed},
     snapshot::Snapshots,
     space::Space,
+    wires::Wiring,
 };
 use crate::{
     config::Config,
@@ -48,6 +49,7 @@ pub(crate) struct Setup {
     pub(crate) place: Place,
     pub(crate) net: Option<Arc<dyn Net>>,
     pub(crate) io_threads: usize,
+    pub(crate) wiring: Wiring,
 }
 
 /// What has to end before a server has.
@@ -84,6 +86,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartErro
         place,
         net,
         io_threads,
+        wiring,
     } = setup;
     let ports = match config.my_id {
         Some(me) if config.is_ensemble() => Some(quorum::bind(&config, me).await?),
@@ -97,7 +100,8 @@ pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartErro
     let (temporary, opened) = open(place, &config, may_block).await?;
     let port = listen(bind, net.as_deref(), &config).await?;
     let clock = net.map_or(Clock::Machine, Clock::Net);
-    let (member, log, hub) = assemble(config, clock, port.local_addr()?, opened, may_block, ports)?;
+    let address = port.local_addr()?;
+    let (member, log, hub) = assemble(config, clock, address, opened, may_block, ports, wiring)?;
     let mut running = Running {
         log: run_log(log, may_block)?,
         member: tokio::spawn(member.run()),
@@ -128,6 +132,7 @@ fn assemble(
     opened: Opened,
     may_block: bool,
     ports: Option<quorum::Bound>,
+    wiring: Wiring,
 ) -> Result<(Member, Log, Arc<Hub>), Fatal> {
     let Opened {
         directories,
@@ -149,6 +154,7 @@ fn assemble(
         recovered.tree,
         Sizes::of(&directories),
         may_block,
+        wiring,
     );
     hub.shared.metrics.startup_txns_loaded.add(replayed);
     let queue = Arc::new(LogQueue::default());
@@ -183,6 +189,7 @@ fn hub(
     tree: DataTree,
     sizes: Sizes,
     may_block: bool,
+    wiring: Wiring,
 ) -> Arc<Hub> {
     // Where nothing may block, connections need no file descriptors of ours.
     let (auth, max_conns) = (auth_config(&config), max_conns(&config, may_block));
@@ -197,6 +204,7 @@ fn hub(
         conn_limits: conn_limits(&config),
         local_addr,
         sizes,
+        wiring,
         trace_mask: TraceMask::default(),
         stop: CancellationToken::new(),
         stopping: AtomicBool::new(false),
@@ -350,8 +358,16 @@ mod tests {
             .await
             .unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let (member, log, hub) =
-            assemble(config, Clock::Machine, address, opened, true, None).unwrap();
+        let (member, log, hub) = assemble(
+            config,
+            Clock::Machine,
+            address,
+            opened,
+            true,
+            None,
+            Wiring::default(),
+        )
+        .unwrap();
         let ended = run_log(log, true).unwrap();
         assert!(Directories::on(disk.clone()).is_err(), "it is locked");
         drop(member);

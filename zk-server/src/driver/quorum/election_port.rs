@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt, split},
+    net::TcpListener,
     sync::{mpsc, watch},
     time::timeout,
 };
@@ -17,7 +17,7 @@ use zk_proto::{
     quorum::{ELECTION_MESSAGE_MAX, ElectionAddress, InitialMessage, Notification},
 };
 
-use super::{Address, Hub};
+use super::{Address, Hub, MemberStream};
 use crate::{
     election,
     peer::{Input, QuorumInput},
@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_millis(500);
 
 /// A connection, and what was read beyond its hello.
-type Incoming = (TcpStream, BytesMut);
+type Incoming = (MemberStream, BytesMut);
 
 /// Begins to serve the port; returns where to put the newest notification for each server.
 pub(super) fn open(
@@ -85,7 +85,7 @@ async fn accept(hub: Arc<Hub>, listener: TcpListener, doors: Arc<Doors>) {
         };
         match accepted {
             Ok((stream, remote)) => {
-                let doors = doors.clone();
+                let (doors, stream) = (doors.clone(), hub.wiring.accepted(stream, remote));
                 tokio::spawn(async move {
                     if let Err(error) = admit(stream, &doors).await {
                         tracing::debug!(%remote, %error, "on the election port");
@@ -101,7 +101,7 @@ async fn accept(hub: Arc<Hub>, listener: TcpListener, doors: Arc<Doors>) {
 }
 
 /// Hands a connection to the link of the server that it says it is; strangers are sent away.
-async fn admit(mut stream: TcpStream, doors: &Doors) -> io::Result<()> {
+async fn admit(mut stream: MemberStream, doors: &Doors) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let hello = timeout(CONNECT, async {
         loop {
@@ -116,7 +116,6 @@ async fn admit(mut stream: TcpStream, doors: &Doors) -> io::Result<()> {
     .await??;
     let door = doors.get(&hello.server_id);
     let door = door.ok_or_else(|| io::Error::other("a stranger"))?;
-    stream.set_nodelay(true)?;
     door.send((stream, buffer)).await.map_err(io::Error::other)
 }
 
@@ -164,10 +163,10 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let address = (self.address.host.as_str(), self.address.port);
-        let mut stream = timeout(CONNECT, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
+    async fn connect(&self) -> io::Result<MemberStream> {
+        let Address { host, port } = &self.address;
+        let dial = self.hub.wiring.dial(self.id, host, *port);
+        let mut stream = timeout(CONNECT, dial).await??;
         stream.write_all(&self.hello).await?;
         Ok(stream)
     }
@@ -195,7 +194,7 @@ impl Link {
 
     /// Carries notifications until the link ends, or the other server has made a new one.
     async fn carry(&mut self, (stream, mut buffer): Incoming) -> io::Result<()> {
-        let (mut from, mut to) = stream.into_split();
+        let (mut from, mut to) = split(stream);
         self.newest.mark_changed();
         loop {
             self.take(&mut buffer)?;
@@ -219,7 +218,7 @@ impl Link {
                     let Some((stream, rest)) = incoming else {
                         return Err(io::ErrorKind::BrokenPipe.into());
                     };
-                    (from, to) = stream.into_split();
+                    (from, to) = split(stream);
                     buffer = rest;
                     self.newest.mark_changed();
                 }

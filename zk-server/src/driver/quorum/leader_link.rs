@@ -4,11 +4,13 @@ use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, tcp::OwnedWriteHalf},
+    io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     sync::mpsc::UnboundedReceiver,
 };
-use zk_proto::quorum::{LearnerMessage, take_packet};
+use zk_proto::{
+    ServerId,
+    quorum::{LearnerMessage, take_packet},
+};
 
 use super::{Address, Hub, learner_port::PACKET_MAX, snapshot_stream};
 use crate::{
@@ -26,7 +28,11 @@ pub(super) struct LeaderLink {
 
 impl LeaderLink {
     /// Connects, and carries messages until the link ends.
-    pub(super) async fn run(&self, to: Option<Address>, messages: UnboundedReceiver<Bytes>) {
+    pub(super) async fn run(
+        &self,
+        to: Option<(ServerId, Address)>,
+        messages: UnboundedReceiver<Bytes>,
+    ) {
         if let Err(error) = self.carry(to, messages).await {
             tracing::debug!(%error, "the link to the leader");
         }
@@ -41,16 +47,15 @@ impl LeaderLink {
 
     async fn carry(
         &self,
-        to: Option<Address>,
+        to: Option<(ServerId, Address)>,
         messages: UnboundedReceiver<Bytes>,
     ) -> io::Result<()> {
-        let Some(Address { host, port }) = to else {
+        let Some((leader, Address { host, port })) = to else {
             return Err(io::Error::other("the leader's address is not known"));
         };
-        let stream = TcpStream::connect((host.as_str(), port)).await?;
-        stream.set_nodelay(true)?;
+        let stream = self.hub.wiring.dial(leader, &host, port).await?;
         self.tell(LearnerInput::Connected);
-        let (mut from, to) = stream.into_split();
+        let (mut from, to) = split(stream);
         tokio::select! {
             ended = write(to, messages) => ended,
             ended = self.read(&mut from) => ended,
@@ -87,7 +92,10 @@ impl LeaderLink {
 }
 
 /// Writes messages, all that wait at once.
-async fn write(mut to: OwnedWriteHalf, mut messages: UnboundedReceiver<Bytes>) -> io::Result<()> {
+async fn write(
+    mut to: impl AsyncWrite + Unpin,
+    mut messages: UnboundedReceiver<Bytes>,
+) -> io::Result<()> {
     let mut out = BytesMut::new();
     while let Some(first) = messages.recv().await {
         out.extend_from_slice(&first);

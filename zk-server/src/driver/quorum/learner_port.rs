@@ -12,16 +12,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
+    net::TcpListener,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 use zk_proto::quorum::{LearnerMessage, take_packet};
 
-use super::{Hub, snapshot_stream::Outgoing};
+use super::{Hub, MemberStream, snapshot_stream::Outgoing};
 use crate::{
     peer::{Input, QuorumInput},
     zab::{LeaderInput, LinkId},
@@ -70,7 +67,8 @@ pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, learners: Arc<L
             () = hub.stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, remote)) => {
+                let stream = hub.wiring.accepted(stream, remote);
                 let link = LinkId(learners.last.fetch_add(1, Relaxed) + 1);
                 tokio::spawn(serve(hub.clone(), stream, learners.clone(), link));
             }
@@ -82,12 +80,11 @@ pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, learners: Arc<L
     }
 }
 
-async fn serve(hub: Arc<Hub>, stream: TcpStream, learners: Arc<Learners>, link: LinkId) {
+async fn serve(hub: Arc<Hub>, stream: MemberStream, learners: Arc<Learners>, link: LinkId) {
     let (sender, outgoing) = unbounded_channel();
     learners.links.lock().insert(link, sender);
     tell(&hub, LeaderInput::Opened(link));
-    let _ = stream.set_nodelay(true);
-    let (from, to) = stream.into_split();
+    let (from, to) = split(stream);
     let ended = tokio::select! {
         ended = write(to, outgoing) => ended,
         ended = read(&hub, from, link) => ended,
@@ -104,7 +101,7 @@ fn tell(hub: &Hub, input: LeaderInput) {
     hub.mailbox.push(Input::Quorum(QuorumInput::Leader(input)));
 }
 
-async fn read(hub: &Hub, mut from: OwnedReadHalf, link: LinkId) -> io::Result<()> {
+async fn read(hub: &Hub, mut from: impl AsyncRead + Unpin, link: LinkId) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         while let Some(packet) = take_packet(&mut buffer, PACKET_MAX).map_err(io::Error::other)? {
@@ -119,7 +116,7 @@ async fn read(hub: &Hub, mut from: OwnedReadHalf, link: LinkId) -> io::Result<()
 }
 
 async fn write(
-    mut to: OwnedWriteHalf,
+    mut to: impl AsyncWrite + Unpin,
     mut outgoing: UnboundedReceiver<ToLearner>,
 ) -> io::Result<()> {
     let mut out = BytesMut::new();

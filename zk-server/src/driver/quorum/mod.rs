@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use zk_proto::{Encode, ServerId};
 
 use self::learner_port::{Learners, ToLearner};
-use super::Hub;
+use super::{Hub, wires::MemberStream};
 use crate::{
     config::{Config, ServerAddress, ServerSpec},
     embedded::StartError,
@@ -160,6 +160,7 @@ impl QuorumPorts {
         let (tell, messages) = mpsc::unbounded_channel();
         let end = CancellationToken::new();
         let address = self.quorum_ports.get(&leader).cloned();
+        let address = address.map(|address| (leader, address));
         let task = leader_link::LeaderLink {
             hub: self.hub.clone(),
             tree: self.tree,

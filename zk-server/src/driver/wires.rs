@@ -1,0 +1,229 @@
+//! The wires between the members of an ensemble in one process, which can be cut, and each member's leave to run.
+//!
+//! The members talk over real sockets; what is here only decides when bytes pass. A cut holds them in both
+//! directions as a network does that loses every packet: nothing is read, nothing is written, nobody is told that a
+//! connection has ended, and a new one is not made. After the cut everything goes on where it stood. A member that
+//! does not run is one that was sent SIGSTOP: its sockets stay open, and it neither reads nor writes nor acts.
+//!
+//! Deliberately not here: clients' connections, which a cut between members does not touch.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpSocket, TcpStream, lookup_host},
+};
+use zk_proto::ServerId;
+
+/// The state of all wires of an ensemble.
+#[derive(Debug, Default)]
+pub(crate) struct Wires {
+    /// Whether anything is cut or paused; else nobody needs the lock.
+    disturbed: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    cut: BTreeSet<(ServerId, ServerId)>,
+    paused: BTreeSet<ServerId>,
+    /// Who dialled from which address; so the one that is dialled knows whose connection it is.
+    diallers: HashMap<SocketAddr, ServerId>,
+    waiting: Vec<Waker>,
+}
+
+impl Wires {
+    /// Cuts two members off from each other.
+    pub(crate) fn cut(&self, a: ServerId, b: ServerId) {
+        self.change(|inner| {
+            inner.cut.insert(pair(a, b));
+        });
+    }
+
+    /// Mends every cut.
+    pub(crate) fn heal(&self) {
+        self.change(|inner| inner.cut.clear());
+    }
+
+    /// Stops a member.
+    pub(crate) fn pause(&self, member: ServerId) {
+        self.change(|inner| {
+            inner.paused.insert(member);
+        });
+    }
+
+    /// Lets a member go on.
+    pub(crate) fn resume(&self, member: ServerId) {
+        self.change(|inner| {
+            inner.paused.remove(&member);
+        });
+    }
+
+    /// Whether a member runs.
+    pub(crate) fn runs(&self, member: ServerId) -> bool {
+        !self.inner.lock().paused.contains(&member)
+    }
+
+    /// Whether nothing is cut between two members.
+    pub(crate) fn is_whole(&self, a: ServerId, b: ServerId) -> bool {
+        !self.inner.lock().cut.contains(&pair(a, b))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner.lock();
+        change(&mut inner);
+        let disturbed = !(inner.cut.is_empty() && inner.paused.is_empty());
+        self.disturbed.store(disturbed, Relaxed);
+        let waiting = std::mem::take(&mut inner.waiting);
+        drop(inner);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn pair(a: ServerId, b: ServerId) -> (ServerId, ServerId) {
+    (a.min(b), a.max(b))
+}
+
+/// One member's end of the wires; a member of no [`Wires`] is never held up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wiring(Option<(Arc<Wires>, ServerId)>);
+
+impl Wiring {
+    /// This member's end.
+    pub(crate) const fn on(wires: Arc<Wires>, member: ServerId) -> Self {
+        Self(Some((wires, member)))
+    }
+
+    /// Pending while this member is not to run.
+    pub(crate) fn poll_runs(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_open(cx, None)
+    }
+
+    /// Waits until this member may run. Cancel safe.
+    pub(crate) async fn runs(&self) {
+        poll_fn(|cx| self.poll_runs(cx)).await;
+    }
+
+    fn poll_open(&self, cx: &Context<'_>, other: Option<ServerId>) -> Poll<()> {
+        let Some((wires, me)) = &self.0 else {
+            return Poll::Ready(());
+        };
+        if !wires.disturbed.load(Relaxed) {
+            return Poll::Ready(());
+        }
+        let mut inner = wires.inner.lock();
+        let is_cut = other.is_some_and(|other| inner.cut.contains(&pair(*me, other)));
+        if !is_cut && !inner.paused.contains(me) {
+            return Poll::Ready(());
+        }
+        if !inner
+            .waiting
+            .iter()
+            .any(|known| known.will_wake(cx.waker()))
+        {
+            inner.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Connects to another member.
+    pub(crate) async fn dial(
+        &self,
+        other: ServerId,
+        host: &str,
+        port: u16,
+    ) -> io::Result<MemberStream> {
+        let other = Some(other);
+        poll_fn(|cx| self.poll_open(cx, other)).await;
+        let stream = match &self.0 {
+            None => TcpStream::connect((host, port)).await?,
+            Some((wires, me)) => {
+                let target = lookup_host((host, port)).await?.next();
+                let target = target.ok_or(io::ErrorKind::AddrNotAvailable)?;
+                let socket = match target {
+                    SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                    SocketAddr::V6(_) => TcpSocket::new_v6()?,
+                };
+                // Known before the other one can accept it.
+                socket.bind(SocketAddr::new(target.ip(), 0))?;
+                let local = socket.local_addr()?;
+                wires.inner.lock().diallers.insert(local, *me);
+                socket.connect(target).await?
+            }
+        };
+        stream.set_nodelay(true)?;
+        Ok(self.wrap(stream, other))
+    }
+
+    /// Takes a connection that came from `remote`.
+    pub(crate) fn accepted(&self, stream: TcpStream, remote: SocketAddr) -> MemberStream {
+        let wires = self.0.as_ref().map(|(wires, _)| wires);
+        let other = wires.and_then(|wires| wires.inner.lock().diallers.get(&remote).copied());
+        // A socket that takes no options is about to say why.
+        let _ = stream.set_nodelay(true);
+        self.wrap(stream, other)
+    }
+
+    fn wrap(&self, stream: TcpStream, other: Option<ServerId>) -> MemberStream {
+        MemberStream {
+            stream,
+            wiring: self.clone(),
+            other,
+        }
+    }
+}
+
+/// A connection between two members.
+pub(crate) struct MemberStream {
+    stream: TcpStream,
+    wiring: Wiring,
+    other: Option<ServerId>,
+}
+
+impl MemberStream {
+    fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+        self.wiring.poll_open(cx, self.other)
+    }
+}
+
+impl AsyncRead for MemberStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        std::task::ready!(self.poll_open(cx));
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for MemberStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        std::task::ready!(self.poll_open(cx));
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
