@@ -9,4 +9,5 @@
 mod kill9;
 mod members;
 mod partitions;
+mod read_only;
 mod writer;

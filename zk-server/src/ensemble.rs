@@ -56,6 +56,14 @@ impl Ensemble {
     /// # Errors
     /// [`StartError`], of the first member that does not start.
     pub async fn start(members: usize) -> Result<Self, StartError> {
+        Self::start_with(members, &[]).await
+    }
+
+    /// As [`start`](Self::start), with options of `zoo.cfg` for every member.
+    ///
+    /// # Errors
+    /// [`StartError`], of the first wrong value or the first member that does not start.
+    pub async fn start_with(members: usize, settings: &[(&str, &str)]) -> Result<Self, StartError> {
         let mut clients = Vec::new();
         let mut servers = BTreeMap::new();
         // Held until every port is known, so that none is given twice.
@@ -91,12 +99,17 @@ impl Ensemble {
         };
         for (id, client) in (1..).zip(clients) {
             let directory = tempfile::Builder::new().prefix("zk-ensemble-").tempdir()?;
-            let config = Config {
+            let mut config = Config {
                 tick_time: Duration::from_millis(200),
                 servers: servers.clone(),
                 my_id: (members > 1).then_some(ServerId(id)),
                 ..Config::default()
             };
+            for (key, value) in settings {
+                if let Some(warning) = config.set(key, value)? {
+                    tracing::warn!("{warning}");
+                }
+            }
             ensemble.members.push(Place {
                 config,
                 client: SocketAddr::from((Ipv4Addr::LOCALHOST, client)),

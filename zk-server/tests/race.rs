@@ -72,6 +72,7 @@ impl Member {
             snapshots: SnapshotTrigger::new(&config, 0, 0),
             prep: PrepOptions::default(),
             passwords: Passwords::Apache,
+            read_only: false,
             local_sessions: LocalSessions::Off,
             reaper: ReaperOptions::default(),
         };

@@ -44,7 +44,6 @@ fn listed(names: &[&str], key: &str) -> bool {
 const EARLY: &[(&str, &str)] = &[
     ("localSessionsEnabled", "false"),
     ("localSessionsUpgradingEnabled", "false"),
-    ("readonlymode.enabled", "false"),
 ];
 
 /// Switches that keep clients out.

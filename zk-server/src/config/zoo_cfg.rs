@@ -346,8 +346,6 @@ mod tests {
         for (line, words) in [
             ("nio.numWorkerThreads=4", "insides"),
             ("ssl.keyStore.password=x", "not supported yet"),
-            ("readonlymode.enabled=true", "not supported yet"),
-            ("readonlymode.enabled=False", ""),
             ("admin.enableServer=false", "not supported yet"),
             ("dataDri=/oops", "unknown key"),
             (

@@ -80,6 +80,7 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
         passwords,
         // A standalone server has none, as with Apache.
         local_sessions: LocalSessions::Off,
+        read_only: config.read_only_mode,
         reaper: reaper_options(config),
         #[cfg(feature = "testing")]
         reply_before_write: reply_before_write(config),

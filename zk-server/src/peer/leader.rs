@@ -12,7 +12,11 @@ use zk_proto::{
     watch::EventType,
 };
 
-use super::{Output, Peer, ensemble::Held, space::needs_room};
+use super::{
+    Output, Peer,
+    ensemble::{Held, needs_quorum},
+    space::needs_room,
+};
 use crate::{
     auth::Credentials,
     conn::{handle::ConnHandle, reads::put_read, reply as frames},
@@ -51,8 +55,8 @@ enum Work {
     },
     /// A sync, behind everything that was proposed before it came in; of a server that serves alone.
     Sync { asker: Asker, path: Utf8Bytes },
-    /// A write for which there is no room.
-    Refused { asker: Asker },
+    /// A write for which there is no room, or no quorum.
+    Refused { asker: Asker, error: ErrorCode },
     /// The end of a session that only this member knows, behind everything that it asked for before.
     CloseLocal { asker: Asker, session: SessionId },
 }
@@ -125,7 +129,6 @@ impl Peer {
         if let Some(queue) = self.held(conn) {
             return queue.push_back(held(requests));
         }
-        let leads = self.leads();
         let shared = self.shared.clone();
         let tree = shared.tree.read();
         let mut requests = requests.into_iter();
@@ -139,6 +142,10 @@ impl Peer {
                 serial: conn.serial,
                 xid,
             };
+            if let Some(error) = self.refusal(request.as_ref()) {
+                self.wait(Work::Refused { asker, error });
+                continue;
+            }
             match request {
                 Some(Request::Sync(request)) if self.ensemble.is_some() => {
                     let rest = held(requests.collect());
@@ -148,9 +155,6 @@ impl Peer {
                 Some(Request::Sync(request)) => {
                     let path = request.path;
                     self.wait(Work::Sync { asker, path });
-                }
-                Some(request) if leads && self.low_space && needs_room(&request) => {
-                    self.wait(Work::Refused { asker });
                 }
                 Some(request) if !request.op_code().is_write() => {
                     let read = Behind {
@@ -178,6 +182,15 @@ impl Peer {
             self.commit(now, self.last_committed);
         }
         self.commit_early(now);
+    }
+
+    /// What this member cannot carry out now, whatever it is; `None` for a multi that could not be decoded.
+    fn refusal(&self, request: Option<&Request>) -> Option<ErrorCode> {
+        if self.is_read_only() {
+            return needs_quorum(request).then_some(ErrorCode::NotReadOnly);
+        }
+        let is_full = self.low_space && self.leads() && request.is_some_and(needs_room);
+        is_full.then_some(ErrorCode::SystemError)
     }
 
     /// Proposes a client's write, or has the leader propose it.
@@ -294,9 +307,9 @@ impl Peer {
     fn wait(&mut self, work: Work) {
         let place = self.popped + self.waiting.len() as u64 + 1;
         let asker = match &work {
-            Work::Sync { asker, .. } | Work::Refused { asker } | Work::CloseLocal { asker, .. } => {
-                Some(*asker)
-            }
+            Work::Sync { asker, .. }
+            | Work::Refused { asker, .. }
+            | Work::CloseLocal { asker, .. } => Some(*asker),
             Work::Proposal(Proposal { origin, .. }) | Work::Forwarded { origin, .. } => {
                 match origin {
                     Origin::Request { asker, .. } => Some(*asker),
@@ -460,8 +473,8 @@ impl Peer {
                     self.answer_short(asker, Ok(None), tree.last_zxid());
                     self.session_closed(session);
                 }
-                Work::Refused { asker } => {
-                    self.answer_short(asker, Err(ErrorCode::SystemError), tree.last_zxid());
+                Work::Refused { asker, error } => {
+                    self.answer_short(asker, Err(error), tree.last_zxid());
                 }
             }
             for read in reads {

@@ -45,6 +45,17 @@ impl Peer {
         if self.options.local_sessions == LocalSessions::Off {
             return false;
         }
+        self.open_local_session(now, conn, timeout_ms, read_only);
+        true
+    }
+
+    pub(super) fn open_local_session(
+        &mut self,
+        now: Now,
+        conn: &Arc<ConnHandle>,
+        timeout_ms: u32,
+        read_only: Option<bool>,
+    ) {
         let session = self.sessions.new_id();
         let timeout = Duration::from_millis(timeout_ms.into());
         self.sessions.track_local(session, timeout, now);
@@ -52,7 +63,6 @@ impl Peer {
         if self.sessions.attach(session, conn, timeout, now).is_ok() {
             self.establish(conn, session, timeout_ms, read_only);
         }
-        true
     }
 
     /// What a session may do with its next write; one that may and has to become the ensemble's does so first.

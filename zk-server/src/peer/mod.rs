@@ -63,6 +63,8 @@ pub struct PeerOptions {
     pub passwords: Passwords,
     /// Whether sessions begin without a transaction.
     pub local_sessions: LocalSessions,
+    /// Whether a member without a quorum serves reads (`readonlymode.enabled`).
+    pub read_only: bool,
     /// How empty containers and expired TTL nodes are deleted.
     pub reaper: ReaperOptions,
     /// Answers writes before they are logged: a fault that our own checks must find.
@@ -211,7 +213,12 @@ impl Peer {
             ],
             false => [None; 3],
         };
-        of_leader.into_iter().chain([agreement]).flatten().min()
+        let read_only = self.read_only_deadline();
+        of_leader
+            .into_iter()
+            .chain([agreement, read_only])
+            .flatten()
+            .min()
     }
 
     fn deadline(&mut self, now: Now) {
@@ -219,6 +226,7 @@ impl Peer {
             self.expire_due(now);
             self.reap_due(now);
         }
+        self.meet_read_only_deadline(now);
         let agreement = self
             .ensemble
             .as_ref()
@@ -230,9 +238,12 @@ impl Peer {
 
     fn submit(&mut self, now: Now, submit: Submit) {
         match submit {
+            Submit::Connect { conn, request } if self.is_read_only() => {
+                self.connect_read_only(now, &conn, &request);
+            }
             // Nobody is served now; the client tries another server.
             Submit::Connect { conn, .. } if !self.serves() => self.close(&conn),
-            Submit::Requests { .. } if !self.serves() => {}
+            Submit::Requests { .. } if !self.serves() && !self.is_read_only() => {}
             Submit::Connect { conn, request } => self.connect(now, &conn, &request),
             Submit::Requests {
                 conn,

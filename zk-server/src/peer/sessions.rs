@@ -36,15 +36,21 @@ impl Peer {
             self.close(conn);
             return;
         }
-        let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or_default().clamp(
-            self.options.min_session_timeout_ms,
-            self.options.max_session_timeout_ms,
-        );
+        let timeout_ms = self.granted_timeout(request);
         if request.session_id == SessionId::NONE {
             self.begin_session(now, conn, request, timeout_ms);
         } else {
             self.resume_session(now, conn, request, timeout_ms);
         }
+    }
+
+    pub(super) fn granted_timeout(&self, request: &ConnectRequest) -> u32 {
+        let asked = u32::try_from(request.timeout_ms).unwrap_or_default();
+        let options = &self.options;
+        asked.clamp(
+            options.min_session_timeout_ms,
+            options.max_session_timeout_ms,
+        )
     }
 
     fn begin_session(
@@ -167,7 +173,7 @@ impl Peer {
             timeout_ms: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
             session_id: session,
             password,
-            read_only: read_only.map(|_| false),
+            read_only: read_only.map(|_| self.is_read_only()),
         };
         let mut out = Frames::new();
         frames::put_bare(&mut out, &response);

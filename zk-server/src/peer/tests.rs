@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod ends;
+mod read_only;
 
 /// A peer, and what it asked of its disk and was not done yet.
 struct World {
@@ -35,11 +36,30 @@ struct World {
     ops: Vec<DiskOp>,
     woken: Vec<u64>,
     cuts: Vec<Cut>,
+    /// What a member of an ensemble wanted of its ports, and has not got.
+    orders: Vec<Order>,
     fatal: Option<crate::error::Fatal>,
 }
 
 /// A frame to a client: its xid, its error, whether it is an event.
 type Seen = (i32, i32);
+
+fn options(config: &Config, local_sessions: LocalSessions) -> PeerOptions {
+    PeerOptions {
+        server: ServerId(1),
+        tick: Duration::from_secs(2),
+        min_session_timeout_ms: 4_000,
+        max_session_timeout_ms: 40_000,
+        snapshots: SnapshotTrigger::new(config, 0, 0),
+        reaper: ReaperOptions::default(),
+        prep: PrepOptions::default(),
+        passwords: Passwords::Apache,
+        local_sessions,
+        read_only: false,
+        #[cfg(feature = "testing")]
+        reply_before_write: false,
+    }
+}
 
 impl World {
     fn new() -> Self {
@@ -74,19 +94,7 @@ impl World {
             mono: Duration::from_secs(1),
             wall_ms: 1_700_000_000_000,
         };
-        let options = PeerOptions {
-            server: ServerId(1),
-            tick: Duration::from_secs(2),
-            min_session_timeout_ms: 4_000,
-            max_session_timeout_ms: 40_000,
-            snapshots: SnapshotTrigger::new(&config, 0, 0),
-            reaper: ReaperOptions::default(),
-            prep: PrepOptions::default(),
-            passwords: Passwords::Apache,
-            local_sessions,
-            #[cfg(feature = "testing")]
-            reply_before_write: false,
-        };
+        let options = options(&config, local_sessions);
         Self {
             peer: Peer::new(options, shared.clone(), now),
             log: recovered.log,
@@ -96,6 +104,7 @@ impl World {
             ops: Vec::new(),
             woken: Vec::new(),
             cuts: Vec::new(),
+            orders: Vec::new(),
             fatal: None,
         }
     }
@@ -108,7 +117,7 @@ impl World {
                 Output::Wake(conn) => self.woken.push(conn.serial),
                 Output::TakeSnapshot { cut } => self.cuts.push(cut),
                 Output::Stop(fatal) => self.fatal = Some(fatal),
-                Output::Quorum(order) => panic!("nobody else is there for {order:?}"),
+                Output::Quorum(order) => self.orders.push(order),
             }
         }
     }

@@ -150,6 +150,12 @@ impl Member {
         }
     }
 
+    /// Whether it looks for a leader, with its disk drained and its tree as of the end of its log.
+    #[must_use]
+    pub const fn is_looking(&self) -> bool {
+        matches!(self.role, Role::Looking(_))
+    }
+
     /// The epochs on its disk, as far as the disk has said.
     #[must_use]
     pub const fn epochs(&self) -> Epochs {

@@ -70,6 +70,9 @@ fn text(hub: &Hub, word: FourLetterWord, argument: Option<i64>, now: Now) -> Str
         return word.refusal();
     }
     let is_served = hub.shared.mode.read().is_some();
+    if !is_served && word == FourLetterWord::Isro {
+        return "null".to_owned();
+    }
     if !is_served && !matches!(word, FourLetterWord::Ruok | FourLetterWord::Envi) {
         return "This ZooKeeper instance is not currently serving requests\n".to_owned();
     }
@@ -84,7 +87,7 @@ fn text(hub: &Hub, word: FourLetterWord, argument: Option<i64>, now: Now) -> Str
         FourLetterWord::Envi => envi(&mut out),
         FourLetterWord::Gtmk => write!(out, "{}", hub.trace_mask.0.load(Relaxed)),
         FourLetterWord::Hash => hash(hub, &mut out),
-        FourLetterWord::Isro => write!(out, "rw"),
+        FourLetterWord::Isro => out.write_str(if mode(hub) == "read-only" { "ro" } else { "rw" }),
         FourLetterWord::Mntr => mntr(hub, now, &mut out),
         FourLetterWord::Ruok => write!(out, "imok"),
         FourLetterWord::Srst => srst(hub, &mut out),

@@ -4,10 +4,11 @@
 //! every client's connection, so that what nobody knows becomes CONNECTIONLOSS; a tree is never exchanged while a
 //! cut of it is being read.
 //!
-//! Deliberately not here: read-only mode, local sessions, reconfig.
+//! Deliberately not here: local sessions, reconfig.
 
 mod leading;
 mod learning;
+mod read_only;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,6 +23,8 @@ use zk_proto::{
     txn::TxnLogEntry,
 };
 
+use self::read_only::ReadOnly;
+pub(super) use self::read_only::needs_quorum;
 use super::{Output, Peer, leader::Asker, orphans};
 use crate::{
     auth::Credentials,
@@ -158,6 +161,7 @@ pub(super) struct Ensemble {
     /// What the member wants, in order, and is not done.
     agreed: VecDeque<zab::Output>,
     pub(super) serving: bool,
+    read_only: ReadOnly,
     /// The number of this member's newest link to a leader.
     link: LinkId,
     /// Which learner has which session.
@@ -178,6 +182,7 @@ impl Ensemble {
             member,
             agreed: VecDeque::new(),
             serving: false,
+            read_only: ReadOnly::Off,
             link: LinkId(0),
             owners: HashMap::new(),
             comers: VecDeque::new(),
@@ -256,7 +261,10 @@ impl Peer {
 
     pub(super) fn quorum(&mut self, now: Now, input: QuorumInput) {
         match input {
-            QuorumInput::Start => self.agree(now, zab::Input::Start),
+            QuorumInput::Start => {
+                self.await_read_only(now);
+                self.agree(now, zab::Input::Start);
+            }
             QuorumInput::Election(input) => self.agree(now, zab::Input::Election(input)),
             QuorumInput::Leader(input) => self.lead(now, input),
             QuorumInput::Learner { link, input } => {
@@ -333,6 +341,9 @@ impl Peer {
                 }
                 if state == ServerState::Looking {
                     self.leave();
+                    self.await_read_only(now);
+                } else {
+                    self.end_read_only();
                 }
             }
             zab::Output::Serve { epoch } => {
@@ -394,9 +405,7 @@ impl Peer {
             _ => "follower",
         });
         let last = self.shared.tree.read().last_zxid();
-        let mut sessions = SessionTracker::new(self.options.tick, self.options.server, now);
-        sessions.keep_ids_of(&self.sessions);
-        self.sessions = sessions;
+        self.begin_book(now);
         let tree = self.shared.tree.read();
         for (id, timeout_ms) in tree.sessions() {
             let timeout = u64::try_from(timeout_ms).unwrap_or_default();
@@ -413,6 +422,13 @@ impl Peer {
         }
     }
 
+    /// Begins with no sessions, and ids that no session had.
+    fn begin_book(&mut self, now: Now) {
+        let mut sessions = SessionTracker::new(self.options.tick, self.options.server, now);
+        sessions.keep_ids_of(&self.sessions);
+        self.sessions = sessions;
+    }
+
     /// No client is served any more.
     fn leave(&mut self) {
         *self.shared.mode.write() = None;
@@ -427,16 +443,21 @@ impl Peer {
                 comer.conn.outbox.close();
             }
         }
+        self.ending.clear();
+        self.prep.clear();
+        self.hang_up();
+        self.order(Order::CloseLinks);
+    }
+
+    /// Closes every client's connection; what they asked for is not answered.
+    fn hang_up(&mut self) {
         self.popped += self.waiting.len() as u64;
         self.waiting.clear();
         self.reads_behind = 0;
-        self.ending.clear();
-        self.prep.clear();
         for conn in self.shared.conns.all() {
             conn.outbox.close();
             self.outputs.push_back(Output::Wake(conn));
         }
-        self.order(Order::CloseLinks);
     }
 
     fn begin_cut(&mut self) -> Cut {
