@@ -7,6 +7,7 @@
 )]
 
 mod kill9;
+mod local_sessions;
 mod members;
 mod partitions;
 mod read_only;

@@ -26,7 +26,7 @@ use zk_proto::{ErrorCode, OpCode, op::Response};
 use zk_server::Ensemble;
 use zk_tests::{
     ours, ports,
-    process::{ServerProcess, four_letter_word},
+    process::{Launcher, ServerProcess, four_letter_word},
     raw::RawClient,
     requests::{children, create, sync},
 };
@@ -106,12 +106,17 @@ pub(crate) async fn check(members: &[SocketAddr], acknowledged: &Mutex<Acknowled
     );
 }
 
-struct Members {
+pub(crate) struct Members {
     processes: Vec<ServerProcess>,
 }
 
 impl Members {
     fn start() -> io::Result<Self> {
+        Self::start_as(&ours::launcher()?, &[])
+    }
+
+    /// Three members of one kind, with settings beside the ones every member needs.
+    pub(crate) fn start_as(launcher: &Launcher, further: &[(&str, &str)]) -> io::Result<Self> {
         let mut servers = Vec::new();
         for id in 1..=3 {
             let (quorum, election) = (ports::free()?.port(), ports::free()?.port());
@@ -125,9 +130,10 @@ impl Members {
         ];
         let lines = servers.iter();
         settings.extend(lines.map(|(key, line)| (key.as_str(), line.as_str())));
+        settings.extend(further);
         let mut processes = Vec::new();
         for id in 1..=3 {
-            let process = ServerProcess::prepare(ours::launcher()?, &settings)?;
+            let process = ServerProcess::prepare(launcher.clone(), &settings)?;
             fs::write(process.data_dir().join("myid"), format!("{id}\n"))?;
             processes.push(process);
         }
@@ -143,11 +149,11 @@ impl Members {
         Ok(members)
     }
 
-    fn addresses(&self) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.processes.iter().map(ServerProcess::addr).collect()
     }
 
-    fn leader(&self) -> Option<usize> {
+    pub(crate) fn leader(&self) -> Option<usize> {
         self.addresses().iter().position(|member| {
             four_letter_word(*member, "srvr").is_ok_and(|told| told.contains("Mode: leader"))
         })

@@ -22,12 +22,6 @@ pub(super) fn judge(key: &str, value: &str) -> Result<Option<String>, String> {
     }))
 }
 
-/// What there is to say about a key that is read but not acted upon yet, unless it has Apache's default.
-pub(super) fn too_early(key: &str, value: &str) -> Option<String> {
-    let early = EARLY.iter().find(|(early, _)| *early == key)?;
-    (!value.eq_ignore_ascii_case(early.1)).then(|| not_yet(key))
-}
-
 fn not_yet(key: &str) -> String {
     format!("{key} is not supported yet and has no effect")
 }
@@ -39,12 +33,6 @@ fn listed(names: &[&str], key: &str) -> bool {
         false => key == *name,
     })
 }
-
-/// Keys of the configuration that no part of the server looks at yet, and their defaults; a line goes when one does.
-const EARLY: &[(&str, &str)] = &[
-    ("localSessionsEnabled", "false"),
-    ("localSessionsUpgradingEnabled", "false"),
-];
 
 /// Switches that keep clients out.
 const REFUSED: &[&str] = &["enforce.auth.enabled", "sessionRequireClientSASLAuth"];

@@ -162,7 +162,7 @@ pub(super) fn set(
     let refused = |why: String| ConfigError(format!("{key}={value}: {why}"));
     if let Some((_, setter)) = KEYS.iter().find(|(known, _)| *known == key) {
         setter(config, value).map_err(refused)?;
-        return Ok(apache_keys::too_early(key, value));
+        return Ok(None);
     }
     if key.starts_with("server.") {
         servers::add(&mut config.servers, key, value).map_err(ConfigError)?;

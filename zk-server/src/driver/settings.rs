@@ -78,12 +78,20 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
             ..PrepOptions::default()
         },
         passwords,
-        // A standalone server has none, as with Apache.
-        local_sessions: LocalSessions::Off,
+        local_sessions: local_sessions(config),
         read_only: config.read_only_mode,
         reaper: reaper_options(config),
         #[cfg(feature = "testing")]
         reply_before_write: reply_before_write(config),
+    }
+}
+
+/// A standalone server has none, as with Apache.
+fn local_sessions(config: &Config) -> LocalSessions {
+    match config.local_sessions_upgrading_enabled {
+        _ if !config.local_sessions_enabled || !config.is_ensemble() => LocalSessions::Off,
+        true => LocalSessions::Upgrading,
+        false => LocalSessions::On,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::Peer;
+use super::{LocalSessions, Peer};
 use crate::{
     conn::handle::ConnHandle,
     frames::Frames,
@@ -34,12 +34,31 @@ impl Peer {
 
     fn write_dump(&self, now: Now, out: &mut String) -> fmt::Result {
         writeln!(out, "SessionTracker dump:")?;
-        let sessions = self.sessions.by_expiry();
-        write_sets("Session", now, &sessions, out)?;
+        self.write_sessions(now, out)?;
         writeln!(out, "ephemeral nodes dump:")?;
         self.write_ephemerals(out)?;
         writeln!(out, "Connections dump:")?;
         write_sets("Connections", now, &self.connections(), out)
+    }
+
+    /// `LeaderSessionTracker.dumpSessions`, `LearnerSessionTracker.dumpSessions`: a learner does not know when the
+    /// ensemble's sessions end.
+    fn write_sessions(&self, now: Now, out: &mut String) -> fmt::Result {
+        if self.options.local_sessions != LocalSessions::Off {
+            write_sets("Local Session", now, &self.sessions.by_expiry(true), out)?;
+            if self.leads() {
+                out.push_str("Global ");
+            }
+        }
+        if self.leads() {
+            return write_sets("Session", now, &self.sessions.by_expiry(false), out);
+        }
+        let global = self.sessions.global();
+        writeln!(out, "Global Sessions({}):", global.len())?;
+        for (session, timeout) in global {
+            writeln!(out, "{session}\t{}ms", timeout.as_millis())?;
+        }
+        Ok(())
     }
 
     fn write_ephemerals(&self, out: &mut String) -> fmt::Result {

@@ -84,8 +84,12 @@ pub(super) struct Proposal {
 /// Who gets the answer.
 #[derive(Debug)]
 pub(super) enum Origin {
-    /// A client's request.
-    Request { asker: Asker, op: OpCode },
+    /// A client's request; where it is refused, for a reason of this member's own if there is one.
+    Request {
+        asker: Asker,
+        op: OpCode,
+        refusal: Option<ErrorCode>,
+    },
     /// A client that wants a session.
     Connect {
         conn: Arc<ConnHandle>,
@@ -178,9 +182,7 @@ impl Peer {
         }
         self.deliver();
         drop(tree);
-        if self.is_due(self.last_committed) {
-            self.commit(now, self.last_committed);
-        }
+        self.carry_out_due(now);
         self.commit_early(now);
     }
 
@@ -208,9 +210,14 @@ impl Peer {
             _ => None,
         };
         let op = request.map_or(OpCode::Multi, Request::op_code);
-        let origin = Origin::Request { asker, op };
         let session = write.session;
-        if !self.leads() {
+        let leads = self.leads();
+        let refusal = match leads {
+            true => None,
+            false => self.standing_at_learner(now, session, request),
+        };
+        let origin = Origin::Request { asker, op, refusal };
+        if !leads {
             self.wait_for_leader(session, asker.xid, origin, received);
             self.forward(now, session, asker.xid, write.credentials, op, request);
         } else {
@@ -436,8 +443,13 @@ impl Peer {
             return;
         }
         self.last_committed = zxid;
-        while self.is_due(zxid) {
-            self.apply_some(now, zxid);
+        self.carry_out_due(now);
+    }
+
+    /// Carries out what waits for nothing more.
+    pub(super) fn carry_out_due(&mut self, now: Now) {
+        while self.is_due(self.last_committed) {
+            self.apply_some(now, self.last_committed);
         }
     }
 
@@ -511,7 +523,13 @@ impl Peer {
         self.tell(header.zxid);
         let waited = millis_since(received, now);
         match origin {
-            Origin::Request { asker, op } => self.answer(now, asker, op, header, &applied, waited),
+            Origin::Request { asker, op, refusal } => {
+                let error = match applied.error() {
+                    ErrorCode::Ok => ErrorCode::Ok,
+                    error => refusal.unwrap_or(error),
+                };
+                self.answer(now, asker, op, header, (&applied, error), waited);
+            }
             Origin::Connect { conn, read_only } => {
                 self.session_created(now, &conn, header, &txn, read_only)
             }
@@ -573,7 +591,7 @@ impl Peer {
         asker: Asker,
         op: OpCode,
         header: TxnHeader,
-        applied: &Applied,
+        (applied, error): (&Applied, ErrorCode),
         waited: u64,
     ) {
         let Some(slot) = self.replies.frame_to(asker.conn, asker.serial) else {
@@ -583,7 +601,7 @@ impl Peer {
         let before = slot.frames.len();
         let _ = frames::put_reply(&mut slot.frames, asker.xid, header.zxid, |out| {
             applied.encode_reply(out.own_mut());
-            match applied.error() {
+            match error {
                 ErrorCode::Ok => Ok(()),
                 error => Err(error),
             }

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use zk_proto::{
-    CreateMode, ErrorCode, SessionId, Xid,
+    CreateMode, ErrorCode, ServerId, SessionId, Xid,
     op::{MultiOp, Request},
 };
 
@@ -65,6 +65,23 @@ impl Peer {
         }
     }
 
+    /// When a member that does not lead has to look for local sessions that are over.
+    pub(super) fn local_deadline(&self) -> Option<Duration> {
+        let has_them = self.options.local_sessions != LocalSessions::Off && self.serves();
+        has_them.then(|| self.sessions.next_deadline()).flatten()
+    }
+
+    /// Ends the local sessions whose time has come; the leader sees to the others.
+    pub(super) fn expire_local_due(&mut self, now: Now) {
+        let expired = self.sessions.expire_local(now);
+        let metrics = &self.shared.metrics;
+        metrics.stale_sessions_expired.add(expired.len() as u64);
+        for session in expired {
+            tracing::info!(%session, "local session expired");
+            self.end_local_session(session);
+        }
+    }
+
     /// What a session may do with its next write; one that may and has to become the ensemble's does so first.
     pub(super) fn standing(
         &mut self,
@@ -73,7 +90,7 @@ impl Peer {
         session: SessionId,
         request: Option<&Request>,
     ) -> Standing {
-        if !self.sessions.is_local(session) || !request.is_some_and(wants_own_node) {
+        if !self.has_to_become_global(session, request) {
             return Standing::GOOD;
         }
         if self.options.local_sessions == LocalSessions::Upgrading {
@@ -86,9 +103,63 @@ impl Peer {
         }
     }
 
-    fn upgrade(&mut self, now: Now, tree: &DataTree, session: SessionId) {
+    fn has_to_become_global(&self, session: SessionId, request: Option<&Request>) -> bool {
+        self.sessions.is_local(session) && request.is_some_and(wants_own_node)
+    }
+
+    /// At a member that does not lead: has the leader make a session of the next request's local one where it has to,
+    /// or tells what the client will be refused with.
+    ///
+    /// A request that cannot be carried out goes to the leader all the same, as with Apache: it refuses it too, by
+    /// another name. That name stays where the request is a multi, whose answer is the transaction's.
+    pub(super) fn standing_at_learner(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        request: Option<&Request>,
+    ) -> Option<ErrorCode> {
+        if !self.has_to_become_global(session, request) {
+            return None;
+        }
+        if self.options.local_sessions == LocalSessions::Upgrading {
+            let timeout_ms = self.make_global(session);
+            self.forward_upgrade(now, session, timeout_ms);
+            return None;
+        }
+        let is_multi = matches!(request, Some(Request::Multi(_)));
+        (!is_multi).then_some(ErrorCode::EphemeralOnLocalSession)
+    }
+
+    /// What a session of another member may do: one that the leader does not know may be that member's own, unless
+    /// this member once made it (`LeaderSessionTracker.checkSession`).
+    pub(super) fn standing_elsewhere(
+        &self,
+        session: SessionId,
+        as_global: Result<(), ErrorCode>,
+    ) -> Standing {
+        let may_be_local = self.options.local_sessions != LocalSessions::Off
+            && !self.sessions.contains(session)
+            && maker(session) != self.options.server;
+        Standing {
+            session: match may_be_local {
+                true => Ok(()),
+                false => as_global,
+            },
+            ephemeral: as_global,
+        }
+    }
+
+    fn make_global(&mut self, session: SessionId) -> i32 {
         let timeout = self.sessions.make_global(session).as_millis();
-        let timeout_ms = i32::try_from(timeout).unwrap_or(i32::MAX);
+        self.count_sessions();
+        i32::try_from(timeout).unwrap_or(i32::MAX)
+    }
+
+    fn upgrade(&mut self, now: Now, tree: &DataTree, session: SessionId) {
+        let Some(zxid) = self.next_zxid() else {
+            return;
+        };
+        let timeout_ms = self.make_global(session);
         let write = WriteRequest {
             session,
             cxid: Xid(0),
@@ -96,12 +167,8 @@ impl Peer {
             standing: Standing::GOOD,
             op: WriteOp::CreateSession { timeout_ms },
         };
-        let Some(zxid) = self.next_zxid() else {
-            return;
-        };
         let prepared = self.prep.prepare(tree, &write, zxid, now);
         self.propose(now, prepared, Origin::Internal, now.mono);
-        self.count_sessions();
     }
 
     /// Ends a session without a transaction, if it is local.
@@ -122,6 +189,11 @@ impl Peer {
         self.shared.metrics.global_sessions.set(all - local);
         self.shared.metrics.local_sessions.set(local);
     }
+}
+
+/// The member that gave the session its id.
+const fn maker(session: SessionId) -> ServerId {
+    ServerId((session.0.cast_unsigned() >> 56).cast_signed())
 }
 
 /// Whether it creates an ephemeral node.

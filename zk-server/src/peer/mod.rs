@@ -152,11 +152,6 @@ impl Peer {
         config: MemberConfig,
         epochs: Epochs,
     ) -> Self {
-        // Local sessions of an ensemble's members are not there yet: every session is the ensemble's.
-        let options = PeerOptions {
-            local_sessions: LocalSessions::Off,
-            ..options
-        };
         let mut peer = Self::new(options, shared, now);
         let committed = CommittedLog::new(peer.last_committed, COMMITTED_LOG_COUNT);
         let member = Member::new(config, epochs, committed);
@@ -205,16 +200,16 @@ impl Peer {
             .as_ref()
             .and_then(|ensemble| ensemble.next_deadline());
         let at_once = (!self.ending.is_empty()).then_some(Duration::ZERO);
-        let of_leader = match self.leads() {
+        let of_role = match self.leads() {
             true => [
                 at_once,
                 self.sessions.next_deadline(),
                 self.reaper.next_deadline(),
             ],
-            false => [None; 3],
+            false => [self.local_deadline(), None, None],
         };
         let read_only = self.read_only_deadline();
-        of_leader
+        of_role
             .into_iter()
             .chain([agreement, read_only])
             .flatten()
@@ -225,6 +220,8 @@ impl Peer {
         if self.leads() {
             self.expire_due(now);
             self.reap_due(now);
+        } else if self.local_deadline().is_some() {
+            self.expire_local_due(now);
         }
         self.meet_read_only_deadline(now);
         let agreement = self

@@ -88,7 +88,7 @@ impl Peer {
         let valid = self.options.passwords.verify(session, &request.password);
         if !valid {
             tracing::warn!(remote = %conn.remote, %session, "wrong session password");
-        } else if !self.leads() {
+        } else if !self.leads() && !self.sessions.is_local(session) {
             return self.ask_for_session(now, conn, request, timeout_ms);
         }
         self.own_locally(session);
@@ -143,20 +143,20 @@ impl Peer {
         let session = header.client_id;
         let timeout_ms = u32::try_from(txn.timeout_ms).unwrap_or_default();
         let timeout = Duration::from_millis(timeout_ms.into());
-        self.sessions.track(session, timeout, now);
+        self.sessions.commit(session, timeout, now);
         self.count_sessions();
         if !conn.outbox.is_closing() && self.sessions.attach(session, conn, timeout, now).is_ok() {
             self.establish(conn, session, timeout_ms, read_only);
         }
     }
 
-    /// A session was made for another member's client.
+    /// A session was made for another member's client, or of a local one.
     pub(super) fn session_learned(&mut self, now: Now, header: TxnHeader, txn: &Txn) {
         if let Txn::CreateSession(txn) = txn {
             let timeout = u64::try_from(txn.timeout_ms).unwrap_or_default();
             self.sessions
-                .track(header.client_id, Duration::from_millis(timeout), now);
-            self.shared.metrics.global_sessions.set(self.sessions.len());
+                .commit(header.client_id, Duration::from_millis(timeout), now);
+            self.count_sessions();
         }
     }
 
@@ -217,7 +217,8 @@ impl Peer {
 
     /// Ends one session as if its time had come.
     pub(super) fn expire(&mut self, now: Now, session: SessionId) {
-        if self.leads() && self.sessions.set_closing(session) && !self.end_local_session(session) {
+        let ours = self.leads() || self.sessions.is_local(session);
+        if ours && self.sessions.set_closing(session) && !self.end_local_session(session) {
             self.propose_internal(now, session, WriteOp::CloseSession, Origin::Internal);
         }
     }

@@ -72,12 +72,12 @@ impl SessionTracker {
     /// Whether a session may be used by a client of another server.
     ///
     /// # Errors
-    /// [`ErrorCode::SessionExpired`] when there is no such session or it is closing, [`ErrorCode::SessionMoved`]
-    /// when a connection here has it.
+    /// [`ErrorCode::SessionExpired`] when there is no such session, it is closing or only this member's,
+    /// [`ErrorCode::SessionMoved`] when a connection here has it.
     pub fn check_remote(&self, id: SessionId) -> Result<(), ErrorCode> {
         match self.sessions.get(&id) {
             None => Err(ErrorCode::SessionExpired),
-            Some(session) if session.closing => Err(ErrorCode::SessionExpired),
+            Some(session) if session.closing || session.is_local => Err(ErrorCode::SessionExpired),
             Some(session) if session.conn.is_some() => Err(ErrorCode::SessionMoved),
             Some(_) => Ok(()),
         }
@@ -86,7 +86,7 @@ impl SessionTracker {
     /// A client has come with the session to another server; returns the connection that had it here.
     ///
     /// # Errors
-    /// [`ErrorCode::SessionExpired`] when there is no such session or it is closing.
+    /// [`ErrorCode::SessionExpired`] when there is no such session, it is closing or only this member's.
     pub fn move_away(
         &mut self,
         id: SessionId,
@@ -96,7 +96,7 @@ impl SessionTracker {
         let session = self
             .sessions
             .get_mut(&id)
-            .filter(|session| !session.closing);
+            .filter(|session| !session.closing && !session.is_local);
         let session = session.ok_or(ErrorCode::SessionExpired)?;
         let before = session.conn.take();
         self.touch(id, timeout, now);
@@ -117,12 +117,11 @@ impl SessionTracker {
         }
     }
 
-    /// The sessions that have a connection here and were heard of since then, with their timeouts.
+    /// The ensemble's sessions that have a connection here and were heard of since then, with their timeouts.
     pub fn heard_since(&self, since: Duration) -> impl Iterator<Item = (SessionId, Duration)> + '_ {
-        let here = self
-            .sessions
-            .iter()
-            .filter(move |(_, session)| session.conn.is_some() && session.last_heard() >= since);
+        let here = self.sessions.iter().filter(move |(_, session)| {
+            session.conn.is_some() && !session.is_local && session.last_heard() >= since
+        });
         here.map(|(id, session)| (*id, session.timeout))
     }
 
@@ -150,6 +149,14 @@ impl SessionTracker {
         };
         self.sessions.insert(id, session);
         self.queue.push(bucket, id);
+    }
+
+    /// The ensemble has agreed on a session: begins to watch over it, unless this member did already.
+    pub fn commit(&mut self, id: SessionId, timeout: Duration, now: Now) {
+        match self.contains(id) {
+            true => _ = self.make_global(id),
+            false => self.track(id, timeout, now),
+        }
     }
 
     /// As [`track`](Self::track), a session that only this member knows.
@@ -278,13 +285,24 @@ impl SessionTracker {
         self.queue.next_deadline()
     }
 
-    /// The open sessions by when they will expire if nothing more is heard of them.
+    /// Those sessions that are the whole ensemble's, closing or not, with their timeouts.
     #[must_use]
-    pub fn by_expiry(&self) -> BTreeMap<Duration, BTreeSet<SessionId>> {
+    pub fn global(&self) -> BTreeMap<SessionId, Duration> {
+        let global = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| !session.is_local);
+        global.map(|(id, session)| (*id, session.timeout)).collect()
+    }
+
+    /// The open sessions, either those that only this member knows or the ensemble's, by when they will expire if
+    /// nothing more is heard of them.
+    #[must_use]
+    pub fn by_expiry(&self, is_local: bool) -> BTreeMap<Duration, BTreeSet<SessionId>> {
         let mut sets = BTreeMap::<_, BTreeSet<_>>::new();
         #[expect(clippy::iter_over_hash_type, reason = "what is collected is sorted")]
         for (id, session) in &self.sessions {
-            if !session.closing {
+            if !session.closing && session.is_local == is_local {
                 let bucket = self.queue.bucket_of(session.last_heard() + session.timeout);
                 sets.entry(self.queue.end_of(bucket))
                     .or_default()
@@ -297,13 +315,23 @@ impl SessionTracker {
     /// Looks at every bucket that is due, files again the sessions that were heard since, and marks as
     /// closing and returns those that were not.
     pub fn expire(&mut self, now: Now) -> Vec<SessionId> {
+        self.expire_those(now, |_| true)
+    }
+
+    /// As [`expire`](Self::expire), for a member that does not lead: only the sessions that nobody else knows. The
+    /// others are not looked at again, since the book ends with the member's part in the ensemble.
+    pub fn expire_local(&mut self, now: Now) -> Vec<SessionId> {
+        self.expire_those(now, |session| session.is_local)
+    }
+
+    fn expire_those(&mut self, now: Now, is_ours: impl Fn(&Session) -> bool) -> Vec<SessionId> {
         let mut expired = Vec::new();
         while let Some((bucket, entries)) = self.queue.pop_due(now.mono) {
             for id in entries {
                 let Some(session) = self.sessions.get_mut(&id) else {
                     continue;
                 };
-                if session.closing || session.bucket != bucket {
+                if session.closing || session.bucket != bucket || !is_ours(session) {
                     continue;
                 }
                 let due = self.queue.bucket_of(session.last_heard() + session.timeout);

@@ -33,16 +33,19 @@ impl Peer {
         if op == Some(OpCode::CreateSession) {
             let timeout_ms = i32::decode(&mut Reader::new(body)).unwrap_or_default();
             self.own(session, link);
+            // From now on, and not from its commit: what was a local session sends requests behind this one.
+            self.sessions.commit(session, duration(timeout_ms), now);
             let op = WriteOp::CreateSession { timeout_ms };
             return self.propose_internal(now, session, op, Origin::Internal);
         }
-        let standing = self.standing_of_remote(session, link);
+        let as_global = self.standing_of_remote(session, link);
+        let standing = self.standing_elsewhere(session, as_global);
         let credentials = identities
             .unwrap_or_default()
             .into_iter()
             .fold(Credentials::none(), |credentials, id| credentials.with(id));
         let request = op.and_then(|op| Request::decode(op, &mut Reader::new(body)).ok());
-        if op == Some(OpCode::CloseSession) && standing.is_ok() {
+        if op == Some(OpCode::CloseSession) && standing.session.is_ok() {
             self.sessions.set_closing(session);
         }
         self.propose_forwarded(now, session, cxid, &credentials, standing, request.as_ref());
@@ -54,17 +57,14 @@ impl Peer {
         session: SessionId,
         cxid: Xid,
         credentials: &Credentials,
-        standing: Result<(), ErrorCode>,
+        standing: Standing,
         request: Option<&Request>,
     ) {
         let write = WriteRequest {
             session,
             cxid,
             credentials,
-            standing: Standing {
-                session: standing,
-                ephemeral: standing,
-            },
+            standing,
             op: match request {
                 Some(Request::CloseSession) => WriteOp::CloseSession,
                 Some(request) => WriteOp::Request(request),

@@ -70,6 +70,18 @@ impl Peer {
         self.forward_raw(now, session, Xid(0), OpCode::CreateSession, body, None);
     }
 
+    /// A local session has to become the whole ensemble's, which only the leader can do.
+    pub(in crate::peer) fn forward_upgrade(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        timeout_ms: i32,
+    ) {
+        self.wait_for_leader(session, Xid(0), Origin::Internal, now.mono);
+        let body = timeout_ms.to_bytes();
+        self.forward_raw(now, session, Xid(0), OpCode::CreateSession, body, None);
+    }
+
     /// A client comes with a session: is it alive?
     pub(in crate::peer) fn ask_for_session(
         &mut self,
@@ -189,5 +201,6 @@ impl Peer {
         }
         self.deliver();
         drop(tree);
+        self.carry_out_due(now);
     }
 }

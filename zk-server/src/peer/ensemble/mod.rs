@@ -4,7 +4,7 @@
 //! every client's connection, so that what nobody knows becomes CONNECTIONLOSS; a tree is never exchanged while a
 //! cut of it is being read.
 //!
-//! Deliberately not here: local sessions, reconfig.
+//! Deliberately not here: reconfig.
 
 mod leading;
 mod learning;
@@ -413,8 +413,9 @@ impl Peer {
         }
         self.ending = orphans(&tree);
         drop(tree);
-        self.shared.metrics.global_sessions.set(self.sessions.len());
+        self.count_sessions();
         self.reaper.begin(now);
+        self.last_proposed = last;
         self.last_committed = last;
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.serving = true;
