@@ -13,7 +13,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use parking_lot::Mutex;
-use zk_proto::{SessionId, Zxid, persist::TreeDigest, stat::StatPersisted};
+use zk_proto::{
+    SessionId, Zxid,
+    persist::{NodeRecord, TreeDigest},
+    stat::StatPersisted,
+};
 
 use super::{AclList, DataTree, ROOT, slab::NONE};
 
@@ -44,6 +48,19 @@ pub struct CutNode<'a> {
     pub acl: i64,
     /// Its metadata.
     pub stat: StatPersisted,
+}
+
+impl<'a> CutNode<'a> {
+    /// The node that a snapshot's record is of.
+    #[must_use]
+    pub fn of(record: &'a NodeRecord) -> Self {
+        Self {
+            path: &record.path,
+            data: record.data.as_deref(),
+            acl: record.acl,
+            stat: record.stat,
+        }
+    }
 }
 
 /// What a node was before it changed.

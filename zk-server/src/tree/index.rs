@@ -16,8 +16,33 @@ const SHARD_BITS: u32 = 10;
 #[derive(Debug)]
 pub(super) struct Index {
     shards: Box<[HashTable<Entry>]>,
-    hasher: foldhash::fast::FixedState,
+    hasher: KeyHasher,
 }
+
+/// Makes an index's hashes, also where the index is not.
+#[derive(Debug, Clone)]
+pub(super) struct KeyHasher(foldhash::fast::FixedState);
+
+impl KeyHasher {
+    /// The seed makes the places of keys unpredictable.
+    pub(super) fn new(seed: u64) -> Self {
+        Self(foldhash::fast::FixedState::with_seed(seed))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
+    pub(super) fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash(self.0.hash_one(key) as u32)
+    }
+}
+
+/// Numbers on their way into an index, by table: one at a time, each would cost a wait for memory or two.
+#[derive(Debug)]
+pub(super) struct Pending {
+    shards: Box<[Vec<Entry>]>,
+}
+
+/// How many numbers wait for a table.
+const PENDING: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -46,14 +71,13 @@ impl Index {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
-            hasher: foldhash::fast::FixedState::with_seed(seed),
+            hasher: KeyHasher::new(seed),
         }
     }
 
     /// The hash of a key, for the other functions.
-    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
     pub(super) fn hash(&self, key: &[u8]) -> KeyHash {
-        KeyHash(self.hasher.hash_one(key) as u32)
+        self.hasher.hash(key)
     }
 
     /// The number that `is_it` recognises among those with this hash.
@@ -71,6 +95,42 @@ impl Index {
         });
     }
 
+    /// Adds the numbers that wait for the table of this hash.
+    ///
+    /// # Errors
+    /// A number whose key is there already: `is_same` tells so of two numbers.
+    pub(super) fn settle(
+        &mut self,
+        pending: &mut Pending,
+        hash: KeyHash,
+        is_same: impl Fn(u32, u32) -> bool,
+    ) -> Result<(), u32> {
+        let table = &mut self.shards[hash.shard()];
+        for Entry { hash, id } in pending.shards[hash.shard()].drain(..) {
+            let there = table.find(hash.spread(), |entry| {
+                entry.hash == hash && is_same(entry.id, id)
+            });
+            if there.is_some() {
+                return Err(id);
+            }
+            table.insert_unique(hash.spread(), Entry { hash, id }, |entry| {
+                entry.hash.spread()
+            });
+        }
+        Ok(())
+    }
+
+    /// As [`settle`](Self::settle), for every table.
+    pub(super) fn settle_all(
+        &mut self,
+        pending: &mut Pending,
+        is_same: impl Fn(u32, u32) -> bool,
+    ) -> Result<(), u32> {
+        (0..SHARDS as u32)
+            .map(|shard| KeyHash(shard << (u32::BITS - SHARD_BITS)))
+            .try_for_each(|hash| self.settle(pending, hash, &is_same))
+    }
+
     /// Takes a number out.
     pub(super) fn remove(&mut self, hash: KeyHash, id: u32) {
         let table = &mut self.shards[hash.shard()];
@@ -80,9 +140,50 @@ impl Index {
     }
 }
 
+impl Default for Pending {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Vec::new()).collect(),
+        }
+    }
+}
+
+impl Pending {
+    /// Adds a number, and tells whether it is time to [settle](Index::settle).
+    pub(super) fn push(&mut self, hash: KeyHash, id: u32) -> bool {
+        let entries = &mut self.shards[hash.shard()];
+        if entries.capacity() == 0 {
+            entries.reserve_exact(PENDING);
+        }
+        entries.push(Entry { hash, id });
+        entries.len() >= PENDING
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_settled_is_found_and_what_is_there_twice_is_told() {
+        let (mut index, mut pending) = (Index::new(1), Pending::default());
+        let key = |id: u32| id.to_le_bytes();
+        for id in 0..100_000 {
+            let hash = index.hash(&key(id));
+            if pending.push(hash, id) {
+                index.settle(&mut pending, hash, |_, _| false).unwrap();
+            }
+        }
+        index.settle_all(&mut pending, |_, _| false).unwrap();
+        for id in 0..100_000 {
+            let found = index.find(index.hash(&key(id)), |other| other == id);
+            assert_eq!(found, Some(id));
+        }
+        // Number 100_007 has the key of number 7.
+        pending.push(index.hash(&key(7)), 100_007);
+        let is_same = |old: u32, new: u32| old + 100_000 == new;
+        assert_eq!(index.settle_all(&mut pending, is_same), Err(100_007));
+    }
 
     #[test]
     fn keys_are_found_until_they_are_removed() {

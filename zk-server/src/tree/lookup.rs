@@ -2,7 +2,7 @@
 
 use zk_proto::persist::body_crc;
 
-use super::{DataTree, ROOT, path};
+use super::{DataTree, ROOT, node::Node, path, slab::Slab};
 
 impl DataTree {
     pub(super) fn find(&self, path: &str) -> Option<u32> {
@@ -84,4 +84,16 @@ impl DataTree {
         self.data_size += (path.len() + node.data_len()) as u64;
         self.digest.add(self.digest_of(id, path::counts(path)));
     }
+}
+
+/// Whether two nodes have the same path.
+pub(super) fn is_same_path(nodes: &Slab<Node>, mut one: u32, mut other: u32) -> bool {
+    while one != other {
+        let (a, b) = (nodes.get(one), nodes.get(other));
+        if one == ROOT || other == ROOT || a.name() != b.name() {
+            return false;
+        }
+        (one, other) = (a.parent, b.parent);
+    }
+    true
 }

@@ -19,6 +19,7 @@
 
 mod acl_cache;
 mod apply;
+mod batch;
 mod build;
 mod change;
 mod cut;
@@ -39,6 +40,7 @@ mod tests;
 pub mod watches;
 
 pub use acl_cache::AclList;
+pub use batch::NodeBatch;
 pub use build::{BuildError, TreeBuilder};
 pub use cut::{Cut, CutNode};
 pub use effects::{Applied, Effects, Event};

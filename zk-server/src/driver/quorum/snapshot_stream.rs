@@ -15,7 +15,7 @@ use super::Hub;
 use crate::{
     peer::{Input, QuorumInput},
     storage::{put_head, put_piece},
-    tree::{Cut, CutNode, DataTree, TreeBuilder, TreeOptions},
+    tree::{Cut, DataTree, TreeBuilder, TreeOptions},
 };
 
 /// A cut that is to be sent; however that ends, the peer gets it back.
@@ -77,23 +77,13 @@ pub(super) async fn read(
     cursor.feed(buffer.split().freeze());
     loop {
         match cursor.next_step().map_err(io::Error::other)? {
-            SnapshotStep::Session(session) => builder.session(session.id, session.timeout_ms),
-            SnapshotStep::Acl(entry) => builder.acl(entry.id, entry.acl),
-            SnapshotStep::Node(node) => {
-                let node = CutNode {
-                    path: &node.path,
-                    data: node.data.as_deref(),
-                    acl: node.acl,
-                    stat: node.stat,
-                };
-                builder.node(&node).map_err(io::Error::other)?;
-            }
             SnapshotStep::NeedsBytes(count) => {
                 let piece = take(from, count).await?;
                 progress();
                 cursor.feed(piece);
             }
             SnapshotStep::End => break,
+            step => builder.take(step).map_err(io::Error::other)?,
         }
     }
     let (_, behind) = cursor.finish();

@@ -12,7 +12,7 @@ use crate::storage::{
 
 /// The unpacked bytes of a snapshot, and how many there can be at most.
 pub(super) struct Unpacked {
-    pub(super) bytes: Box<dyn Read>,
+    pub(super) bytes: Box<dyn Read + Send>,
     pub(super) limit: u64,
 }
 

@@ -1,6 +1,13 @@
 //! A snapshot's way back into a tree.
+//!
+//! A large one takes two threads: one reads, checks and decodes, and computes what it can for each node alone; the
+//! other puts the tree together.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    sync::mpsc,
+    thread,
+};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -12,11 +19,11 @@ use zk_proto::{
 use super::packed::{self, Unpacked};
 use crate::{
     storage::{disk::Disk, layout::SnapshotFile},
-    tree::{CutNode, DataTree, TreeBuilder, TreeOptions},
+    tree::{BuildError, CutNode, DataTree, NodeBatch, TreeBuilder, TreeOptions},
 };
 
 /// How much is read at once.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 256 << 10;
 
 /// Why a snapshot cannot be used; another one may do.
 #[derive(Debug, Error)]
@@ -28,8 +35,21 @@ pub(in crate::storage) enum LoadError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// The nodes do not make a tree.
-    #[error("{0}")]
-    Tree(String),
+    #[error(transparent)]
+    Tree(#[from] BuildError),
+}
+
+/// From this size on, reading and building take a thread each.
+const WORTH_A_THREAD: u64 = 4 << 20;
+
+/// How much the one is ahead of the other at most: so many batches of this size.
+const BATCHES: usize = 4;
+const BATCH: usize = 512 << 10;
+
+/// Something to be put into the tree.
+enum Portion {
+    Step(SnapshotStep),
+    Nodes(NodeBatch),
 }
 
 /// Reads a snapshot: the tree in it, and what follows the tree.
@@ -38,31 +58,64 @@ pub(in crate::storage) fn load(
     file: &SnapshotFile,
     options: &TreeOptions,
 ) -> Result<(DataTree, SnapshotTrailer), LoadError> {
-    let mut input = Input::new(packed::open(disk, file)?);
-    let mut cursor = input.begin()?;
+    let input = Input::new(packed::open(disk, file)?);
     let mut builder = TreeBuilder::new(options);
-    let refused = |error: &dyn std::fmt::Display| LoadError::Tree(error.to_string());
+    let put = |portion| match portion {
+        Portion::Step(step) => Ok(builder.take(step)?),
+        Portion::Nodes(batch) => Ok(builder.batch(&batch)?),
+    };
+    let trailer = match input.source.limit < WORTH_A_THREAD {
+        true => walk(input, options, put),
+        false => walk_ahead(input, options, put),
+    }?;
+    Ok((builder.finish(file.zxid)?, trailer))
+}
+
+/// As [`walk`], on a thread of its own; `put` is called on this one.
+fn walk_ahead(
+    input: Input,
+    options: &TreeOptions,
+    put: impl FnMut(Portion) -> Result<(), LoadError>,
+) -> Result<SnapshotTrailer, LoadError> {
+    let broken_off = || io::Error::from(io::ErrorKind::BrokenPipe).into();
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(BATCHES);
+        let send = move |portion| sender.send(portion).map_err(|_| broken_off());
+        let walker = thread::Builder::new()
+            .name("zk-snapshot-in".to_owned())
+            .spawn_scoped(scope, move || walk(input, options, send))?;
+        // Breaking off drops the receiver, which ends the walk.
+        let put = receiver.into_iter().try_for_each(put);
+        let walked = walker.join().unwrap_or_else(|_| Err(broken_off()));
+        put.and(walked)
+    })
+}
+
+/// Goes over a snapshot from its first byte to its last.
+fn walk(
+    mut input: Input,
+    options: &TreeOptions,
+    mut put: impl FnMut(Portion) -> Result<(), LoadError>,
+) -> Result<SnapshotTrailer, LoadError> {
+    let mut cursor = input.begin()?;
+    let mut batch = NodeBatch::new(options);
     loop {
         match cursor.next_step()? {
-            SnapshotStep::Session(session) => builder.session(session.id, session.timeout_ms),
-            SnapshotStep::Acl(entry) => builder.acl(entry.id, entry.acl),
             SnapshotStep::Node(node) => {
-                let node = CutNode {
-                    path: &node.path,
-                    data: node.data.as_deref(),
-                    acl: node.acl,
-                    stat: node.stat,
-                };
-                builder.node(&node).map_err(|error| refused(&error))?;
+                batch.push(&CutNode::of(&node));
+                if batch.size() >= BATCH {
+                    let full = std::mem::replace(&mut batch, NodeBatch::new(options));
+                    put(Portion::Nodes(full))?;
+                }
             }
             SnapshotStep::NeedsBytes(count) => cursor.feed(input.take(count)?),
             SnapshotStep::End => break,
+            step => put(Portion::Step(step))?,
         }
     }
+    put(Portion::Nodes(batch))?;
     let (checksum, behind) = cursor.finish();
-    let trailer = input.trailer(checksum, &behind)?;
-    let tree = builder.finish(file.zxid);
-    Ok((tree.map_err(|error| refused(&error))?, trailer))
+    input.trailer(checksum, &behind)
 }
 
 /// The unpacked bytes, a piece at a time.
