@@ -126,7 +126,7 @@ impl Index {
         pending: &mut Pending,
         is_same: impl Fn(u32, u32) -> bool,
     ) -> Result<(), u32> {
-        (0..SHARDS as u32)
+        (0..1 << SHARD_BITS)
             .map(|shard| KeyHash(shard << (u32::BITS - SHARD_BITS)))
             .try_for_each(|hash| self.settle(pending, hash, &is_same))
     }

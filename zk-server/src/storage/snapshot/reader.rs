@@ -181,3 +181,87 @@ impl Input {
 fn ended() -> LoadError {
     io::Error::from(io::ErrorKind::UnexpectedEof).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use zk_proto::{
+        Encode, Zxid,
+        jute::put_string,
+        persist::{OPEN_ACL_ID, TREE_END, put_node},
+        stat::StatPersisted,
+    };
+
+    use super::*;
+    use crate::storage::{MemDisk, disk::Access, layout::Packing};
+
+    /// A snapshot with these nodes of 4 KiB.
+    fn snapshot(paths: impl Iterator<Item = String>) -> BytesMut {
+        let mut out = BytesMut::new();
+        FileHeader::SNAPSHOT.encode(&mut out);
+        // Neither sessions nor ACLs.
+        0_i32.encode(&mut out);
+        0_i32.encode(&mut out);
+        for path in [String::new()].into_iter().chain(paths) {
+            let stat = StatPersisted::default();
+            put_node(&mut out, &path, Some(&[7; 4096]), OPEN_ACL_ID, &stat);
+        }
+        put_string(&mut out, TREE_END);
+        let mut checksum = Adler32::new();
+        checksum.update(&out);
+        SnapshotTrailer::default().put(&mut out, &mut checksum);
+        out
+    }
+
+    fn load_bytes(bytes: &[u8]) -> Result<DataTree, LoadError> {
+        let disk = MemDisk::new();
+        let file = SnapshotFile {
+            name: "snapshot.1".to_owned(),
+            zxid: Zxid(1),
+            packing: Packing::Plain,
+        };
+        let mut out = disk.create(&file.name, Access::Default).unwrap();
+        out.write_at(0, bytes).unwrap();
+        load(&disk, &file, &TreeOptions::default()).map(|(tree, _)| tree)
+    }
+
+    fn paths() -> impl Iterator<Item = String> {
+        let parents = (0..50).map(|parent| format!("/p{parent}"));
+        let children = (0..2000).map(|child| format!("/p{}/c{child}", child % 50));
+        parents.chain(children)
+    }
+
+    #[test]
+    fn a_large_snapshot_is_read_whole_or_not_at_all() {
+        let bytes = snapshot(paths());
+        assert!(bytes.len() as u64 > WORTH_A_THREAD);
+        let tree = load_bytes(&bytes).unwrap();
+        // The root has two names.
+        assert_eq!(tree.node_count(), 2052);
+        assert_eq!(
+            tree.node("/p7/c57").unwrap().data().map(<[u8]>::len),
+            Some(4096)
+        );
+        for at in [100, bytes.len() / 2, bytes.len() - 1] {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert!(load_bytes(&bad).is_err(), "byte {at} changed");
+            assert!(load_bytes(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_tree_ends_the_reading_of_it() {
+        // The one that is refused comes first, the rest waits for its turn.
+        for bad in ["/none/x", "/p1"] {
+            let nodes = paths()
+                .take(60)
+                .chain([bad.to_owned()])
+                .chain(paths().skip(60));
+            assert!(
+                matches!(load_bytes(&snapshot(nodes)), Err(LoadError::Tree(_))),
+                "{bad}"
+            );
+        }
+    }
+}
