@@ -10,5 +10,6 @@ mod kill9;
 mod local_sessions;
 mod members;
 mod partitions;
+mod quorums;
 mod read_only;
 mod writer;

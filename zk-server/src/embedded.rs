@@ -105,6 +105,13 @@ impl Server {
         *self.hub.shared.mode.read()
     }
 
+    /// Whether it leads an ensemble, with a quorum in sync behind it; also where it serves no client then
+    /// (`leaderServes=no`).
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.hub.shared.leads()
+    }
+
     /// Ends a session as if its client had gone silent for longer than its timeout.
     ///
     /// Returns at once; the session's nodes go, and its connection is closed, with the next transactions.

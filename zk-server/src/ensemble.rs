@@ -19,8 +19,12 @@ use zk_proto::{ServerId, SessionId};
 use crate::{
     Server, StartError,
     config::{Config, HostPort, PeerRole, ServerAddress, ServerSpec},
-    driver::wires::{Wires, Wiring},
+    driver::{
+        settings::verifier,
+        wires::{Wires, Wiring},
+    },
     error::Fatal,
+    quorum::QuorumVerifier,
 };
 
 /// Servers that serve as one, on loopback ports, each with a directory that goes with the ensemble.
@@ -38,6 +42,8 @@ use crate::{
 pub struct Ensemble {
     members: Vec<Place>,
     wires: Arc<Wires>,
+    /// Who is a quorum; `None` for a lone server.
+    verifier: Option<QuorumVerifier>,
 }
 
 /// What of a member outlives it.
@@ -96,6 +102,7 @@ impl Ensemble {
         let mut ensemble = Self {
             members: Vec::new(),
             wires: Arc::default(),
+            verifier: None,
         };
         for (id, client) in (1..).zip(clients) {
             let directory = tempfile::Builder::new().prefix("zk-ensemble-").tempdir()?;
@@ -109,6 +116,9 @@ impl Ensemble {
                 if let Some(warning) = config.set(key, value)? {
                     tracing::warn!("{warning}");
                 }
+            }
+            if members > 1 {
+                ensemble.verifier = Some(verifier(&config)?);
             }
             ensemble.members.push(Place {
                 config,
@@ -143,12 +153,10 @@ impl Ensemble {
     pub async fn leader(&self) -> usize {
         const GLANCE: Duration = Duration::from_millis(2);
         loop {
-            let leads = |member: &usize| {
-                let server = self.member(*member);
-                server.is_some_and(|server| server.mode() == Some("leader"))
-            };
+            let leads = |member: &usize| self.member(*member).is_some_and(Server::leads);
             let mut members = 0..self.members.len();
-            if let Some(member) = members.find(|member| leads(member) && self.has_majority(*member))
+            if let Some(member) =
+                members.find(|member| leads(member) && self.reaches_quorum(*member))
             {
                 return member;
             }
@@ -156,14 +164,17 @@ impl Ensemble {
         }
     }
 
-    /// Whether a member reaches more than half of all members that run, itself included.
-    fn has_majority(&self, member: usize) -> bool {
+    /// Whether a member and those that it reaches are a quorum.
+    fn reaches_quorum(&self, member: usize) -> bool {
+        let Some(verifier) = &self.verifier else {
+            return true;
+        };
         let reaches = |other: &usize| {
             let (a, b) = (server_id(member), server_id(*other));
             self.member(*other).is_some() && self.wires.runs(b) && self.wires.is_whole(a, b)
         };
-        let reached = (0..self.members.len()).filter(reaches).count();
-        self.wires.runs(server_id(member)) && reached > self.members.len() / 2
+        let reached = (0..self.members.len()).filter(reaches).map(server_id);
+        self.wires.runs(server_id(member)) && verifier.contains_quorum(&reached.collect())
     }
 
     /// The server that a member is, if it runs.

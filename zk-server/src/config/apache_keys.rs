@@ -80,13 +80,11 @@ const ENSEMBLE: &[&str] = &[
     "enableEagerACLCheck",
     "fastleader.",
     "forceSnapshotSync",
-    "group.",
     "leader.ackLoggingFrequency",
     "leader.maxConcurrentDiffSyncs",
     "leader.maxConcurrentSnapSyncs",
     "leader.maxTimeToWaitForEpoch",
     "leaderConnectDelayDuringRetryMs",
-    "leaderServes",
     "multiAddress.",
     "observer.",
     "observerMaster.sizeLimit",
@@ -96,7 +94,6 @@ const ENSEMBLE: &[&str] = &[
     "reconfigEnabled",
     "snapshotSizeFactor",
     "tcpKeepAlive",
-    "weight.",
 ];
 
 /// What a server of ours may do one day.

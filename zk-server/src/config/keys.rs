@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use zk_proto::ServerId;
+
 use super::{
     Config, ConfigError, FourLetterWords, HostPort, Secret, SessionPasswords, apache_keys,
     servers::{self, PeerRole},
@@ -132,6 +134,9 @@ const KEYS: &[(&str, Setter)] = &[
     }),
     ("standaloneEnabled", |_, v| boolean(v).map(drop)),
     ("syncEnabled", |c, v| put(&mut c.sync_enabled, boolean(v))),
+    ("leaderServes", |c, v| {
+        put(&mut c.leader_serves, Ok(v != "no"))
+    }),
     ("initLimit", |c, v| put(&mut c.init_limit, number(v))),
     ("syncLimit", |c, v| put(&mut c.sync_limit, number(v))),
     ("tickTime", |c, v| put(&mut c.tick_time, tick(v))),
@@ -166,6 +171,16 @@ pub(super) fn set(
     }
     if key.starts_with("server.") {
         servers::add(&mut config.servers, key, value).map_err(ConfigError)?;
+        return Ok(None);
+    }
+    if key.starts_with("group.") {
+        servers::add_group(&mut config.groups, key, value).map_err(ConfigError)?;
+        return Ok(None);
+    }
+    if let Some(server) = key.strip_prefix("weight.") {
+        let server = number(server).map_err(refused)?;
+        let weight = number(value).map_err(refused)?;
+        config.weights.insert(ServerId(server), weight);
         return Ok(None);
     }
     if let Some(fault) = key

@@ -141,6 +141,12 @@ pub struct Config {
     pub init_limit: u32,
     /// `syncLimit`: how many ticks a learner may lag behind or be silent.
     pub sync_limit: u32,
+    /// `group.N`: which voters vote together, in hierarchical quorums; none for a majority of all.
+    pub groups: BTreeMap<i64, BTreeSet<ServerId>>,
+    /// `weight.N`: how much a voter counts in its group; 1 unless set.
+    pub weights: BTreeMap<ServerId, i64>,
+    /// `leaderServes`: whether a member serves clients while it leads.
+    pub leader_serves: bool,
     /// `testing.*`: faults that prove our own checks; ignored unless the feature `testing` is on.
     pub testing: BTreeMap<String, String>,
 }
@@ -240,6 +246,9 @@ impl Default for Config {
             my_id: None,
             init_limit: 10,
             sync_limit: 5,
+            groups: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            leader_serves: true,
             testing: BTreeMap::new(),
         }
     }

@@ -3,7 +3,7 @@
 //! `server.N=host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, with several addresses of one
 //! server separated by `|` and IPv6 addresses in brackets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zk_proto::ServerId;
 
@@ -53,6 +53,20 @@ pub(super) fn add(servers: &mut Servers, key: &str, value: &str) -> Result<(), S
         .ok_or_else(|| format!("{key}: what follows \"server.\" is not a number"))?;
     let spec = ServerSpec::parse(value).map_err(|why| format!("{key}={value}: {why}"))?;
     servers.insert(id, spec);
+    Ok(())
+}
+
+/// Adds a `group.N` line: the ids of voters, separated by colons (`QuorumHierarchical.parse`).
+pub(super) fn add_group(
+    groups: &mut BTreeMap<i64, BTreeSet<ServerId>>,
+    key: &str,
+    value: &str,
+) -> Result<(), String> {
+    let malformed = || format!("{key}={value}: expected group.number=id:id:...");
+    let id = key.strip_prefix("group.").and_then(|id| id.parse().ok());
+    let servers = value.split(':').map(|server| server.trim().parse().ok());
+    let servers: Option<_> = servers.map(|server| server.map(ServerId)).collect();
+    groups.insert(id.ok_or_else(malformed)?, servers.ok_or_else(malformed)?);
     Ok(())
 }
 

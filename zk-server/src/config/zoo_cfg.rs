@@ -199,7 +199,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, time::Duration};
+    use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
     use super::*;
     use crate::config::{FourLetterWords, HostPort, Secret, SessionPasswords};
@@ -339,6 +339,18 @@ mod tests {
             parsed.config.client_address,
             Some(HostPort::at("127.0.0.1", 2191))
         );
+    }
+
+    #[test]
+    fn groups_and_weights_are_read_as_apache_reads_them() {
+        let config = config("group.1=1:2\ngroup.2=3\nweight.3=0\nleaderServes=no");
+        let ids = |ids: &[i64]| ids.iter().copied().map(ServerId).collect::<BTreeSet<_>>();
+        assert_eq!(config.groups, [(1, ids(&[1, 2])), (2, ids(&[3]))].into());
+        assert_eq!(config.weights, [(ServerId(3), 0)].into());
+        assert!(!config.leader_serves);
+        for bad in ["group.x=1", "group.1=1:x", "weight.1=much", "weight.x=1"] {
+            with(bad).expect_err(bad);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod member;
 pub mod net;
 mod ports;
 mod quorum;
-mod settings;
+pub(crate) mod settings;
 mod snapshot;
 mod space;
 pub(crate) mod start;

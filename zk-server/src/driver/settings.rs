@@ -80,6 +80,7 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
         passwords,
         local_sessions: local_sessions(config),
         read_only: config.read_only_mode,
+        leader_serves: config.leader_serves,
         reaper: reaper_options(config),
         #[cfg(feature = "testing")]
         reply_before_write: reply_before_write(config),
@@ -97,10 +98,7 @@ fn local_sessions(config: &Config) -> LocalSessions {
 
 /// What election and agreement want to know.
 pub(super) fn member_config(config: &Config, me: ServerId) -> Result<MemberConfig, Fatal> {
-    let is_voter = |server: &ServerSpec| server.role == PeerRole::Participant;
-    let voters = config.servers.iter().filter(|(_, spec)| is_voter(spec));
-    let verifier = QuorumVerifier::majority(voters.map(|(id, _)| *id));
-    let verifier = verifier.map_err(|error| Fatal::new(error.to_string()))?;
+    let verifier = verifier(config)?;
     let text = Some(Utf8Bytes::from(text(config).as_str()));
     let tick = config.tick_time;
     Ok(MemberConfig {
@@ -125,7 +123,25 @@ pub(super) fn member_config(config: &Config, me: ServerId) -> Result<MemberConfi
     })
 }
 
-/// The ensemble as a dynamic configuration file has it (`QuorumMaj.toString`).
+fn is_voter(server: &ServerSpec) -> bool {
+    server.role == PeerRole::Participant
+}
+
+/// Who is a quorum: a majority of the voters, or of their groups where there are groups or weights.
+pub(crate) fn verifier(config: &Config) -> Result<QuorumVerifier, Fatal> {
+    let voters = config.servers.iter().filter(|(_, spec)| is_voter(spec));
+    let voters = voters.map(|(id, _)| *id);
+    let verifier = match config.groups.is_empty() && config.weights.is_empty() {
+        true => QuorumVerifier::majority(voters),
+        false => {
+            let groups = config.groups.values().cloned().collect();
+            QuorumVerifier::hierarchical(voters, groups, &config.weights)
+        }
+    };
+    verifier.map_err(|error| Fatal::new(error.to_string()))
+}
+
+/// The ensemble as a dynamic configuration file has it (`QuorumMaj.toString`, `QuorumHierarchical.toString`).
 fn text(config: &Config) -> String {
     let mut text = String::new();
     for (id, spec) in &config.servers {
@@ -148,6 +164,16 @@ fn text(config: &Config) -> String {
             let _ = write!(text, ";{host}:{}", client.port);
         }
         text.push('\n');
+    }
+    for (group, servers) in &config.groups {
+        let servers: Vec<_> = servers.iter().map(|server| server.0.to_string()).collect();
+        let _ = writeln!(text, "group.{group}={}", servers.join(":"));
+    }
+    if !(config.groups.is_empty() && config.weights.is_empty()) {
+        for (id, _) in config.servers.iter().filter(|(_, spec)| is_voter(spec)) {
+            let weight = config.weights.get(id).copied().unwrap_or(1);
+            let _ = writeln!(text, "weight.{}={weight}", id.0);
+        }
     }
     text.push_str("version=0");
     text

@@ -14,13 +14,17 @@ struct Table {
 
 impl Table {
     fn new(voters: &[i64], observers: &[i64], seed: u64) -> Self {
+        let verifier = QuorumVerifier::majority(voters.iter().copied().map(ServerId)).unwrap();
+        Self::with(verifier, voters, observers, seed)
+    }
+
+    fn with(verifier: QuorumVerifier, voters: &[i64], observers: &[i64], seed: u64) -> Self {
         let members: BTreeSet<_> = voters
             .iter()
             .chain(observers)
             .copied()
             .map(ServerId)
             .collect();
-        let verifier = QuorumVerifier::majority(voters.iter().copied().map(ServerId)).unwrap();
         let election = |me| {
             Election::new(ElectionConfig {
                 me,
@@ -349,5 +353,47 @@ fn elections_settle_on_one_leader_under_loss_and_disorder() {
             Some(ServerState::Leading),
             "seed {seed}"
         );
+    }
+}
+
+#[test]
+fn a_server_without_weight_neither_leads_nor_is_waited_for() {
+    let group = (1..=4).map(ServerId).collect();
+    let weights = [(ServerId(4), 0)].into();
+    let voters = [1, 2, 3, 4];
+    let verifier =
+        QuorumVerifier::hierarchical(voters.map(ServerId), vec![group], &weights).unwrap();
+    for seed in 0..50 {
+        let mut table = Table::with(verifier.clone(), &voters, &[], seed);
+        for server in 1..=3 {
+            table.look(server, 1, 5);
+        }
+        table.deliver();
+        assert_eq!(table.leaders(), [3].into(), "at once, with seed {seed}");
+        // It has the longest history of all, and the highest id.
+        table.look(4, 1, 9);
+        table.deliver();
+        assert_eq!(table.settled.len(), 4);
+        assert_eq!(table.leaders(), [3].into(), "seed {seed}");
+    }
+}
+
+#[test]
+fn most_of_the_groups_elect_and_most_of_the_servers_do_not() {
+    let ids = |ids: &[i64]| ids.iter().copied().map(ServerId).collect();
+    let groups = vec![ids(&[1, 2, 3, 4, 5]), ids(&[6]), ids(&[7])];
+    let voters = [1, 2, 3, 4, 5, 6, 7];
+    let verifier =
+        QuorumVerifier::hierarchical(voters.map(ServerId), groups, &BTreeMap::new()).unwrap();
+    for (down, expected) in [(&[6, 7], false), (&[1, 2], true)] {
+        let mut table = Table::with(verifier.clone(), &voters, &[], 1);
+        for server in down {
+            table.kill(*server);
+        }
+        for server in voters.iter().filter(|server| !down.contains(server)) {
+            table.look(*server, 1, 5);
+        }
+        table.deliver();
+        assert_eq!(!table.settled.is_empty(), expected, "without {down:?}");
     }
 }

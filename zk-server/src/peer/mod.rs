@@ -65,6 +65,8 @@ pub struct PeerOptions {
     pub local_sessions: LocalSessions,
     /// Whether a member without a quorum serves reads (`readonlymode.enabled`).
     pub read_only: bool,
+    /// Whether a member that leads has clients of its own (`leaderServes`).
+    pub leader_serves: bool,
     /// How empty containers and expired TTL nodes are deleted.
     pub reaper: ReaperOptions,
     /// Answers writes before they are logged: a fault that our own checks must find.
@@ -239,8 +241,8 @@ impl Peer {
                 self.connect_read_only(now, &conn, &request);
             }
             // Nobody is served now; the client tries another server.
-            Submit::Connect { conn, .. } if !self.serves() => self.close(&conn),
-            Submit::Requests { .. } if !self.serves() && !self.is_read_only() => {}
+            Submit::Connect { conn, .. } if !self.admits() => self.close(&conn),
+            Submit::Requests { .. } if !self.admits() && !self.is_read_only() => {}
             Submit::Connect { conn, request } => self.connect(now, &conn, &request),
             Submit::Requests {
                 conn,

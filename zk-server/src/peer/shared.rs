@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -40,6 +40,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What the server is, in one word of the answer to `srvr`; `None`: nobody is served.
     pub mode: RwLock<Option<&'static str>>,
+    /// Whether this member leads an ensemble, with a quorum in sync.
+    leads: AtomicBool,
     /// How many requests the peer has and has not answered.
     outstanding: AtomicUsize,
     outstanding_limit: usize,
@@ -56,6 +58,7 @@ impl Shared {
             auth,
             metrics: Metrics::default(),
             mode: RwLock::new(Some("standalone")),
+            leads: AtomicBool::new(false),
             outstanding: AtomicUsize::new(0),
             outstanding_limit: usize::MAX,
         }
@@ -67,6 +70,16 @@ impl Shared {
     pub const fn with_outstanding_limit(mut self, limit: usize) -> Self {
         self.outstanding_limit = limit;
         self
+    }
+
+    /// Whether this member leads an ensemble, with a quorum in sync.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leads.load(Relaxed)
+    }
+
+    pub(super) fn set_leads(&self, leads: bool) {
+        self.leads.store(leads, Relaxed);
     }
 
     /// How many requests the peer has not answered.

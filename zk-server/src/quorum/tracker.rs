@@ -46,13 +46,14 @@ impl QuorumTracker {
                 .all(|verifier| verifier.contains_quorum(&self.acks))
     }
 
-    /// Whether everybody who may vote was counted.
+    /// Whether everybody whose vote weighs anything was counted.
     #[must_use]
     pub fn has_everybody(&self) -> bool {
-        self.verifiers
-            .iter()
-            .flat_map(QuorumVerifier::voters)
-            .all(|voter| self.acks.contains(&voter))
+        let missing = |verifier: &QuorumVerifier| {
+            let mut voters = verifier.voters();
+            voters.any(|voter| verifier.weight(voter) > 0 && !self.acks.contains(&voter))
+        };
+        !self.verifiers.iter().any(missing)
     }
 
     /// Who was counted, by id.

@@ -246,6 +246,11 @@ impl Peer {
             .is_none_or(|ensemble| ensemble.serving)
     }
 
+    /// Whether clients are served here, and not only the ensemble.
+    pub(super) fn admits(&self) -> bool {
+        self.serves() && (self.options.leader_serves || !self.leads())
+    }
+
     /// Whether this server's word counts: whether it gives zxids and ends sessions.
     pub(super) fn leads(&self) -> bool {
         self.ensemble
@@ -399,11 +404,13 @@ impl Peer {
             .ensemble
             .as_ref()
             .map(|ensemble| ensemble.member.state());
-        *self.shared.mode.write() = Some(match state {
-            Some(ServerState::Leading) => "leader",
-            Some(ServerState::Observing) => "observer",
-            _ => "follower",
-        });
+        let leads = state == Some(ServerState::Leading);
+        self.shared.set_leads(leads);
+        *self.shared.mode.write() = match state {
+            Some(ServerState::Leading) => self.options.leader_serves.then_some("leader"),
+            Some(ServerState::Observing) => Some("observer"),
+            _ => Some("follower"),
+        };
         let last = self.shared.tree.read().last_zxid();
         self.begin_book(now);
         let tree = self.shared.tree.read();
@@ -433,6 +440,7 @@ impl Peer {
     /// No client is served any more.
     fn leave(&mut self) {
         *self.shared.mode.write() = None;
+        self.shared.set_leads(false);
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.serving = false;
             ensemble.owners.clear();
