@@ -6,6 +6,10 @@ use zk_client::{Client, Error as ClientError, ErrorKind, OnExpiry, SessionState}
 
 use crate::error::Error;
 
+/// In how many sessions, one after another, nothing may be possible at all: more means that the client is itself bound to
+/// a session that is over.
+const FRUITLESS_MAX: u32 = 3;
+
 /// The shortest and the longest pause between two attempts on a connection that is up and still does not serve.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -62,6 +66,49 @@ impl Patience {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         connected(client).await
+    }
+}
+
+/// Goes on after setbacks, in the next session where one ended, as long as that makes sense.
+#[derive(Debug)]
+pub(crate) struct Persistence {
+    patience: Patience,
+    fruitless: u32,
+}
+
+impl Persistence {
+    pub(crate) const fn new() -> Self {
+        Self {
+            patience: Patience::new(),
+            fruitless: 0,
+        }
+    }
+
+    /// Something went well.
+    pub(crate) const fn reset(&mut self) {
+        self.patience.reset();
+        self.fruitless = 0;
+    }
+
+    /// Returns when another attempt makes sense.
+    ///
+    /// # Errors
+    ///
+    /// The error itself where it is the server's or the client's last word; [`Error::SessionGone`] when there will be no
+    /// session any more.
+    pub(crate) async fn after(&mut self, client: &Client, error: ClientError) -> Result<(), Error> {
+        tracing::debug!(%error, "set back");
+        match setback(&error) {
+            Setback::Refused => return Err(error.into()),
+            Setback::Connection => {}
+            Setback::SessionEnded => {
+                self.fruitless += 1;
+                if self.fruitless > FRUITLESS_MAX {
+                    return Err(error.into());
+                }
+            }
+        }
+        self.patience.wait(client).await
     }
 }
 

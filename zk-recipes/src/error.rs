@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use zk_client::{ErrorKind, Outcome};
+use zk_client::{ErrorKind, Outcome, SessionId};
 
 use crate::lock::{LockLayout, LostReason};
 
@@ -31,7 +31,7 @@ pub enum Error {
     /// The time given with `timeout` passed first. Nothing of the attempt stays behind.
     #[error("not acquired within {waited:?}: {path}")]
     Timeout {
-        /// The lock's path.
+        /// The recipe's path.
         path: Arc<str>,
         /// The time that was given.
         waited: Duration,
@@ -65,6 +65,42 @@ pub enum Error {
     Conflict {
         /// The node's path.
         path: Arc<str>,
+    },
+    /// Whether it was carried out cannot be told: the answer was lost, and the session ended before it could be looked up.
+    #[error("{path}: whether it was carried out is unknown")]
+    Unknown {
+        /// The path of what was to be changed.
+        path: Arc<str>,
+    },
+    /// There is no room for the change: in the number, or in the version of its node.
+    #[error("{path} has no room for this change")]
+    Overflow {
+        /// The counter's path.
+        path: Arc<str>,
+    },
+    /// What another recipe uses is in the same directory, and the two cannot be mixed.
+    #[error("{path} holds {name}, which belongs to a recipe that cannot be mixed with this one")]
+    Foreign {
+        /// The directory.
+        path: Arc<str>,
+        /// The foreign node.
+        name: String,
+    },
+    /// A barrier was entered twice, or left without having been entered.
+    #[error("{path} was entered twice, or left without having been entered")]
+    OutOfTurn {
+        /// The barrier's path.
+        path: Arc<str>,
+    },
+    /// Somebody else has the name.
+    #[error("{path} is taken by {holder} (session {session})")]
+    NameTaken {
+        /// The name's path.
+        path: Arc<str>,
+        /// Who the holder says it is.
+        holder: String,
+        /// The holder's session.
+        session: SessionId,
     },
     /// The client reported an error.
     #[error(transparent)]

@@ -3,8 +3,14 @@
 use zk_client::Client;
 
 use crate::{
+    barrier::Barrier,
     config_watcher::Config,
+    counter::{AtomicLong, SharedCountBuilder},
+    double_barrier::DoubleBarrier,
+    ids::Ids,
     lock::{Acquire, Lock},
+    name::Name,
+    queue::Queue,
 };
 
 /// Recipes as methods of a [`Client`]; in scope with `use zk_recipes::prelude::*`.
@@ -27,6 +33,29 @@ pub trait ClientExt: sealed::Sealed {
 
     /// The configuration in the node at `path`: choose a format, then [`watch`](crate::config_watcher::ConfigSource::watch).
     fn config(&self, path: &str) -> Config;
+
+    /// The barrier that is the node at `path`; see [`barrier`](crate::barrier).
+    fn barrier(&self, path: &str) -> Barrier;
+
+    /// A place among `count` members in the double barrier at `path`, a directory of its own; see
+    /// [`double_barrier`](crate::double_barrier).
+    fn double_barrier(&self, path: &str, count: usize) -> DoubleBarrier;
+
+    /// The queue at `path`, a directory of its own; see [`queue`](crate::queue).
+    fn queue(&self, path: &str) -> Queue;
+
+    /// The counter in the node at `path`; see [`counter`](crate::counter).
+    fn atomic_long(&self, path: &str) -> AtomicLong;
+
+    /// The shared number in the node at `path`, to be [started](SharedCountBuilder::start); see
+    /// [`counter`](crate::counter).
+    fn shared_count(&self, path: &str) -> SharedCountBuilder;
+
+    /// Unique, growing numbers from the node at `path`; see [`ids`](crate::ids).
+    fn ids(&self, path: &str) -> Ids;
+
+    /// The name that is the node at `path`; see [`name`](crate::name).
+    fn name(&self, path: &str) -> Name;
 }
 
 impl ClientExt for Client {
@@ -36,6 +65,34 @@ impl ClientExt for Client {
 
     fn config(&self, path: &str) -> Config {
         Config::new(self.clone(), path)
+    }
+
+    fn barrier(&self, path: &str) -> Barrier {
+        Barrier::new(self, path)
+    }
+
+    fn double_barrier(&self, path: &str, count: usize) -> DoubleBarrier {
+        DoubleBarrier::new(self, path, count)
+    }
+
+    fn queue(&self, path: &str) -> Queue {
+        Queue::new(self, path)
+    }
+
+    fn atomic_long(&self, path: &str) -> AtomicLong {
+        AtomicLong::new(self, path)
+    }
+
+    fn shared_count(&self, path: &str) -> SharedCountBuilder {
+        SharedCountBuilder::new(self, path)
+    }
+
+    fn ids(&self, path: &str) -> Ids {
+        Ids::new(self, path)
+    }
+
+    fn name(&self, path: &str) -> Name {
+        Name::new(self, path)
     }
 }
 

@@ -158,6 +158,10 @@
 //! |---|---|
 //! | [`lock`] | mutual exclusion, fairness, when a lock is lost, what cancellation leaves |
 //! | [`config_watcher`] | which changes are seen, what happens to bad content, what `set` compares |
+//! | [`barrier`], [`double_barrier`] | when nobody is let through, what dead and slow members do to the others |
+//! | [`queue`] | at least once, order, poison, and why to think twice |
+//! | [`counter`], [`ids`] | exactly once or unknown; layouts |
+//! | [`name`] | one holder at most, who it is |
 //!
 //! The first paragraphs of each page say what it guarantees and what not, and how it behaves on CONNECTIONLOSS, on
 //! suspension and on the expiry of the session. Common to all: futures can be dropped at any await; what they began is
@@ -169,26 +173,44 @@
 //!
 //! `json` (default), `toml` and `yaml`: the formats of [`ConfigWatcher`].
 
+pub mod barrier;
 pub mod config_watcher;
+pub mod counter;
+pub mod double_barrier;
+pub mod ids;
 pub mod lock;
+pub mod name;
+pub mod queue;
 
+mod attempt;
 mod connection;
 mod error;
 mod ext;
+mod held;
+mod own_node;
 mod parents;
 mod queue_order;
 mod sequential;
 
 pub use self::{
+    attempt::Attempt,
+    barrier::Barrier,
     config_watcher::{ConfigChange, ConfigWatcher},
+    counter::{AtomicLong, CounterLayout, SharedCount},
+    double_barrier::DoubleBarrier,
     error::{BadContent, Error, Result},
     ext::ClientExt,
+    ids::Ids,
     lock::{Lock, LockGuard, LockLayout, LostReason},
+    name::{Name, NameGuard},
+    queue::{Delivery, Queue},
 };
 
 /// What is used with every recipe: `use zk_recipes::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        ClientExt, ConfigChange, ConfigWatcher, Lock, LockGuard, LockLayout, LostReason,
+        AtomicLong, Barrier, ClientExt, ConfigChange, ConfigWatcher, CounterLayout, Delivery,
+        DoubleBarrier, Ids, Lock, LockGuard, LockLayout, LostReason, Name, NameGuard, Queue,
+        SharedCount,
     };
 }

@@ -37,3 +37,19 @@ async fn create_one(client: &Client, path: &str) -> Result<()> {
         created => created.map(drop),
     }
 }
+
+/// Makes sure that everything above `path` exists, as [`create`] does.
+pub(crate) async fn of(client: &Client, path: &str) -> Result<()> {
+    match path.rsplit_once('/') {
+        None | Some(("", _)) => create(client, "/").await,
+        Some((directory, _)) => create(client, directory).await,
+    }
+}
+
+/// The path of a child of a directory.
+pub(crate) fn child(directory: &str, name: &str) -> String {
+    match directory {
+        "/" => format!("/{name}"),
+        _ => format!("{directory}/{name}"),
+    }
+}

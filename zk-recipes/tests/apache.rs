@@ -1,4 +1,4 @@
-//! The lock and the configuration watcher against Apache's server: every test of theirs once more.
+//! The recipes against Apache's server: every test of theirs once more.
 //!
 //! Skipped, loudly, where Apache is not installed (`.ci/apache` does that). `ZK_APACHE_HOME` may name another version.
 #![allow(
@@ -10,7 +10,13 @@
     reason = "tests; each of the files brings its support along"
 )]
 
+#[path = "barrier.rs"]
+mod barrier;
 #[path = "config.rs"]
 mod config;
+#[path = "counter.rs"]
+mod counter;
 #[path = "lock.rs"]
 mod lock;
+#[path = "queue.rs"]
+mod queue;

@@ -104,7 +104,7 @@ async fn release(
 }
 
 /// Resolves when the node is gone, whoever deleted it, or the session is over.
-async fn deletion(session: &Session, path: &str, first: WatchChange) -> LostReason {
+pub(crate) async fn deletion(session: &Session, path: &str, first: WatchChange) -> LostReason {
     let mut change = first;
     let mut patience = Patience::new();
     loop {

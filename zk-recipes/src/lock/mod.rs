@@ -43,6 +43,7 @@ pub use self::{
     layout::LockLayout,
     lost::{Lost, LostReason},
 };
+pub(crate) use self::{keeper::deletion, lost::Ownership};
 
 /// Locks by path, with the current client.
 ///

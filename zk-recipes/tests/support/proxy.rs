@@ -52,7 +52,7 @@ struct Plan {
     /// The operations of the requests since the last look.
     seen: Vec<i32>,
     lose_create_replies: usize,
-    lose_multi: Option<Leg>,
+    lose_next: Option<(i32, Leg)>,
     lost: usize,
     /// Cut for good after a loss, until `restore`.
     stay_cut: bool,
@@ -115,7 +115,12 @@ impl Proxy {
 
     /// Breaks the connection instead of forwarding, or of answering, the next multi.
     pub fn lose_multi(&self, leg: Leg) {
-        self.shared.plan.lock().lose_multi = Some(leg);
+        self.lose_next(MULTI, leg);
+    }
+
+    /// Cuts the connection at the next request of this operation.
+    pub fn lose_next(&self, op: i32, leg: Leg) {
+        self.shared.plan.lock().lose_next = Some((op, leg));
     }
 
     /// The operations that were requested since the last look, pings left out.
@@ -193,7 +198,7 @@ async fn requests(
                 plan.lose_create_replies -= 1;
                 *doomed.lock() = xid;
             }
-            if let Some(leg) = plan.lose_multi.take_if(|_| op == Some(MULTI)) {
+            if let Some((_, leg)) = plan.lose_next.take_if(|next| op == Some(next.0)) {
                 match leg {
                     Leg::Reply => *doomed.lock() = xid,
                     Leg::Request => {

@@ -1,0 +1,259 @@
+//! Entering: a node in the present round, and the wait until the round is open.
+
+use std::sync::Arc;
+
+use zk_client::{ErrorKind, Node, Session, WatchChange};
+
+use super::{Inside, Member, Place, round};
+use crate::{
+    attempt::Answer,
+    connection::{Persistence, Setback, setback},
+    error::{BadContent, Error, Result},
+    held::Held,
+    own_node::{OwnNode, present_session},
+    parents,
+};
+
+/// "Any version": a node whose version has come round to it cannot be compared any more.
+const ANY_VERSION: i32 = -1;
+
+/// How an attempt in one session ended without having entered.
+pub(super) enum Stop {
+    Again(zk_client::Error),
+    Fail(Error),
+}
+
+impl From<zk_client::Error> for Stop {
+    fn from(error: zk_client::Error) -> Self {
+        Self::Again(error)
+    }
+}
+
+/// A member's node and its round.
+struct Joined {
+    node: OwnNode,
+    round: u64,
+}
+
+/// The task that enters.
+pub(super) async fn run(member: Arc<Member>, mut answer: Answer<u64>) {
+    if let Err(error) = member.begin_entering() {
+        // Whoever waited may be gone by now.
+        let _ = answer.send(Err(error));
+        return;
+    }
+    let mut place = None;
+    let entered = tokio::select! {
+        biased;
+        () = answer.closed() => None,
+        entered = member.enter(&mut place) => Some(entered),
+    };
+    match (entered, place) {
+        (Some(Ok(inside)), _) => {
+            let round = inside.round;
+            tracing::debug!(round, "entered");
+            member.now(Place::Inside(inside));
+            if answer.send(Ok(round)).is_err() {
+                // Nobody knows that it is inside.
+                let inside = member.begin_leaving();
+                member.now(Place::Outside);
+                drop(inside);
+            }
+        }
+        (other, place) => {
+            if let Some(mut place) = place {
+                place.node.withdraw().await;
+            }
+            member.now(Place::Outside);
+            if let Some(Err(error)) = other {
+                // Whoever waited may be gone by now.
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+}
+
+impl Member {
+    async fn enter(&self, place: &mut Option<Joined>) -> Result<Inside> {
+        let mut persistence = Persistence::new();
+        loop {
+            let session = present_session(&self.client).await?;
+            let error = match self.enter_in(&session, place, &mut persistence).await {
+                Ok(inside) => return Ok(inside),
+                Err(Stop::Fail(error)) => return Err(error),
+                Err(Stop::Again(error)) => error,
+            };
+            if setback(&error) == Setback::SessionEnded {
+                // The node went with its session.
+                *place = None;
+            }
+            persistence.after(&self.client, error).await?;
+        }
+    }
+
+    async fn enter_in(
+        &self,
+        session: &Session,
+        place: &mut Option<Joined>,
+        persistence: &mut Persistence,
+    ) -> Result<Inside, Stop> {
+        loop {
+            let evidence = session.evidence().submit().await?;
+            let (gate, change) = self.gate(session).await?;
+            let present = self.number(&gate)?;
+            let joined = match place {
+                Some(joined) if joined.node.session().id() == session.id() => joined,
+                _ => place.insert(self.join_as(session, present)),
+            };
+            if !joined.node.settle().await? {
+                // Only into the round that is present: a name of a past one would be released at once.
+                *joined = self.join_as(session, present);
+                if !self.join(joined, gate.stat.version).await? {
+                    continue;
+                }
+            }
+            let children = session.children(&self.path).await?;
+            if let Some(name) = round::foreign(&children) {
+                return Err(Stop::Fail(self.foreign(name)));
+            }
+            persistence.reset();
+            let evidence = evidence.await?;
+            let name = own_name(&joined.node);
+            match round::enter((present, joined.round), &name, &children, self.count) {
+                round::Enter::Entered => {
+                    if let Some(inside) = self.inside(place, evidence).await? {
+                        return Ok(inside);
+                    }
+                }
+                round::Enter::Anew => {
+                    joined.node.withdraw().await;
+                    *place = None;
+                }
+                round::Enter::Wait => {
+                    let own = joined.node.watch().await?;
+                    drop(evidence);
+                    let Some(own) = own else { continue };
+                    tokio::select! {
+                        _ = change => {}
+                        _ = own => {}
+                    }
+                }
+                round::Enter::Open(members) => {
+                    self.open(session, &members, (present, gate.stat.version))
+                        .await?;
+                }
+            }
+        }
+    }
+
+    /// The barrier's node, created if it is missing, and a watch on it.
+    async fn gate(&self, session: &Session) -> Result<(Node, WatchChange), Stop> {
+        loop {
+            let sync = session.sync(&self.path).submit().await?;
+            let gate = session.get(&self.path).watch().submit().await?;
+            sync.await?;
+            match gate.await {
+                Err(error) if error.kind() == ErrorKind::NoNode => {
+                    parents::create(session, &self.path).await?;
+                }
+                gate => return Ok(gate?),
+            }
+        }
+    }
+
+    fn number(&self, gate: &Node) -> Result<u64, Stop> {
+        if gate.stat.version == ANY_VERSION {
+            let path = Arc::clone(&self.path);
+            return Err(Stop::Fail(Error::Overflow { path }));
+        }
+        round::parse(&gate.data).ok_or_else(|| {
+            let (version, why) = (Some(gate.stat.version), "no number of a round");
+            Stop::Fail(Error::BadContent(BadContent::new(
+                &self.path,
+                version,
+                why.into(),
+            )))
+        })
+    }
+
+    fn foreign(&self, name: &str) -> Error {
+        Error::Foreign {
+            path: Arc::clone(&self.path),
+            name: name.to_owned(),
+        }
+    }
+
+    fn join_as(&self, session: &Session, round: u64) -> Joined {
+        let path = parents::child(&self.path, &round::name(round, &session.guid()));
+        let identity = session.identity().to_owned();
+        Joined {
+            node: OwnNode::new(session.clone(), path, identity),
+            round,
+        }
+    }
+
+    /// Creates the member's node, if the round is still the present one; whether it did.
+    async fn join(&self, joined: &mut Joined, version: i32) -> Result<bool, Stop> {
+        let multi = joined.node.multi().check(&self.path, version);
+        match joined.node.commit(multi).await {
+            Ok(_) => Ok(true),
+            // NONODE: the barrier's node was an empty container, and is gone.
+            Err(error) if matches!(error.kind(), ErrorKind::BadVersion | ErrorKind::NoNode) => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the round, if these members are still there. If not, somebody else may: look again.
+    async fn open(
+        &self,
+        session: &Session,
+        members: &[&str],
+        (present, version): (u64, i32),
+    ) -> Result<(), Stop> {
+        let mut multi = session.multi().any();
+        for member in members {
+            multi = multi
+                .check(&parents::child(&self.path, member), ANY_VERSION)
+                .any();
+        }
+        let number = (present + 1).to_string();
+        let opened = multi
+            .set(&self.path, number)
+            .version(version)
+            .commit()
+            .await;
+        match opened {
+            Ok(_) => tracing::debug!(round = present, "opened"),
+            Err(error) if matches!(error.kind(), ErrorKind::BadVersion | ErrorKind::NoNode) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// The round is open and the own node was there: inside, if it still is.
+    async fn inside(
+        &self,
+        place: &mut Option<Joined>,
+        evidence: zk_client::Evidence,
+    ) -> Result<Option<Inside>, Stop> {
+        let own = match place {
+            Some(place) => place.node.watch().await?,
+            None => None,
+        };
+        match (own, place.take()) {
+            (Some(own), Some(Joined { node, round })) => {
+                let held = Held::new(&self.path, node, own, evidence);
+                Ok(Some(Inside { held, round }))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The node's name within the barrier.
+pub(super) fn own_name(node: &OwnNode) -> String {
+    let name = node.path().rsplit_once('/').map(|(_, name)| name);
+    name.unwrap_or_default().to_owned()
+}

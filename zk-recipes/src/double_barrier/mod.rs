@@ -1,0 +1,178 @@
+//! The double barrier: a number of members begin something together and end it together, round after round.
+//!
+//! **What it guarantees.** [`DoubleBarrier::enter`] returns only after a moment at which that many members were at the
+//! barrier, in one and the same round, this one among them: the transaction that opens a round checks the node of each of them.
+//! [`DoubleBarrier::leave`] returns only after every member of the round has left, or its session has ended. It does **not** guarantee
+//! that the others still live when `enter` returns. A member whose session expires is not there any more for the others,
+//! although its process may go on: it is told by [`DoubleBarrier::lost`], and by `leave`, which fails.
+//!
+//! **Rounds.** The number of the present round is the data of the barrier's node, and part of the members' names. Opening a
+//! round sets the next number, so nothing of a past round can open a later one: there is no `ready` node that somebody
+//! must remove in time. Who was at the barrier when its round was opened has entered, however late it notices; who comes after that waits for
+//! the next round. More than the number may enter together, if they come before the round is opened.
+//!
+//! **Robust**: a member that dies is missing from the round after its session timeout, and another one may take its place; one that dies
+//! inside does not keep the others from leaving; one that is slow finds the round open when it looks.
+//!
+//! **Fairness** does not apply. **CONNECTIONLOSS** during any request is survived: a member's node has a name of its own, and is
+//! looked up. **Suspension**: calls wait. **Expiry** while entering: the member enters again in the client's next session, in
+//! the round that is present then; while leaving: it has left, and waits for the others. **No herd** but the one that is
+//! wanted: who waits for the round watches the one node; of those who leave, all but the first watch the first, and that one
+//! watches the last.
+//!
+//! **Cancellation** is safe at every await: no node stays on a session that lives on. Dropping the barrier and all its clones
+//! leaves it, without waiting for the others. The barrier's node is created as needed, as a container, with the
+//! client's default ACL.
+//!
+//! **Not interoperable** with Curator's `DistributedDoubleBarrier` and kazoo's `DoubleBarrier`, which have no rounds: there a
+//! `ready` node that was left behind opens the next round early. Their nodes are refused.
+
+mod enter;
+mod leave;
+mod round;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use zk_client::Client;
+
+use crate::{
+    attempt::Attempt,
+    error::{Error, Result},
+    held::Held,
+    lock::Lost,
+};
+
+/// A place in a double barrier: [`ClientExt::double_barrier`](crate::ClientExt::double_barrier).
+///
+/// Clones are the same member.
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens until it is entered"]
+pub struct DoubleBarrier {
+    member: Arc<Member>,
+}
+
+/// What clones share, and the tasks that enter and leave.
+#[derive(Debug)]
+struct Member {
+    client: Client,
+    path: Arc<str>,
+    count: usize,
+    place: Mutex<Place>,
+}
+
+/// Where a member is.
+#[derive(Debug)]
+enum Place {
+    Outside,
+    /// Entering or leaving.
+    Between,
+    Inside(Inside),
+}
+
+#[derive(Debug)]
+struct Inside {
+    held: Held,
+    round: u64,
+}
+
+impl DoubleBarrier {
+    pub(crate) fn new(client: &Client, path: &str, count: usize) -> Self {
+        Self {
+            member: Arc::new(Member {
+                client: client.clone(),
+                path: path.into(),
+                count,
+                place: Mutex::new(Place::Outside),
+            }),
+        }
+    }
+
+    /// The barrier's path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.member.path
+    }
+
+    /// Enters, and returns when enough members have; the number of the round.
+    ///
+    /// # Errors
+    ///
+    /// The future fails with [`Error::OutOfTurn`] inside already or when entering is under way, [`Error::Foreign`] beside
+    /// another recipe's nodes, [`Error::BadContent`] where the node's data is no round, and with what the client reports. Then
+    /// the member is outside.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the barrier again.
+    pub fn enter(&self) -> Attempt<u64> {
+        let member = Arc::clone(&self.member);
+        let span = tracing::debug_span!("enter", path = %self.member.path);
+        Attempt::new((&self.member.client, &self.member.path, span), |answer| {
+            enter::run(member, answer)
+        })
+    }
+
+    /// Leaves, and returns when all members of the round have.
+    ///
+    /// # Errors
+    ///
+    /// The future fails with [`Error::OutOfTurn`] outside, and with [`Error::Lost`] when the place was lost while inside: then the
+    /// others may have left, and begun the next round, without this member. In any case it has left.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves without waiting for the others.
+    pub fn leave(&self) -> Attempt<()> {
+        let member = Arc::clone(&self.member);
+        let span = tracing::debug_span!("leave", path = %self.member.path);
+        Attempt::new((&self.member.client, &self.member.path, span), |answer| {
+            leave::run(member, answer)
+        })
+    }
+
+    /// Resolves when the place inside is lost or left, with the reason; `None` outside.
+    #[must_use]
+    pub fn lost(&self) -> Option<Lost> {
+        match &*self.member.place.lock() {
+            Place::Inside(inside) => Some(inside.held.lost()),
+            _ => None,
+        }
+    }
+}
+
+impl Member {
+    /// Takes the member from outside to between.
+    fn begin_entering(&self) -> Result<()> {
+        let mut place = self.place.lock();
+        match *place {
+            Place::Outside => {
+                *place = Place::Between;
+                Ok(())
+            }
+            _ => Err(self.out_of_turn()),
+        }
+    }
+
+    /// Takes the member from inside to between.
+    fn begin_leaving(&self) -> Result<Inside> {
+        let mut place = self.place.lock();
+        match std::mem::replace(&mut *place, Place::Between) {
+            Place::Inside(inside) => Ok(inside),
+            other => {
+                *place = other;
+                Err(self.out_of_turn())
+            }
+        }
+    }
+
+    fn now(&self, place: Place) {
+        *self.place.lock() = place;
+    }
+
+    fn out_of_turn(&self) -> Error {
+        Error::OutOfTurn {
+            path: Arc::clone(&self.path),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Barriers and names against a real server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use support::{
+    builder, children, client,
+    proxy::{Leg, Proxy},
+    server, soon, unique, until_children,
+};
+use tokio::task::JoinSet;
+use zk_recipes::{Error, prelude::*};
+
+#[tokio::test]
+async fn everybody_waits_until_the_barrier_is_removed() {
+    let server = server().await;
+    let (one, path) = (client(server.address()).await, unique("barrier"));
+    let barrier = one.barrier(&path);
+    soon("no barrier", barrier.wait()).await.unwrap();
+    barrier.set().await.unwrap();
+    barrier.set().await.unwrap();
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut waiters = JoinSet::new();
+    for _ in 0..5 {
+        let (client, path, open) = (
+            client(server.address()).await,
+            path.clone(),
+            Arc::clone(&open),
+        );
+        waiters.spawn(async move {
+            client.barrier(&path).wait().await.unwrap();
+            assert_eq!(open.load(Ordering::SeqCst), 1, "not early");
+        });
+    }
+    let late = barrier.wait().timeout(Duration::from_millis(100)).await;
+    assert!(matches!(late, Err(Error::Timeout { .. })));
+    open.store(1, Ordering::SeqCst);
+    assert!(barrier.remove().await.unwrap());
+    soon("the waiters", waiters.join_all()).await;
+    assert!(!barrier.remove().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_waiter_survives_its_session() {
+    let server = server().await;
+    let (one, two, path) = (
+        client(server.address()).await,
+        client(server.address()).await,
+        unique("barrier-expiry"),
+    );
+    one.barrier(&path).set().await.unwrap();
+    let waiter = tokio::spawn(two.barrier(&path).wait());
+    let session = two.session();
+    server.end(&session).await;
+    soon("the end", session.ended()).await;
+    one.barrier(&path).remove().await.unwrap();
+    soon("the waiter", waiter).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn members_enter_and_leave_together_round_after_round() {
+    const MEMBERS: usize = 5;
+    let server = server().await;
+    let path = unique("rounds");
+    let inside = Arc::new(AtomicUsize::new(0));
+    let mut members = JoinSet::new();
+    for _ in 0..MEMBERS {
+        let (client, path) = (client(server.address()).await, path.clone());
+        let inside = Arc::clone(&inside);
+        members.spawn(async move {
+            let barrier = client.double_barrier(&path, MEMBERS);
+            let entered = Arc::clone(&inside);
+            for round in 0..4 {
+                // How many asked so far: all of them, in every round, before anybody gets in.
+                entered.fetch_add(1, Ordering::SeqCst);
+                assert_eq!(barrier.enter().await.unwrap(), round);
+                let asked = entered.load(Ordering::SeqCst);
+                let before = usize::try_from(round).unwrap() * MEMBERS;
+                assert!(asked >= before + MEMBERS, "{asked} asked in round {round}");
+                barrier.leave().await.unwrap();
+            }
+        });
+    }
+    soon("four rounds", members.join_all()).await;
+    let client = client(server.address()).await;
+    assert_eq!(children(&client, &path).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn nobody_leaves_before_all_do_and_the_dead_are_not_waited_for() {
+    let server = server().await;
+    let path = unique("leave");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(client(server.address()).await);
+    }
+    let barriers: Vec<_> = clients
+        .iter()
+        .map(|client| client.double_barrier(&path, 3))
+        .collect();
+    let entering = barriers.iter().map(DoubleBarrier::enter);
+    for entered in futures::future::join_all(entering).await {
+        assert_eq!(entered.unwrap(), 0);
+    }
+    assert!(matches!(
+        barriers[0].enter().await,
+        Err(Error::OutOfTurn { .. })
+    ));
+    let leaving: Vec<_> = barriers[..2]
+        .iter()
+        .map(|barrier| tokio::spawn(barrier.leave()))
+        .collect();
+    until_children(&clients[2], &path, "one to have left", |names| {
+        names.len() <= 2
+    })
+    .await;
+    assert!(!leaving.iter().any(tokio::task::JoinHandle::is_finished));
+    let lost = barriers[2].lost().unwrap();
+    server.end(&clients[2].session()).await;
+    for left in leaving {
+        soon("the others", left).await.unwrap().unwrap();
+    }
+    soon("the loss", lost).await;
+    assert!(barriers[2].leave().await.unwrap_err().is_lost());
+    assert!(matches!(
+        barriers[2].leave().await,
+        Err(Error::OutOfTurn { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_member_in_time_is_inside_however_late_it_notices() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let path = unique("slow");
+    let slow = builder(proxy.address())
+        .session_timeout(Duration::from_secs(20))
+        .connect()
+        .await
+        .unwrap();
+    let (fast, slow_member) = (
+        client(server.address()).await,
+        slow.double_barrier(&path, 2),
+    );
+    let entering = tokio::spawn(slow_member.enter());
+    until_children(&fast, &path, "the slow one", |names| names.len() == 1).await;
+    proxy.cut();
+    let member = fast.double_barrier(&path, 2);
+    assert_eq!(soon("the fast one", member.enter()).await.unwrap(), 0);
+    let leaving = tokio::spawn(member.leave());
+    until_children(&fast, &path, "the slow one alone, or both", |names| {
+        !names.is_empty()
+    })
+    .await;
+    proxy.restore();
+    assert_eq!(soon("the slow one", entering).await.unwrap().unwrap(), 0);
+    soon("leaving", slow_member.leave()).await.unwrap();
+    soon("leaving", leaving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_gives_up_or_is_dropped_leaves_no_node() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("cancel"));
+    let barrier = client.double_barrier(&path, 2);
+    for _ in 0..20 {
+        let tried = barrier.enter().timeout(Duration::from_millis(5)).await;
+        assert!(matches!(
+            tried,
+            Err(Error::Timeout { .. } | Error::OutOfTurn { .. })
+        ));
+    }
+    until_children(&client, &path, "nobody", <[String]>::is_empty).await;
+    let alone = client.double_barrier(&path, 1);
+    alone.enter().await.unwrap();
+    assert_eq!(children(&client, &path).await.len(), 1);
+    drop(alone);
+    until_children(&client, &path, "nobody", <[String]>::is_empty).await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_makes_no_second_member() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (doomed, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    for leg in [Leg::Request, Leg::Reply] {
+        let path = unique("lost-answer");
+        let (one, two) = (
+            doomed.double_barrier(&path, 2),
+            other.double_barrier(&path, 2),
+        );
+        proxy.lose_multi(leg);
+        let entering = tokio::spawn(one.enter());
+        until_children(&other, &path, "one member", |names| names.len() == 1).await;
+        soon("the second", two.enter()).await.unwrap();
+        soon("the first", entering).await.unwrap().unwrap();
+        assert_eq!(children(&other, &path).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn barriers_of_other_recipes_are_refused() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("foreign"));
+    client
+        .create_all(&format!("{path}/ready"), "")
+        .await
+        .unwrap();
+    let refused = client.double_barrier(&path, 1).enter().await;
+    assert!(matches!(refused, Err(Error::Foreign { .. })), "{refused:?}");
+    assert_eq!(children(&client, &path).await, ["ready"]);
+    client.delete(&format!("{path}/ready")).await.unwrap();
+    client.set(&path, "host").await.unwrap();
+    let refused = client.double_barrier(&path, 1).enter().await;
+    assert!(matches!(refused, Err(Error::BadContent(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_name_is_held_by_one_and_a_refusal_says_by_whom() {
+    let server = server().await;
+    let (one, two, path) = (
+        client(server.address()).await,
+        client(server.address()).await,
+        unique("name"),
+    );
+    assert!(one.name(&path).holder().await.unwrap().is_none());
+    let guard = one.name(&path).identity("alice").register().await.unwrap();
+    guard.ensure().unwrap();
+    for client in [&one, &two] {
+        match client.name(&path).register().await {
+            Err(Error::NameTaken {
+                holder, session, ..
+            }) => {
+                assert_eq!((holder.as_str(), session), ("alice", one.session().id()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        two.name(&path).holder().await.unwrap().unwrap().token,
+        guard.token()
+    );
+    let waiting = tokio::spawn(two.name(&path).register_waiting());
+    guard.release().await.unwrap();
+    let next = soon("the name", waiting).await.unwrap().unwrap();
+    assert_eq!(
+        two.name(&path).holder().await.unwrap().unwrap().session,
+        two.session().id()
+    );
+    drop(next);
+    let again = soon("the name", one.name(&path).register_waiting())
+        .await
+        .unwrap();
+    let lost = again.lost();
+    server.end(&one.session()).await;
+    soon("the loss", lost).await;
+    assert!(again.ensure().unwrap_err().is_lost());
+    drop(
+        soon("the name", two.name(&path).register_waiting())
+            .await
+            .unwrap(),
+    );
+}
+
+#[tokio::test]
+async fn a_lost_answer_loses_no_name() {
+    const CREATE2: i32 = 15;
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (doomed, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("lost-name");
+    other.create_all(&path, "").await.unwrap();
+    for leg in [Leg::Request, Leg::Reply] {
+        let name = format!("{path}/{leg:?}");
+        proxy.lose_next(CREATE2, leg);
+        let guard = soon("the name", doomed.name(&name).register())
+            .await
+            .unwrap();
+        let taken = other.name(&name).register().await;
+        assert!(matches!(taken, Err(Error::NameTaken { .. })), "{taken:?}");
+        guard.release().await.unwrap();
+    }
+    assert_eq!(children(&other, &path).await, [""; 0]);
+}

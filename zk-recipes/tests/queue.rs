@@ -1,0 +1,290 @@
+//! Queues against a real server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use parking_lot::Mutex;
+use support::{
+    children, client,
+    proxy::{Leg, Proxy},
+    server, soon, unique, until_children,
+};
+use tokio::task::JoinSet;
+use zk_client::ErrorKind;
+use zk_recipes::{Error, prelude::*};
+
+fn text(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.data().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn items_come_by_priority_and_then_in_order() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("order"));
+    let queue = client.queue(&path);
+    assert!(queue.try_take().await.unwrap().is_none());
+    for item in ["a", "b", "c"] {
+        queue.put(item).await.unwrap();
+    }
+    queue.put_at(5, "urgent").await.unwrap();
+    queue.put_at(500, "idle").await.unwrap();
+    queue.put_all(["d", "e"]).await.unwrap();
+    assert_eq!(queue.len().await.unwrap(), 7);
+    let mut order = Vec::new();
+    for _ in 0..7 {
+        let delivery = soon("an item", queue.take()).await.unwrap();
+        assert_eq!(delivery.attempt(), 1);
+        delivery.ensure().unwrap();
+        order.push(text(&delivery));
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(order, ["urgent", "a", "b", "c", "d", "e", "idle"]);
+    assert_eq!(queue.len().await.unwrap(), 0);
+    for directory in ["entries", "taken", "puts"] {
+        until_children(
+            &client,
+            &format!("{path}/{directory}"),
+            directory,
+            <[String]>::is_empty,
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_item_is_processed_once_by_several_consumers() {
+    const ITEMS: usize = 60;
+    let server = server().await;
+    let path = unique("consumers");
+    let seen: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+    let mut consumers = JoinSet::new();
+    for _ in 0..3 {
+        let (client, seen) = (client(server.address()).await, Arc::clone(&seen));
+        let queue = client.queue(&path);
+        consumers.spawn(async move {
+            loop {
+                let delivery = queue.take().await.unwrap();
+                let item = text(&delivery);
+                delivery.ack().await.unwrap();
+                if item == "end" {
+                    return;
+                }
+                *seen.lock().entry(item).or_default() += 1;
+            }
+        });
+    }
+    let queue = client(server.address()).await.queue(&path);
+    for item in 0..ITEMS {
+        queue.put(item.to_string()).await.unwrap();
+    }
+    for _ in 0..3 {
+        queue.put_at(900, "end").await.unwrap();
+    }
+    soon("the consumers", consumers.join_all()).await;
+    let seen = seen.lock();
+    assert_eq!(seen.len(), ITEMS);
+    assert!(seen.values().all(|times| *times == 1), "{seen:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_comes_back() {
+    let server = server().await;
+    let (one, two, path) = (
+        client(server.address()).await,
+        client(server.address()).await,
+        unique("back"),
+    );
+    one.queue(&path).put("x").await.unwrap();
+    let first = one.queue(&path).take().await.unwrap();
+    assert!(two.queue(&path).try_take().await.unwrap().is_none());
+    let waiting = tokio::spawn(two.queue(&path).take());
+    first.nack().await.unwrap();
+    let second = soon("the item", waiting).await.unwrap().unwrap();
+    assert_eq!(second.attempt(), 2);
+    let id = second.id().to_owned();
+    drop(second);
+    let third = soon("the item", one.queue(&path).take()).await.unwrap();
+    assert_eq!((third.attempt(), third.id()), (3, id.as_str()));
+    let waiting = tokio::spawn(two.queue(&path).take());
+    server.end(&one.session()).await;
+    soon("the loss", third.lost()).await;
+    let fourth = soon("the item", waiting).await.unwrap().unwrap();
+    assert!(third.ack().await.unwrap_err().is_lost());
+    fourth.ack().await.unwrap();
+    assert!(two.queue(&path).try_take().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn poison_goes_to_the_dead_letters_and_can_be_put_back() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("poison"));
+    let queue = client.queue(&path).dead_letters_after(3);
+    queue.put_at(7, "poison").await.unwrap();
+    queue.put_at(8, "food").await.unwrap();
+    for attempt in 1..=3 {
+        let delivery = queue.take().await.unwrap();
+        assert_eq!(
+            (text(&delivery).as_str(), delivery.attempt()),
+            ("poison", attempt)
+        );
+        delivery.nack().await.unwrap();
+    }
+    let food = soon("food", queue.take()).await.unwrap();
+    assert_eq!(text(&food), "food");
+    food.ack().await.unwrap();
+    assert!(queue.try_take().await.unwrap().is_none());
+    let dead = queue.dead_letters().await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].data, "poison");
+    assert!(queue.requeue(&dead[0]).await.unwrap());
+    assert!(!queue.requeue(&dead[0]).await.unwrap());
+    let delivery = queue.take().await.unwrap();
+    assert_eq!((delivery.priority(), delivery.attempt()), (7, 1));
+    drop(delivery);
+    assert_eq!(children(&client, &format!("{path}/dead")).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_batch_and_a_stream() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("batch"));
+    let queue = client.queue(&path);
+    queue.put_all((0..5).map(|n| n.to_string())).await.unwrap();
+    let batch = queue.take_batch(3).await.unwrap();
+    assert_eq!(batch.iter().map(text).collect::<Vec<_>>(), ["0", "1", "2"]);
+    for delivery in batch {
+        delivery.ack().await.unwrap();
+    }
+    let mut stream = pin!(queue.deliveries());
+    for expected in ["3", "4"] {
+        let delivery = soon("an item", StreamExt::next(&mut stream))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(text(&delivery), expected);
+        delivery.ack().await.unwrap();
+    }
+    let waiting =
+        tokio::time::timeout(Duration::from_millis(50), StreamExt::next(&mut stream)).await;
+    assert!(waiting.is_err());
+    queue.put("5").await.unwrap();
+    let delivery = soon("an item", StreamExt::next(&mut stream))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(text(&delivery), "5");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_carries_a_transaction() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("ack-with"));
+    let (queue, done) = (client.queue(&path), format!("{path}/done"));
+    queue.put("x").await.unwrap();
+    let delivery = queue.take().await.unwrap();
+    let refused = delivery.ack_with(client.multi().set(&done, "x")).await;
+    assert!(
+        matches!(&refused, Err(Error::Client(error)) if error.kind() == ErrorKind::NoNode),
+        "{refused:?}"
+    );
+    let delivery = soon("it back", queue.take()).await.unwrap();
+    delivery
+        .ack_with(client.multi().create(&done, "x"))
+        .await
+        .unwrap();
+    assert_eq!(client.get(&done).await.unwrap().data, "x");
+    assert!(queue.try_take().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn lost_answers_lose_and_double_nothing() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (doomed, path) = (client(proxy.address()).await, unique("lost-answers"));
+    let queue = doomed.queue(&path);
+    for leg in [Leg::Request, Leg::Reply] {
+        queue.put("first").await.unwrap();
+        proxy.lose_multi(leg);
+        soon("the put", queue.put("second")).await.unwrap();
+        assert_eq!(queue.len().await.unwrap(), 2);
+        for expected in ["first", "second"] {
+            proxy.lose_multi(leg);
+            let delivery = soon("the item", queue.take()).await.unwrap();
+            assert_eq!(
+                (text(&delivery).as_str(), delivery.attempt()),
+                (expected, 1)
+            );
+            proxy.lose_multi(leg);
+            soon("the acknowledgement", delivery.ack()).await.unwrap();
+        }
+        assert_eq!(queue.len().await.unwrap(), 0);
+    }
+    assert_eq!(proxy.lost(), 10);
+    for directory in ["taken", "puts"] {
+        until_children(
+            &doomed,
+            &format!("{path}/{directory}"),
+            directory,
+            <[String]>::is_empty,
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn cancelled_takes_leave_no_claim() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("cancel"));
+    let queue = client.queue(&path);
+    queue.put("x").await.unwrap();
+    for attempt in 0..100_u64 {
+        let mut take = queue.take();
+        let mut turns = attempt % 25;
+        let taken = std::future::poll_fn(|cx| {
+            let polled = pin!(&mut take).poll(cx);
+            if polled.is_ready() || turns == 0 {
+                return std::task::Poll::Ready(polled);
+            }
+            turns -= 1;
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        });
+        drop(taken.await);
+    }
+    until_children(
+        &client,
+        &format!("{path}/taken"),
+        "no claim",
+        <[String]>::is_empty,
+    )
+    .await;
+    soon("the item", queue.take())
+        .await
+        .unwrap()
+        .ack()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn items_of_other_recipes_are_refused() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("foreign"));
+    client
+        .create_all(&format!("{path}/qn-0000000000"), "curator's")
+        .await
+        .unwrap();
+    let queue = client.queue(&path);
+    assert!(matches!(queue.put("x").await, Err(Error::Foreign { .. })));
+    assert!(matches!(queue.take().await, Err(Error::Foreign { .. })));
+    assert_eq!(children(&client, &path).await, ["qn-0000000000"]);
+}
