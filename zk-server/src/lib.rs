@@ -42,6 +42,7 @@ pub mod metrics;
 pub mod peer;
 pub mod prep;
 pub mod quorum;
+pub mod reconfig;
 pub mod session;
 pub mod storage;
 pub mod time;

@@ -14,7 +14,7 @@
 mod apache_keys;
 mod keys;
 mod listen;
-mod properties;
+pub(crate) mod properties;
 mod secret;
 mod servers;
 mod zoo_cfg;

@@ -7,13 +7,13 @@
 use std::borrow::Cow;
 
 /// A key and its value.
-pub(super) type Entry = (String, String);
+pub(crate) type Entry = (String, String);
 
 /// Reads a whole file, in its order; a key that comes twice appears twice.
 ///
 /// # Errors
 /// What is wrong and where: only a malformed `\uXXXX` can be.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Entry>, String> {
     let text = decode(bytes);
     let mut entries = Vec::new();
     let mut lines = text.split(['\n', '\r']);

@@ -71,7 +71,7 @@ pub(super) fn add_group(
 }
 
 impl ServerSpec {
-    fn parse(value: &str) -> Result<Self, String> {
+    pub(crate) fn parse(value: &str) -> Result<Self, String> {
         let (peer, client) = match value.split_once(';') {
             Some((peer, client)) => (peer, Some(HostPort::parse(client.trim())?)),
             None => (value, None),
