@@ -12,4 +12,5 @@ mod members;
 mod partitions;
 mod quorums;
 mod read_only;
+mod words;
 mod writer;

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::{swarm::Swarm, world::World};
 
 /// Messages take 1 ms, and nothing goes wrong that no command asks for.
-fn quiet(voters: usize, observers: usize, committed_log: usize) -> World {
+fn quiet(voters: usize, observers: usize, committed_log: usize, reads_log: bool) -> World {
     let ms = Duration::from_millis;
     let swarm = Swarm {
         voters,
@@ -23,7 +23,7 @@ fn quiet(voters: usize, observers: usize, committed_log: usize) -> World {
         delay: (ms(1), ms(1)),
         sync_time: ms(1),
         committed_log,
-        reads_log: false,
+        reads_log,
         tick: ms(100),
         counter_max: zk_server::zab::COUNTER_MAX,
     };
@@ -40,6 +40,7 @@ fn obey(world: &mut Option<World>, command: &str) {
             number(1).unwrap(),
             number(2).unwrap_or(0),
             number(3).unwrap_or(500),
+            words.last() == Some(&"log"),
         ));
         return;
     }

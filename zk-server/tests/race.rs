@@ -73,6 +73,7 @@ impl Member {
             prep: PrepOptions::default(),
             passwords: Passwords::Apache,
             read_only: false,
+            snapshot_size_factor: 0.33,
             leader_serves: true,
             local_sessions: LocalSessions::Off,
             reaper: ReaperOptions::default(),

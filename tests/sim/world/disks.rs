@@ -2,7 +2,7 @@
 
 use zk_proto::Zxid;
 use zk_server::{
-    storage::{DiskDone, DiskOp, EpochKind},
+    storage::{DiskDone, DiskOp, EpochKind, read_history},
     zab::{Input, LearnerInput, Transaction},
 };
 
@@ -137,20 +137,14 @@ impl World {
     }
 
     /// What the log has from the last record not after `from` on.
-    pub(super) fn read_log(&mut self, node: usize, from: Zxid) -> Option<Vec<Transaction>> {
+    pub(super) fn read_log(&self, node: usize, from: Zxid) -> Option<Vec<Transaction>> {
         if !self.swarm.reads_log {
             return None;
         }
-        let log = &self.nodes[node].durable.log;
-        let purged = self.random.usize(0..=log.len());
-        let start = log.partition_point(|zxid| *zxid <= from).checked_sub(1)?;
-        if start < purged / 2 {
-            return None;
-        }
-        let record = |zxid: &Zxid| Transaction {
-            zxid: *zxid,
-            entry: self.oracle.proposed[zxid].clone(),
-        };
-        Some(log[start..].iter().map(record).collect())
+        let process = self.nodes[node].process.as_ref()?;
+        // A disk that fails here is of no use to the learner; the log finds out by itself.
+        let records = read_history(&process.directories, from, None).unwrap_or(None)?;
+        let transaction = |(zxid, entry)| Transaction { zxid, entry };
+        Some(records.into_iter().map(transaction).collect())
     }
 }

@@ -92,7 +92,6 @@ const ENSEMBLE: &[&str] = &[
     "quorumCnxnTimeoutMs",
     "quorumListenOnAllIPs",
     "reconfigEnabled",
-    "snapshotSizeFactor",
     "tcpKeepAlive",
 ];
 

@@ -129,6 +129,9 @@ const KEYS: &[(&str, Setter)] = &[
     ("snapSizeLimitInKb", |c, v| {
         put(&mut c.snap_size_limit_bytes, kib_limit(v))
     }),
+    ("snapshotSizeFactor", |c, v| {
+        put(&mut c.snapshot_size_factor, number(v))
+    }),
     ("snapshot.trust.empty", |c, v| {
         put(&mut c.snapshot_trust_empty, java_boolean(v))
     }),

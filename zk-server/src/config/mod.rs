@@ -147,6 +147,9 @@ pub struct Config {
     pub weights: BTreeMap<ServerId, i64>,
     /// `leaderServes`: whether a member serves clients while it leads.
     pub leader_serves: bool,
+    /// `snapshotSizeFactor`: how long a piece of the log may be, measured by a snapshot, to be sent to a learner
+    /// instead of one; 0: of any length, below 0: never.
+    pub snapshot_size_factor: f64,
     /// `testing.*`: faults that prove our own checks; ignored unless the feature `testing` is on.
     pub testing: BTreeMap<String, String>,
 }
@@ -249,6 +252,7 @@ impl Default for Config {
             groups: BTreeMap::new(),
             weights: BTreeMap::new(),
             leader_serves: true,
+            snapshot_size_factor: 0.33,
             testing: BTreeMap::new(),
         }
     }

@@ -148,6 +148,9 @@ impl Member {
                 Output::Quorum(Order::Recover { generation }) => {
                     self.ops.push(LogWork::Recover(generation));
                 }
+                Output::Quorum(Order::ReadLog { link, from, limit }) => {
+                    self.snapshots.read_log(link, from, limit);
+                }
                 Output::Quorum(order) => {
                     if let Some(quorum) = &mut self.quorum {
                         quorum.carry_out(order);

@@ -80,6 +80,7 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
         passwords,
         local_sessions: local_sessions(config),
         read_only: config.read_only_mode,
+        snapshot_size_factor: config.snapshot_size_factor,
         leader_serves: config.leader_serves,
         reaper: reaper_options(config),
         #[cfg(feature = "testing")]

@@ -14,12 +14,14 @@ use std::{
 use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot::{self, error::TryRecvError};
+use zk_proto::Zxid;
 
 use super::{Hub, mailbox::Mailbox};
 use crate::{
-    peer::{Input, Shared},
-    storage::{Directories, SnapshotOptions, purge, put_piece, write_snapshot},
+    peer::{Input, QuorumInput, Shared},
+    storage::{Directories, SnapshotOptions, purge, put_piece, read_history, write_snapshot},
     tree::Cut,
+    zab::{LinkId, Transaction},
 };
 
 /// Writes one snapshot at a time; the peer sees to that.
@@ -74,6 +76,24 @@ impl Snapshots {
                 Ok(purged) => tracing::info!(files = ?purged.files, "purged"),
                 Err(error) => tracing::error!(%error, "could not purge; it is tried again"),
             }
+            drop(directories);
+            let _ = tell.send(());
+        });
+    }
+
+    /// Reads the log back for a learner; the peer hears of its end.
+    pub(super) fn read_log(&mut self, link: LinkId, from: Zxid, limit: Option<u64>) {
+        let (tell, told) = oneshot::channel();
+        let (directories, mailbox) = (self.directories.clone(), self.mailbox.clone());
+        self.start(told, move || {
+            let records = read_history(&directories, from, limit);
+            let records = records.unwrap_or_else(|error| {
+                tracing::warn!(%error, "could not read the log back; a learner gets a snapshot");
+                None
+            });
+            let transaction = |(zxid, entry)| Transaction { zxid, entry };
+            let records = records.map(|records| records.into_iter().map(transaction).collect());
+            mailbox.push(Input::Quorum(QuorumInput::LogRead { link, records }));
             drop(directories);
             let _ = tell.send(());
         });

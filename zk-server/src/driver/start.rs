@@ -37,6 +37,7 @@ use crate::{
     embedded::StartError,
     error::Fatal,
     peer::{Peer, Shared},
+    quorum::QuorumVerifier,
     storage::RecoveryOptions,
     tree::DataTree,
     zab::Epochs,
@@ -173,6 +174,8 @@ fn assemble(
     let peer = match hub.config.my_id.filter(|_| ports.is_some()) {
         Some(me) => {
             let config = member_config(&hub.config, me)?;
+            let voters = config.zab.verifiers.iter().flat_map(QuorumVerifier::voters);
+            hub.shared.metrics.quorum.quorum_size.set(voters.count());
             Peer::among(options, shared, hub.started, config, epochs)
         }
         None => Peer::new(options, shared, hub.started),

@@ -3,10 +3,11 @@
 //! Every access is relaxed: the figures are for people and dashboards, and nothing is decided by them.
 
 mod percentiles;
+mod quorum;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-pub use self::percentiles::Percentiles;
+pub use self::{percentiles::Percentiles, quorum::QuorumMetrics};
 
 /// A count that grows.
 #[derive(Debug, Default)]
@@ -200,20 +201,22 @@ pub struct Metrics {
     /// Answers that found their connection gone.
     pub stale_replies: Counter,
     /// Bytes of replies.
-    pub response_sizes: ResponseSizes,
+    pub response_sizes: Sizes,
     /// Transactions replayed from the log at the start.
     pub startup_txns_loaded: Summary,
+    /// What a member of an ensemble counts.
+    pub quorum: QuorumMetrics,
 }
 
-/// The sizes of replies to clients (`BufferStats`); -1 before the first.
+/// The sizes of messages of one kind (`BufferStats`); -1 before the first.
 #[derive(Debug)]
-pub struct ResponseSizes {
+pub struct Sizes {
     last: AtomicI64,
     min: AtomicI64,
     max: AtomicI64,
 }
 
-impl Default for ResponseSizes {
+impl Default for Sizes {
     fn default() -> Self {
         Self {
             last: AtomicI64::new(-1),
@@ -223,8 +226,8 @@ impl Default for ResponseSizes {
     }
 }
 
-impl ResponseSizes {
-    /// Notes a reply.
+impl Sizes {
+    /// Notes one.
     pub fn add(&self, size: usize) {
         let size = i64::try_from(size).unwrap_or(i64::MAX);
         self.last.store(size, Relaxed);
@@ -254,7 +257,8 @@ impl ResponseSizes {
         self.max.load(Relaxed)
     }
 
-    fn reset(&self) {
+    /// Forgets them.
+    pub fn reset(&self) {
         for size in [&self.last, &self.min, &self.max] {
             size.store(-1, Relaxed);
         }

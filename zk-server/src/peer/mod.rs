@@ -27,7 +27,12 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use zk_proto::{ServerId, SessionId, Zxid};
 
-use self::{ensemble::Ensemble, leader::Waiting, reaper::Reaper, replies::Replies};
+use self::{
+    ensemble::{Ensemble, changes_census},
+    leader::Waiting,
+    reaper::Reaper,
+    replies::Replies,
+};
 pub use self::{
     ensemble::{Order, QuorumInput},
     input::{Input, Output, Submit},
@@ -67,6 +72,9 @@ pub struct PeerOptions {
     pub read_only: bool,
     /// Whether a member that leads has clients of its own (`leaderServes`).
     pub leader_serves: bool,
+    /// How long a piece of the log may be, measured by a snapshot, to be sent to a learner instead of one
+    /// (`snapshotSizeFactor`); 0: of any length, below 0: never.
+    pub snapshot_size_factor: f64,
     /// How empty containers and expired TTL nodes are deleted.
     pub reaper: ReaperOptions,
     /// Answers writes before they are logged: a fault that our own checks must find.
@@ -174,6 +182,7 @@ impl Peer {
         if self.stopped {
             return;
         }
+        let recount = changes_census(&input);
         match input {
             Input::Submit(submit) => self.submit(now, submit),
             Input::Disk(done) if self.ensemble.is_some() => self.quorum_disk_done(now, done),
@@ -185,6 +194,10 @@ impl Peer {
             Input::Deadline => self.deadline(now),
         }
         self.carry_out_agreed(now);
+        if recount {
+            self.take_census();
+        }
+        self.count_syncs();
         let outstanding = self.waiting.len() + self.reads_behind;
         self.shared.set_outstanding(outstanding);
     }

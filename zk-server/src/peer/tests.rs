@@ -56,6 +56,7 @@ fn options(config: &Config, local_sessions: LocalSessions) -> PeerOptions {
         passwords: Passwords::Apache,
         local_sessions,
         read_only: false,
+        snapshot_size_factor: 0.33,
         leader_serves: true,
         #[cfg(feature = "testing")]
         reply_before_write: false,

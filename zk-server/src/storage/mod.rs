@@ -17,6 +17,7 @@ mod epochs;
 mod executor;
 #[cfg(feature = "driver")]
 mod fs_disk;
+mod history;
 mod layout;
 pub mod mem_disk;
 mod purge;
@@ -32,6 +33,7 @@ pub use durable::Durable;
 pub use executor::LogExecutor;
 #[cfg(feature = "driver")]
 pub use fs_disk::FsDisk;
+pub use history::read_history;
 pub use layout::Directories;
 pub use mem_disk::MemDisk;
 pub use purge::{Purged, SNAP_RETAIN_COUNT_MIN, purge};

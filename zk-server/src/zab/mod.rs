@@ -38,7 +38,7 @@ use zk_proto::{Epoch, ServerId, Utf8Bytes, Zxid};
 
 pub use self::{
     committed_log::{COMMITTED_LOG_COUNT, CommittedLog, follows},
-    leader::{Input as LeaderInput, Leader},
+    leader::{Census, Input as LeaderInput, Leader},
     learner::{Input as LearnerInput, Learner},
     member::{Input, Member, MemberConfig},
     output::{Departure, ForwardedRequest, Output},

@@ -37,6 +37,11 @@ impl Syncs {
         self.waiting.push_back(Sync { link, after });
     }
 
+    /// How many are not answered.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.asking.len() + self.confirmed.len()
+    }
+
     /// Whether pings should be sent for those that wait; then [`begin`](Self::begin).
     pub(super) fn wants_round(&self) -> bool {
         self.asking.is_empty() && !self.waiting.is_empty()

@@ -1,6 +1,6 @@
 //! The metrics that `mntr` lists, under Apache's names (`ServerMetrics`, `ZooKeeperServer.registerMetrics`).
 //!
-//! What only a JVM, Netty, TLS or a quorum has is left out rather than shown as 0.
+//! What only a JVM, Netty or TLS has is left out rather than shown as 0.
 
 use std::fmt::{self, Display, Write};
 
@@ -15,6 +15,9 @@ use crate::{
 pub(super) fn dump(hub: &Hub, now: Now, out: &mut String) -> fmt::Result {
     let mut lines = Lines { out };
     gauges(hub, now, &mut lines)?;
+    if hub.config.is_ensemble() {
+        of_quorum(hub, now, &mut lines)?;
+    }
     counters(hub, &mut lines)?;
     let metrics = &hub.shared.metrics;
     lines.summary("fsynctime", &metrics.fsync_time)?;
@@ -91,6 +94,29 @@ fn gauges(hub: &Hub, now: Now, lines: &mut Lines<'_>) -> fmt::Result {
     let uptime = now.mono.saturating_sub(hub.started.mono);
     lines.put("uptime", uptime.as_millis())?;
     lines.put("max_latency", latency.max())
+}
+
+/// What a member of an ensemble adds, and a leader more.
+fn of_quorum(hub: &Hub, now: Now, lines: &mut Lines<'_>) -> fmt::Result {
+    let metrics = &hub.shared.metrics.quorum;
+    lines.put("quorum_size", metrics.quorum_size.get())?;
+    if hub.shared.leads() {
+        lines.put("learners", metrics.learners.get())?;
+        lines.put("synced_followers", metrics.synced_followers.get())?;
+        let non_voting = metrics.synced_non_voting_followers.get();
+        lines.put("synced_non_voting_followers", non_voting)?;
+        lines.put("synced_observers", metrics.synced_observers.get())?;
+        lines.put("pending_syncs", metrics.pending_syncs.get())?;
+        let now = i64::try_from(now.mono.as_millis()).unwrap_or(i64::MAX);
+        lines.put("leader_uptime", now - metrics.leads_since_ms.get())?;
+        let sizes = &metrics.proposal_sizes;
+        lines.put("last_proposal_size", sizes.last())?;
+        lines.put("max_proposal_size", sizes.max())?;
+        lines.put("min_proposal_size", sizes.min())?;
+    }
+    lines.put("looking_count", metrics.looking.get())?;
+    lines.summary("election_time", &metrics.election_time)?;
+    lines.summary("leader_unavailable_time", &metrics.leader_unavailable_time)
 }
 
 fn counters(hub: &Hub, lines: &mut Lines<'_>) -> fmt::Result {

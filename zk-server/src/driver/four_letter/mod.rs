@@ -107,12 +107,20 @@ fn mode(hub: &Hub) -> &'static str {
 
 /// `ServerStats.toString` between the version and the node count.
 fn srvr(hub: &Hub, out: &mut String) -> fmt::Result {
-    writeln!(out, "Zookeeper version: {VERSION}")?;
+    version(hub, out)?;
     server_stats(hub, out)
 }
 
-fn stat(hub: &Hub, out: &mut String) -> fmt::Result {
+fn version(hub: &Hub, out: &mut String) -> fmt::Result {
     writeln!(out, "Zookeeper version: {VERSION}")?;
+    if mode(hub) == "read-only" {
+        writeln!(out, "READ-ONLY mode; serving only read-only clients")?;
+    }
+    Ok(())
+}
+
+fn stat(hub: &Hub, out: &mut String) -> fmt::Result {
+    version(hub, out)?;
     writeln!(out, "Clients:")?;
     for conn in hub.shared.conns.all() {
         conns::connection(&conn, true, out)?;
@@ -137,7 +145,13 @@ fn server_stats(hub: &Hub, out: &mut String) -> fmt::Result {
     };
     writeln!(out, "Zxid: {zxid}")?;
     writeln!(out, "Mode: {}", mode(hub))?;
-    writeln!(out, "Node count: {nodes}")
+    writeln!(out, "Node count: {nodes}")?;
+    if mode(hub) == "leader" {
+        let sizes = &metrics.quorum.proposal_sizes;
+        let (last, min, max) = (sizes.last(), sizes.min(), sizes.max());
+        writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}")?;
+    }
+    Ok(())
 }
 
 fn srst(hub: &Hub, out: &mut String) -> fmt::Result {

@@ -150,8 +150,8 @@ impl QuorumPorts {
                 self.learners.close_all();
                 self.hang_up();
             }
-            // The log's.
-            Order::InstallSnapshot { .. } | Order::Recover { .. } => {}
+            // The log's, and the snapshots'.
+            Order::InstallSnapshot { .. } | Order::Recover { .. } | Order::ReadLog { .. } => {}
         }
     }
 

@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use zk_proto::{
-    Decode, ErrorCode, OpCode, Reader, SessionId, Xid, op::Request, quorum::SessionTouch,
+    Decode, ErrorCode, OpCode, Reader, SessionId, Xid, Zxid, op::Request, quorum::SessionTouch,
 };
 
-use super::Peer;
+use super::{Order, Peer};
 use crate::{
     auth::Credentials,
     peer::leader::Origin,
     prep::{Standing, WriteOp, WriteRequest},
     time::Now,
-    zab::{self, ForwardedRequest, LeaderInput, LinkId},
+    zab::{self, ForwardedRequest, LeaderInput, LinkId, Transaction},
 };
+
+/// What a node takes in a snapshot beside its path and data.
+const NODE_OVERHEAD: u64 = 80;
 
 impl Peer {
     /// A learner's client wants something written: it takes its place among the proposals, whatever comes of it.
@@ -95,6 +98,32 @@ impl Peer {
             true => Ok(()),
             false => Err(ErrorCode::SessionMoved),
         }
+    }
+
+    /// A learner lacks more than is in memory: the log may tell it, if that takes less than a snapshot would
+    /// (`ZKDatabase.calculateTxnLogSizeLimit`, which measures the newest snapshot's file).
+    pub(super) fn read_log(&mut self, now: Now, link: LinkId, from: Zxid) {
+        let factor = self.options.snapshot_size_factor;
+        if factor < 0.0 {
+            return self.log_read(now, link, None);
+        }
+        let tree = self.shared.tree.read();
+        let nodes = u64::try_from(tree.node_count()).unwrap_or(u64::MAX);
+        let snapshot = tree.approximate_data_size() + nodes * NODE_OVERHEAD;
+        drop(tree);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "about a third of a size"
+        )]
+        let limit = (factor > 0.0).then_some((snapshot as f64 * factor) as u64);
+        self.order(Order::ReadLog { link, from, limit });
+    }
+
+    pub(super) fn log_read(&mut self, now: Now, link: LinkId, records: Option<Vec<Transaction>>) {
+        let input = LeaderInput::LogRead { link, records };
+        self.agree(now, zab::Input::Leader(input));
     }
 
     /// A learner's client has come with a session: it is that learner's from now on.

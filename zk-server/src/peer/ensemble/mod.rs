@@ -6,6 +6,7 @@
 //!
 //! Deliberately not here: reconfig.
 
+mod figures;
 mod leading;
 mod learning;
 mod read_only;
@@ -24,7 +25,7 @@ use zk_proto::{
 };
 
 use self::read_only::ReadOnly;
-pub(super) use self::read_only::needs_quorum;
+pub(super) use self::{figures::changes_census, read_only::needs_quorum};
 use super::{Output, Peer, leader::Asker, orphans};
 use crate::{
     auth::Credentials,
@@ -73,6 +74,13 @@ pub enum QuorumInput {
         /// What the order gave.
         cut: Cut,
     },
+    /// [`Order::ReadLog`] was carried out; `None` if the log is of no use.
+    LogRead {
+        /// What the order said.
+        link: LinkId,
+        /// The log's records.
+        records: Option<Vec<Transaction>>,
+    },
     /// [`Order::Recover`] was carried out.
     Recovered(Result<Box<DataTree>, Fatal>),
 }
@@ -100,6 +108,15 @@ pub enum Order {
         link: LinkId,
         /// The tree as of the snapshot.
         cut: Cut,
+    },
+    /// Read the log back for a learner, from the last record not after this zxid on.
+    ReadLog {
+        /// On which link.
+        link: LinkId,
+        /// Where to begin.
+        from: Zxid,
+        /// How many bytes are worth it; `None`: as many as there are.
+        limit: Option<u64>,
     },
     /// Close a learner's link.
     Close {
@@ -169,6 +186,8 @@ pub(super) struct Ensemble {
     comers: VecDeque<Comer>,
     syncs: VecDeque<(Asker, Utf8Bytes)>,
     pub(super) held: HashMap<ConnId, VecDeque<Held>>,
+    /// When this member began to look for a leader.
+    looking_since: Duration,
     /// When the leader was last told of sessions.
     touched: Duration,
     /// How many cuts of the tree learners are being sent, and the log is writing.
@@ -188,6 +207,7 @@ impl Ensemble {
             comers: VecDeque::new(),
             syncs: VecDeque::new(),
             held: HashMap::new(),
+            looking_since: Duration::ZERO,
             touched: Duration::ZERO,
             cuts: 0,
             exchange: None,
@@ -267,6 +287,7 @@ impl Peer {
     pub(super) fn quorum(&mut self, now: Now, input: QuorumInput) {
         match input {
             QuorumInput::Start => {
+                self.note_search(now);
                 self.await_read_only(now);
                 self.agree(now, zab::Input::Start);
             }
@@ -287,6 +308,7 @@ impl Peer {
                 self.end_cut(cut);
                 self.try_exchange(now);
             }
+            QuorumInput::LogRead { link, records } => self.log_read(now, link, records),
             QuorumInput::Recovered(Ok(tree)) => self.exchange(now, tree, Exchange::Recovered),
             QuorumInput::Recovered(Err(fatal)) => self.stop(fatal),
         }
@@ -346,8 +368,10 @@ impl Peer {
                 }
                 if state == ServerState::Looking {
                     self.leave();
+                    self.note_search(now);
                     self.await_read_only(now);
                 } else {
+                    self.note_election(now);
                     self.end_read_only();
                 }
             }
@@ -363,13 +387,7 @@ impl Peer {
                 let cut = self.begin_cut();
                 self.order(Order::SendSnapshot { link, cut });
             }
-            zab::Output::ReadLog { link, .. } => {
-                let records = None;
-                self.agree(
-                    now,
-                    zab::Input::Leader(LeaderInput::LogRead { link, records }),
-                );
-            }
+            zab::Output::ReadLog { link, from } => self.read_log(now, link, from),
             zab::Output::Close { link, reason } => {
                 tracing::info!(link = link.0, reason, "closing a learner's link");
                 self.order(Order::Close { link });
@@ -406,6 +424,7 @@ impl Peer {
             .map(|ensemble| ensemble.member.state());
         let leads = state == Some(ServerState::Leading);
         self.shared.set_leads(leads);
+        self.note_service(now, leads);
         *self.shared.mode.write() = match state {
             Some(ServerState::Leading) => self.options.leader_serves.then_some("leader"),
             Some(ServerState::Observing) => Some("observer"),
@@ -563,6 +582,7 @@ impl Peer {
 
     /// Proposes what the log will hold; the learners and the log get the same bytes.
     pub(super) fn propose_to_quorum(&mut self, now: Now, zxid: Zxid, entry: bytes::Bytes) {
+        self.shared.metrics.quorum.proposal_sizes.add(entry.len());
         let transaction = Transaction { zxid, entry };
         self.agree(now, zab::Input::Leader(LeaderInput::Propose(transaction)));
     }

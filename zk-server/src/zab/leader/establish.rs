@@ -62,7 +62,7 @@ impl Leader {
         }
     }
 
-    fn is_voter(&self, server: ServerId) -> bool {
+    pub(super) fn is_voter(&self, server: ServerId) -> bool {
         let mut verifiers = self.config.verifiers.iter();
         verifiers.any(|verifier| verifier.is_voter(server))
     }

@@ -88,6 +88,19 @@ enum Phase {
     Departed,
 }
 
+/// A leader's learners, counted as Apache's `mntr` does (`LeaderZooKeeperServer.registerMetrics`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// All that have a link (`learners`).
+    pub learners: usize,
+    /// Followers that are sent every proposal (`synced_followers`).
+    pub followers: usize,
+    /// Those of them that the configuration does not name as voters (`synced_non_voting_followers`).
+    pub non_voting: usize,
+    /// Observers that are sent every transaction (`synced_observers`).
+    pub observers: usize,
+}
+
 /// A server that leads, or is about to.
 #[derive(Debug)]
 pub struct Leader {
@@ -215,15 +228,32 @@ impl Leader {
         }
     }
 
-    /// How many learners are in sync: voters, and observers.
+    /// How many `sync`s are not answered (`pending_syncs`).
     #[must_use]
-    pub fn synced_learners(&self) -> (usize, usize) {
-        let active = self
+    pub fn pending_syncs(&self) -> usize {
+        self.syncs.len()
+    }
+
+    /// Who is linked to this leader, in numbers.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            learners: self.links.len(),
+            ..Census::default()
+        };
+        for link in self
             .links
             .values()
-            .filter(|link| link.phase == LinkPhase::Active);
-        let (observers, followers): (Vec<_>, Vec<_>) = active.partition(|link| link.observes);
-        (followers.len(), observers.len())
+            .filter(|link| link.phase.is_forwarding())
+        {
+            if link.observes {
+                census.observers += 1;
+            } else {
+                census.followers += 1;
+                census.non_voting += usize::from(!self.is_voter(link.server));
+            }
+        }
+        census
     }
 
     /// Ends the role.

@@ -5,6 +5,7 @@ mod author;
 mod damage;
 mod every_byte;
 mod files;
+mod history;
 mod power;
 
 use std::{collections::BTreeMap, sync::Arc};
