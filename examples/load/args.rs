@@ -33,6 +33,8 @@ pub(crate) enum Command {
     BigTree(BigTreeArgs),
     /// Ten thousand sockets with half a frame each, and what they cost server and clients.
     HalfOpen(HalfOpenArgs),
+    /// Three servers whose leader is killed again and again: how long writes stand still, ours and Apache's in turn.
+    Failover(FailoverArgs),
     /// A million watches, and what they weigh.
     Watches(WatchesArgs),
     /// Be the bare server that shows what the machine allows: canned answers, durable writes, nothing else.
@@ -100,7 +102,10 @@ pub(crate) struct CompareArgs {
     /// How often each side runs every row; the medians are printed.
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
-    /// Only these rows, by name; without it, every row for one server.
+    /// How many servers serve as one: the rows for 1, or those for 3.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) servers: usize,
+    /// Only these rows, by name; without it, every row for so many servers.
     #[arg(long, value_delimiter = ',')]
     pub(crate) rows: Vec<String>,
     /// Short windows: for a look, not for the record.
@@ -120,6 +125,32 @@ pub(crate) struct HalfOpenArgs {
     #[arg(long)]
     pub(crate) ours: Option<String>,
     /// Where the server's directory is made.
+    #[arg(long, default_value_os_t = std::env::temp_dir())]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FailoverArgs {
+    /// How often each side's leader is killed.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) runs: usize,
+    /// How often each side's leader stands still instead (SIGSTOP): nothing is refused or closed then, so its followers
+    /// must find out by its silence.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) stops: usize,
+    /// Our side, as in `compare`.
+    #[arg(long)]
+    pub(crate) ours: Option<String>,
+    /// Only our side.
+    #[arg(long)]
+    pub(crate) alone: bool,
+    /// tickTime of both sides, in milliseconds; initLimit is 10 ticks, syncLimit 5.
+    #[arg(long, default_value_t = 2000)]
+    pub(crate) tick: u32,
+    /// Ours: runs longer than this many milliseconds are printed with what the surviving members logged meanwhile.
+    #[arg(long, default_value_t = 150)]
+    pub(crate) explain: u64,
+    /// Where the servers' directories are made; must be on a real disk.
     #[arg(long, default_value_os_t = std::env::temp_dir())]
     pub(crate) dir: PathBuf,
 }

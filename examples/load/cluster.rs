@@ -1,15 +1,13 @@
 //! The servers of one side: started, measured and killed together.
 
 use std::{
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use tempfile::TempDir;
 use zk_tests::{
     apache::{self, Heap},
-    ports,
+    ensemble::Members,
     process::{Launcher, ServerProcess},
 };
 
@@ -18,7 +16,7 @@ use super::Result;
 /// Servers with fresh directories; dropping them kills them and removes the directories.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    members: Vec<ServerProcess>,
+    members: Members,
 }
 
 impl Cluster {
@@ -34,54 +32,22 @@ impl Cluster {
         dir: &Path,
         settings: &[(&str, &str)],
     ) -> Result<Self> {
-        let quorum = quorum_lines(members)?;
-        let mut settings = settings.to_vec();
-        if !quorum.is_empty() {
-            settings.extend([("initLimit", "10"), ("syncLimit", "5")]);
-            settings.extend(
-                quorum
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.as_str())),
-            );
-        }
-        let mut started = Self {
-            members: Vec::with_capacity(members),
-        };
-        for myid in 1..=members {
-            let home = TempDir::with_prefix_in("zk-load-", dir)?;
-            let mut server = ServerProcess::prepare_in(home, launcher.clone(), &settings)?;
-            if members > 1 {
-                fs::write(server.data_dir().join("myid"), myid.to_string())?;
-            }
-            server.spawn()?;
-            started.members.push(server);
-        }
-        for server in &mut started.members {
-            server.wait_until_serving()?;
-        }
-        Ok(started)
+        let launchers = vec![launcher.clone(); members];
+        let mut members = Members::prepare_in(dir, &launchers, settings)?;
+        members.start()?;
+        Ok(Self { members })
     }
 
     pub(crate) fn targets(&self) -> Vec<SocketAddr> {
-        self.members.iter().map(ServerProcess::addr).collect()
+        self.members.addresses()
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.members.iter().filter_map(ServerProcess::pid).collect()
     }
-}
 
-/// The `server.N` lines of an ensemble; none for a server alone.
-fn quorum_lines(members: usize) -> Result<Vec<(String, String)>> {
-    let mut lines = Vec::new();
-    for myid in 1..=members {
-        let (quorum, election) = (ports::free()?, ports::free()?);
-        let value = format!("{}:{}:{}", quorum.ip(), quorum.port(), election.port());
-        lines.push((format!("server.{myid}"), value));
-    }
-    match members {
-        1 => Ok(Vec::new()),
-        _ => Ok(lines),
+    pub(crate) fn members(&mut self) -> &mut Members {
+        &mut self.members
     }
 }
 

@@ -30,7 +30,7 @@ enum Side {
 
 /// Runs the comparison and prints it; fails where ours is worse on any row.
 pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
-    let rows = chosen(&args.rows)?;
+    let rows = chosen(&args.rows, args.servers)?;
     let windows = if args.quick {
         Windows::QUICK
     } else {
@@ -103,9 +103,13 @@ fn measure_side(
     Ok(())
 }
 
-fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
+fn chosen(names: &[String], servers: usize) -> Result<Vec<&'static Row>> {
     if names.is_empty() {
-        return Ok(ROWS.iter().filter(|row| row.servers == 1).collect());
+        let rows: Vec<_> = ROWS.iter().filter(|row| row.servers == servers).collect();
+        return match rows.is_empty() {
+            true => Err(format!("there are no rows for {servers} servers").into()),
+            false => Ok(rows),
+        };
     }
     let find = |name: &String| {
         let known = || ROWS.map(|row| row.name).join(", ");
@@ -116,7 +120,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
 }
 
 /// A directory in memory would make every fdatasync free, and the writes' figures worth nothing.
-fn refuse_memory(dir: &Path) -> Result<()> {
+pub(crate) fn refuse_memory(dir: &Path) -> Result<()> {
     let dir = dir.canonicalize()?;
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let kind = mounts

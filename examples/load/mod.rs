@@ -7,6 +7,7 @@ mod cluster;
 mod compare;
 mod connection;
 mod engine;
+mod failover;
 mod floor;
 mod half_open;
 mod report;
@@ -31,6 +32,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::BigTree(args) => big_tree::big_tree(&args),
+        Command::Failover(args) => failover::failover(&args),
         Command::HalfOpen(args) => half_open::half_open(&args),
         Command::Watches(args) => watches::watches(&args),
         Command::Floor { config } => floor::serve(&config).map(|()| ExitCode::SUCCESS),

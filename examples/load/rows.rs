@@ -18,13 +18,17 @@ pub(crate) struct Row {
 }
 
 /// In the order in which they run: create comes last, since the nodes it leaves behind weigh on what follows.
-pub(crate) const ROWS: [Row; 6] = [
+pub(crate) const ROWS: [Row; 10] = [
     row("get-8x16", Work::Get, 16, 0.5, 1.2),
     row("get-8x1", Work::Get, 1, 1.0, 7.5),
     row("set-8x16", Work::Set, 16, 1.0, 4.5),
     row("set-8x1", Work::Set, 1, 1.0, 27.0),
     row("mixed-8x16", Work::Mixed, 16, 1.0, 2.2),
     row("create-8x16", Work::Create, 16, 1.0, 5.5),
+    ensemble_row("3-get-9x16", Work::Get, 16, 1.0, 1.5),
+    ensemble_row("3-set-9x16", Work::Set, 16, 0.25, 13.0),
+    ensemble_row("3-set-9x1", Work::Set, 1, 1.0, 60.0),
+    ensemble_row("3-lock-9x16", Work::Lock, 16, 1.0, 13.0),
 ];
 
 /// What a fresh server is loaded with before its first row: a JVM compiles what it has seen often.
@@ -43,6 +47,26 @@ const fn row(
         shape: shape(work, depth),
         cpu_share,
         cpu_goal_us,
+    }
+}
+
+/// Three servers, three connections to each.
+const fn ensemble_row(
+    name: &'static str,
+    work: Work,
+    depth: usize,
+    cpu_share: f64,
+    cpu_goal_us: f64,
+) -> Row {
+    let row = row(name, work, depth, cpu_share, cpu_goal_us);
+    let shape = Shape {
+        connections: 9,
+        ..row.shape
+    };
+    Row {
+        servers: 3,
+        shape,
+        ..row
     }
 }
 

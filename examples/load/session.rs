@@ -38,11 +38,29 @@ pub(crate) struct Session {
     input: BytesMut,
     out: BytesMut,
     pub(crate) id: i64,
+    password: Password,
+}
+
+/// What resumes a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Ticket {
+    id: SessionId,
+    password: Password,
 }
 
 impl Session {
     /// Opens a session.
     pub(crate) fn open(addr: SocketAddr) -> Result<Self> {
+        let new = Ticket {
+            id: SessionId::NONE,
+            password: Password::zero(),
+        };
+        let opened = Self::resume(addr, new)?;
+        opened.ok_or_else(|| format!("{addr} refuses a session").into())
+    }
+
+    /// Goes on with a session; `None` where the server does not know it.
+    pub(crate) fn resume(addr: SocketAddr, ticket: Ticket) -> Result<Option<Self>> {
         let stream = TcpStream::connect(addr).map_err(|error| format!("{addr}: {error}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
@@ -51,23 +69,33 @@ impl Session {
             input: BytesMut::new(),
             out: BytesMut::new(),
             id: 0,
+            password: Password::zero(),
         };
         let hello = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: Zxid::ZERO,
             timeout_ms: SESSION_TIMEOUT_MS,
-            session_id: SessionId::NONE,
-            password: Password::zero(),
+            session_id: ticket.id,
+            password: ticket.password,
             read_only: Some(false),
         };
         put_frame(&mut session.out, &[&hello]);
         session.flush()?;
         let welcome = ConnectResponse::from_bytes(session.frame()?)?;
         if welcome.timeout_ms <= 0 {
-            return Err(format!("{addr} refuses a session").into());
+            return Ok(None);
         }
         session.id = welcome.session_id.0;
-        Ok(session)
+        session.password = welcome.password;
+        Ok(Some(session))
+    }
+
+    /// What resumes this session once its connection is gone.
+    pub(crate) fn ticket(&self) -> Ticket {
+        Ticket {
+            id: SessionId(self.id),
+            password: self.password.clone(),
+        }
     }
 
     /// Queues a request; [`answer`](Self::answer) takes its answer.

@@ -4,6 +4,7 @@
 //! talks to an address that is not loopback.
 
 pub mod apache;
+pub mod ensemble;
 pub mod frames;
 pub mod history;
 pub mod ours;

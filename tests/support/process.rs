@@ -225,11 +225,7 @@ impl ServerProcess {
     /// # Errors
     /// When nothing runs, or it has not stopped within half a minute; it is killed then.
     pub fn terminate(&mut self) -> io::Result<ExitStatus> {
-        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        let Some(pid) = pid else {
-            return Err(io::Error::other("no server runs"));
-        };
-        kill_process(pid, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
         let limit = Instant::now() + STOP_LIMIT;
         loop {
             if let Some(status) = self.exited()? {
@@ -241,6 +237,28 @@ impl ServerProcess {
             }
             thread::sleep(GLANCE);
         }
+    }
+
+    /// Stands the process still (SIGSTOP): its connections stay open, and nothing is answered on them.
+    ///
+    /// # Errors
+    /// When nothing runs.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a process that stands still go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When nothing runs.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.ok_or_else(|| io::Error::other("no server runs"))?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// The exit status of a process that has ended by itself since it was started.

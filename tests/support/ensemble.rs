@@ -1,0 +1,195 @@
+//! Servers as processes that serve as one ensemble, each of whatever make.
+//!
+//! Members are counted from 0; member `n` has `myid` n + 1. Dropping the ensemble kills its processes and removes their
+//! directories.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the outside world is its subject"
+)]
+
+use std::{
+    env, fs, io,
+    net::SocketAddr,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    ports,
+    process::{Launcher, ServerProcess, four_letter_word},
+};
+
+/// Far more than an election takes, on a machine that does other things too.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How often members are asked what they are.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// The members of one ensemble, running or not.
+#[derive(Debug)]
+pub struct Members {
+    processes: Vec<ServerProcess>,
+}
+
+impl Members {
+    /// Writes the configurations of voting members in temporary directories, one for each launcher; nothing runs yet.
+    ///
+    /// `settings` are `zoo.cfg` keys, as in [`ServerProcess::prepare_in`]. The limits are 10 ticks to come up and 5 to
+    /// stay behind unless they say otherwise. A member alone is no ensemble but a server by itself.
+    ///
+    /// # Errors
+    /// When no port is free or a directory cannot be written.
+    pub fn prepare(launchers: &[Launcher], settings: &[(&str, &str)]) -> io::Result<Self> {
+        Self::prepare_in(&env::temp_dir(), launchers, settings)
+    }
+
+    /// As [`prepare`](Self::prepare), with the members' directories below `dir`.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_in(
+        dir: &Path,
+        launchers: &[Launcher],
+        settings: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let dirs = launchers
+            .iter()
+            .map(|_| TempDir::with_prefix_in("zk-member-", dir));
+        let dirs = dirs.collect::<io::Result<Vec<_>>>()?;
+        Self::prepare_at(dirs, launchers, settings)
+    }
+
+    /// As [`prepare`](Self::prepare), in directories that are there already, one for each launcher.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_at(
+        dirs: Vec<TempDir>,
+        launchers: &[Launcher],
+        settings: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let mut lines = Vec::new();
+        for id in 1..=launchers.len() {
+            let (quorum, election) = (ports::free()?.port(), ports::free()?.port());
+            let line = format!("127.0.0.1:{quorum}:{election}:participant");
+            lines.push((format!("server.{id}"), line));
+        }
+        let mut all = Vec::new();
+        if launchers.len() > 1 {
+            all.extend([("initLimit", "10"), ("syncLimit", "5")]);
+            all.retain(|(key, _)| settings.iter().all(|(given, _)| given != key));
+            all.extend(
+                lines
+                    .iter()
+                    .map(|(key, line)| (key.as_str(), line.as_str())),
+            );
+        }
+        all.extend(settings);
+        let mut processes = Vec::new();
+        for ((dir, launcher), id) in dirs.into_iter().zip(launchers).zip(1..) {
+            let process = ServerProcess::prepare_in(dir, launcher.clone(), &all)?;
+            if launchers.len() > 1 {
+                fs::write(process.data_dir().join("myid"), format!("{id}\n"))?;
+            }
+            processes.push(process);
+        }
+        Ok(Self { processes })
+    }
+
+    /// Starts every member that does not run and waits until all serve. Blocks the calling thread for as long.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::start`].
+    pub fn start(&mut self) -> io::Result<()> {
+        for process in &mut self.processes {
+            if process.pid().is_none() {
+                process.spawn()?;
+            }
+        }
+        self.wait_until_serving()
+    }
+
+    /// Waits until every member that runs serves. Blocks the calling thread for as long.
+    ///
+    /// # Errors
+    /// As [`ServerProcess::wait_until_serving`].
+    pub fn wait_until_serving(&mut self) -> io::Result<()> {
+        for process in &mut self.processes {
+            if process.pid().is_some() {
+                process.wait_until_serving()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One of them.
+    ///
+    /// # Panics
+    /// When there is none of that number.
+    pub fn member(&mut self, member: usize) -> &mut ServerProcess {
+        &mut self.processes[member]
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ServerProcess> {
+        self.processes.iter()
+    }
+
+    /// Where clients connect, by member.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.processes.iter().map(ServerProcess::addr).collect()
+    }
+
+    /// Who says that it leads, among those that run; the answer of one that stands still is waited for.
+    #[must_use]
+    pub fn leader(&self) -> Option<usize> {
+        self.leader_but(usize::MAX)
+    }
+
+    /// Waits until a member leads. Blocks the calling thread for as long.
+    ///
+    /// # Errors
+    /// When none does within a minute.
+    pub fn wait_for_leader(&self) -> io::Result<usize> {
+        self.wait_for_leader_but(usize::MAX)
+    }
+
+    /// Waits until a member other than this one leads; this one is not asked. Blocks the calling thread for as long.
+    ///
+    /// # Errors
+    /// When none does within a minute.
+    pub fn wait_for_leader_but(&self, not: usize) -> io::Result<usize> {
+        let limit = Instant::now() + LIMIT;
+        loop {
+            match self.leader_but(not) {
+                Some(leader) => return Ok(leader),
+                None if Instant::now() > limit => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody leads"));
+                }
+                None => thread::sleep(GLANCE),
+            }
+        }
+    }
+
+    fn leader_but(&self, not: usize) -> Option<usize> {
+        let mut members = self.processes.iter().enumerate();
+        let leads = members.find(|(member, process)| {
+            let asked = *member != not && process.pid().is_some();
+            asked && mode(process.addr()).as_deref() == Some("leader")
+        });
+        leads.map(|(member, _)| member)
+    }
+}
+
+/// What a server says that it is (`leader`, `follower`, `observer`, `standalone`); `None` while it does not serve.
+#[must_use]
+pub fn mode(addr: SocketAddr) -> Option<String> {
+    let told = four_letter_word(addr, "srvr").ok()?;
+    let mode = told.lines().find_map(|line| line.strip_prefix("Mode: "))?;
+    Some(mode.to_owned())
+}
