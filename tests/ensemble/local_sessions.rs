@@ -15,7 +15,7 @@ use zk_tests::{
     requests::{create, create_as, exists, multi, part_create, sync},
 };
 
-use crate::members::Members;
+use crate::members::start_as;
 
 /// Far more than a session of the shortest timeout takes to expire.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ async fn last_zxid(client: &mut RawClient) -> i64 {
 }
 
 async fn without_upgrading(launcher: Launcher) {
-    let members = Members::start_as(&launcher, &[ENABLED]).unwrap();
+    let members = start_as(&launcher, &[ENABLED]).unwrap();
     let all = members.addresses();
     let leader = members.leader().unwrap();
     let follower = (leader + 1) % 3;
@@ -130,7 +130,7 @@ async fn without_upgrading(launcher: Launcher) {
 
 async fn upgrading(launcher: Launcher) {
     let settings = [ENABLED, ("localSessionsUpgradingEnabled", "true")];
-    let members = Members::start_as(&launcher, &settings).unwrap();
+    let members = start_as(&launcher, &settings).unwrap();
     let all = members.addresses();
     let leader = members.leader().unwrap();
     let (mut observer, _) = session(all[(leader + 2) % 3]).await;
@@ -182,7 +182,7 @@ async fn upgrading(launcher: Launcher) {
 
 /// A member without its client for as long as the session may last forgets it, and nobody else hears of that.
 async fn expiry(launcher: Launcher) {
-    let members = Members::start_as(&launcher, &[ENABLED]).unwrap();
+    let members = start_as(&launcher, &[ENABLED]).unwrap();
     let follower = (members.leader().unwrap() + 1) % 3;
     let member = members.addresses()[follower];
     let local = || local_sessions(member).unwrap();

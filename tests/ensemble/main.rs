@@ -6,9 +6,13 @@
     reason = "tests say so when something is off"
 )]
 
+mod drills;
+mod dump;
 mod kill9;
+mod load;
 mod local_sessions;
 mod members;
+mod mixed;
 mod partitions;
 mod quorums;
 mod read_only;

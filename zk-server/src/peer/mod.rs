@@ -164,9 +164,14 @@ impl Peer {
     ) -> Self {
         let mut peer = Self::new(options, shared, now);
         let committed = CommittedLog::new(peer.last_committed, COMMITTED_LOG_COUNT);
+        let text = config
+            .zab
+            .text
+            .clone()
+            .map(|text| (text, config.zab.version));
         let member = Member::new(config, epochs, committed);
         *peer.shared.mode.write() = None;
-        peer.ensemble = Some(Box::new(Ensemble::new(member)));
+        peer.ensemble = Some(Box::new(Ensemble::new(member, text)));
         peer
     }
 

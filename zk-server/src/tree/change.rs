@@ -130,6 +130,29 @@ impl DataTree {
         Ok(self.stat(id))
     }
 
+    /// Says in `/zookeeper/config` who the members are (`ZKDatabase.initConfigInZKDatabase`).
+    ///
+    /// No transaction does this: every member of an ensemble writes it for itself, from its own configuration, when it
+    /// begins to serve. A later configuration, which came by a transaction, stays.
+    pub(crate) fn set_config(&mut self, text: &str, version: Zxid, time: i64) {
+        let Some(id) = self.find(path::CONFIG) else {
+            return;
+        };
+        let node = self.nodes.get(id);
+        let is_later = node.mzxid > version.0;
+        if is_later || node.data() == Some(text.as_bytes()) {
+            return;
+        }
+        let at = At {
+            zxid: version,
+            time,
+        };
+        let path = Utf8Bytes::from(path::CONFIG);
+        let data = Some(text.as_bytes());
+        // Apache gives it no version, and there is no client yet whose watch could fire.
+        let _stat = self.set_data(&path, data, -1, at, &mut Effects::new());
+    }
+
     /// Replaces a node's data, outside of the digest.
     pub(super) fn replace_data(&mut self, id: u32, path: &[u8], data: Option<&[u8]>) {
         self.save_image(id);

@@ -193,12 +193,15 @@ pub(super) struct Ensemble {
     /// How many cuts of the tree learners are being sent, and the log is writing.
     cuts: usize,
     exchange: Option<(Box<DataTree>, Exchange)>,
+    /// Who the members are, and since when, as `/zookeeper/config` says it.
+    config: Option<(Utf8Bytes, Zxid)>,
 }
 
 impl Ensemble {
-    pub(super) fn new(member: Member) -> Self {
+    pub(super) fn new(member: Member, config: Option<(Utf8Bytes, Zxid)>) -> Self {
         Self {
             member,
+            config,
             agreed: VecDeque::new(),
             serving: false,
             read_only: ReadOnly::Off,
@@ -418,6 +421,11 @@ impl Peer {
 
     /// From now on clients are served.
     fn serve(&mut self, now: Now) {
+        let ensemble = self.ensemble.as_ref();
+        if let Some((text, version)) = ensemble.and_then(|ensemble| ensemble.config.clone()) {
+            let mut tree = self.shared.tree.write();
+            tree.set_config(&text, version, now.wall_ms);
+        }
         let state = self
             .ensemble
             .as_ref()

@@ -44,6 +44,33 @@ fn a_fresh_tree_is_apaches() {
     }
 }
 
+#[test]
+fn a_members_own_configuration_is_no_transaction() {
+    let mut tree = DataTree::new(&TreeOptions::default());
+    let digest = tree.digest();
+    tree.set_config("server.1=h:1:2:participant\nversion=0", Zxid::ZERO, 5);
+    tree.set_config("server.1=h:1:2:participant\nversion=0", Zxid::ZERO, 9);
+    let config = tree.node(CONFIG).unwrap();
+    let stat = config.stat();
+    // As Apache's members have it.
+    assert_eq!((stat.version, stat.mzxid, stat.mtime), (-1, Zxid::ZERO, 5));
+    assert!(config.data().unwrap().ends_with(b"version=0"));
+    assert_eq!((tree.digest(), tree.last_zxid()), (digest, Zxid::ZERO));
+    let txn = Txn::Reconfig(zk_proto::txn::SetDataTxn {
+        path: CONFIG.into(),
+        data: Some(bytes::Bytes::from_static(b"version=100000007")),
+        version: -1,
+    });
+    apply(&mut tree, 0x1_0000_0007, &txn);
+    tree.set_config("server.1=h:1:2:participant\nversion=0", Zxid::ZERO, 11);
+    let config = tree.node(CONFIG).unwrap();
+    assert_eq!(
+        config.data(),
+        Some(&b"version=100000007"[..]),
+        "a later one stays"
+    );
+}
+
 fn apply(tree: &mut DataTree, zxid: i64, txn: &Txn) -> Applied {
     let header = TxnHeader {
         client_id: SessionId(7),
