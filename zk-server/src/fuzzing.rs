@@ -3,6 +3,9 @@
 //! `fuzz/` hands them to libFuzzer; `tests/fuzzing.rs` runs them over inputs made from a seed. Bytes with wrong
 //! checksums are soon refused, so most inputs are given right ones: then the content arrives where it is used.
 
+mod conn;
+mod links;
+
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -10,6 +13,11 @@ use zk_proto::{
     Encode, Zxid,
     jute::put_string,
     persist::{Adler32, FileHeader, SnapshotTrailer, TREE_END, TreeDigest, put_record},
+};
+
+pub use self::{
+    conn::connection,
+    links::{leader, learner},
 };
 
 use crate::{
@@ -29,7 +37,12 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("recovery_records", records),
     ("recovery_snapshot", snapshot),
     ("recovery_nodes", nodes),
+    ("recovery_packed", packed),
+    ("recovery_epochs", epochs),
     ("zoo_cfg", zoo_cfg),
+    ("connection", connection),
+    ("leader", leader),
+    ("learner", learner),
 ];
 
 /// A log of any bytes behind its header.
@@ -81,6 +94,42 @@ pub fn nodes(data: &[u8]) {
     check(&disk);
 }
 
+/// A packed snapshot of any bytes: which way it is packed, then the file.
+pub fn packed(data: &[u8]) {
+    let Some((way, file)) = data.split_first() else {
+        return;
+    };
+    let disk = MemDisk::new();
+    let name = match way % 2 {
+        0 => "snapshot.5.gz",
+        _ => "snapshot.5.snappy",
+    };
+    put(&disk, name, file);
+    check(&disk);
+}
+
+/// Epoch files of any bytes, one behind the other: the length of the first, then both.
+pub fn epochs(data: &[u8]) {
+    let Some((len, files)) = data.split_first() else {
+        return;
+    };
+    let (accepted, current) = files.split_at(usize::from(*len).min(files.len()));
+    let disk = fresh();
+    put(&disk, "acceptedEpoch", accepted);
+    put(&disk, "currentEpoch", current);
+    let Ok((_, found)) = recovered(&disk) else {
+        return;
+    };
+    for (file, epoch) in [
+        (accepted, found.accepted_epoch),
+        (current, found.current_epoch),
+    ] {
+        let text = str::from_utf8(file).map(str::trim);
+        let told = epoch.map(|epoch| epoch.0);
+        assert!(text.is_ok_and(|text| text.parse().ok() == told));
+    }
+}
+
 /// A configuration file of any bytes is understood or refused.
 pub fn zoo_cfg(data: &[u8]) {
     if let Ok(parsed) = Config::parse(data, &[]) {
@@ -115,13 +164,17 @@ fn put(disk: &MemDisk, name: &str, content: &[u8]) {
 fn recovered(disk: &MemDisk) -> Result<(Directories, Recovered), Fatal> {
     disk.kill();
     let directories = Directories::on(Arc::new(disk.clone()))?;
+    let recovered = recover(&directories, &options())?;
+    Ok((directories, recovered))
+}
+
+fn options() -> RecoveryOptions {
     let config = Config {
         extended_types_enabled: true,
         pre_alloc_size_bytes: 0,
         ..Config::default()
     };
-    let recovered = recover(&directories, &RecoveryOptions::of(&config, 1))?;
-    Ok((directories, recovered))
+    RecoveryOptions::of(&config, 1)
 }
 
 /// Recovers, if that is possible; then it must be possible again, with the same outcome, and again from a snapshot of
