@@ -16,6 +16,9 @@ use crate::{
 const NEVER_SENT: [OpCode; 3] = [OpCode::Notification, OpCode::Error, OpCode::DeleteContainer];
 
 /// The codes that a client of one server, with everything switched on but reconfig, can be answered with.
+///
+/// Neither SessionExpired nor SessionMoved: both servers end a connection whose session has ended or gone elsewhere,
+/// and what was asked over it behind that is not answered.
 const REACHABLE: [ErrorCode; 16] = [
     ErrorCode::Ok,
     ErrorCode::RuntimeInconsistency,
