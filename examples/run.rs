@@ -79,6 +79,30 @@ service   answers as \"second settings\"
 requests  none failed
 ";
 
+const BARRIER: &str = "\
+the start is open
+round 0: 4 workers are in
+round 0: all have left
+round 1: 4 workers are in
+round 1: all have left
+round 2: 4 workers are in
+round 2: all have left
+done
+";
+
+const QUEUE: &str = "\
+7 items are put
+6 jobs are done
+dead letter: poison
+";
+
+const COUNTER: &str = "\
+hits: 100
+workers: 2
+workers: 4
+two orders, 1 apart
+";
+
 /// Whether the example was built: `config_reload` takes a feature. What is left out is told.
 fn built(name: &str) -> bool {
     let built = example(name).is_file();
@@ -115,6 +139,13 @@ fn quickstart_shows_turns_and_changes() {
 }
 
 #[test]
+fn barriers_queues_and_counters_do_what_they_say() {
+    for (name, expected) in [("barrier", BARRIER), ("queue", QUEUE), ("counter", COUNTER)] {
+        assert_eq!(output(name, &[]), expected, "{name}");
+    }
+}
+
+#[test]
 fn distributed_lock_takes_turns() {
     check_turns(
         &output("distributed_lock", &["--turns", "3", "--work-ms", "20"]),
@@ -137,6 +168,9 @@ fn apache_makes_no_difference() {
     let server = ServerProcess::launch(launcher, &[]).unwrap();
     let hosts = server.addr().to_string();
     assert_eq!(output("quickstart", &["--connect", &hosts]), QUICKSTART);
+    for (name, expected) in [("barrier", BARRIER), ("queue", QUEUE), ("counter", COUNTER)] {
+        assert_eq!(output(name, &["--connect", &hosts]), expected, "{name}");
+    }
     if built("config_reload") {
         assert_eq!(
             output("config_reload", &["--connect", &hosts]),

@@ -10,9 +10,14 @@
     reason = "tests"
 )]
 
+mod barrier;
 mod config;
+mod counter;
 mod faults;
 mod lock;
+mod name;
+mod queue;
 mod resource;
+mod scenario;
 mod seeds;
 mod world;

@@ -152,6 +152,43 @@
 //! # }
 //! ```
 //!
+//! # Together: barriers, queues, counters, names
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use zk_client::Client;
+//! # use zk_recipes::prelude::*;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! let member = || async {
+//!     let barrier = client.double_barrier("/job", 5);
+//!     barrier.enter().await?;         // returns when five have come
+//!     barrier.leave().await           // returns when all have left
+//! };
+//! futures::future::try_join_all((0..5).map(|_| member())).await?;
+//!
+//! let queue = client.queue("/q");
+//! queue.put("item").await?;
+//! let delivery = queue.take().await?;
+//! assert_eq!(delivery.data(), "item");
+//! delivery.ack().await?;              // or nack; unacknowledged items come back
+//!
+//! let hits = client.atomic_long("/hits");
+//! assert_eq!(hits.add(5).await?.after, 5);
+//! assert_eq!(client.ids("/orders").next().await?, 0);
+//!
+//! let name = client.name("/names/alice").register().await?;
+//! match client.name("/names/alice").register().timeout(Duration::from_secs(5)).await {
+//!     Err(zk_recipes::Error::NameTaken { holder, .. }) => println!("{holder} has it"),
+//!     other => drop(other?),
+//! }
+//! name.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What each recipe promises
 //!
 //! | recipe | its page says |

@@ -15,6 +15,22 @@
 //! containers, with the client's default ACL; the node's data says who set it.
 //!
 //! **Interoperable** with Curator's `DistributedBarrier` and kazoo's `Barrier`.
+//!
+//! ```
+//! # use zk_client::Client;
+//! # use zk_recipes::prelude::*;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! let barrier = client.barrier("/start");
+//! barrier.set().await?;
+//! let waiting = tokio::spawn(barrier.wait());   // here, or in any other process
+//! barrier.remove().await?;
+//! waiting.await??;
+//! # Ok(())
+//! # }
+//! ```
 
 use std::sync::Arc;
 

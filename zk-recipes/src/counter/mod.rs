@@ -20,6 +20,27 @@
 //! **Interoperable**, by [`CounterLayout`], with Curator's `DistributedAtomicLong` and `SharedCount` and with kazoo's
 //! `Counter`; content in another form is refused.
 //!
+//! ```
+//! # use zk_client::Client;
+//! # use zk_recipes::{Error, prelude::*};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! let stock = client.atomic_long("/stock");
+//! match stock.add(-3).await {
+//!     Ok(change) => println!("{} of {} are left", change.after, change.before),
+//!     Err(Error::Unknown { .. }) => println!("three may be gone or not: count them"),
+//!     Err(error) => return Err(error.into()),
+//! }
+//!
+//! let workers = client.shared_count("/workers").seed(4).start().await?;
+//! assert_eq!(workers.current(), 4);                 // at once, always
+//! workers.set(8).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! [`Error::Unknown`]: crate::Error::Unknown
 //! [`Error::Timeout`]: crate::Error::Timeout
 

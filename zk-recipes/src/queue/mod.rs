@@ -34,6 +34,30 @@
 //! **Interoperable** with kazoo's `LockingQueue` (whose claims are not counted). Curator's queues and kazoo's `Queue` hand items
 //! out by deleting them: an item could be lost, or be processed beside a claim; their items in the directory are refused.
 //!
+//! ```
+//! # use futures::StreamExt;
+//! # use zk_client::Client;
+//! # use zk_recipes::prelude::*;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! let queue = client.queue("/jobs").dead_letters_after(5);
+//! queue.put("sweep").await?;
+//! queue.put_at(1, "extinguish").await?;             // before everything with a larger number
+//!
+//! let mut deliveries = queue.deliveries();
+//! while let Some(delivery) = deliveries.next().await {
+//!     let delivery = delivery?;
+//!     let work = async { delivery.data().len() };
+//!     let len = delivery.run(work).await?;          // dropped when somebody else may be given the item
+//!     delivery.ack_with(client.multi().create(&format!("/done-{len}"), "")).await?;
+//! #   if len == 5 { break }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! ```text
 //!   /q/entries/entry-{priority}-{seq}   an item; persistent, as is its directory: the numbers must not begin anew
 //!   /q/taken/entry-{priority}-{seq}     a claim on it, ephemeral

@@ -1,0 +1,155 @@
+//! A run: one server, some processes, and the faults of a seed.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::sleep;
+use zk_client::{Client, ErrorKind};
+use zk_server::storage::MemDisk;
+
+use crate::{
+    faults::Plan,
+    world::{self, Lossy, T, now},
+};
+
+/// No fault begins later.
+pub(crate) const FAULTS: Duration = Duration::from_secs(8);
+/// Nothing may take longer than this in all.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// A simulation that is being made.
+pub(crate) struct Scenario {
+    seed: u64,
+    sim: turmoil::Sim<'static>,
+    lossy: Lossy,
+    disk: MemDisk,
+    processes: Vec<String>,
+    mortals: Vec<String>,
+}
+
+/// What a process is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) name: String,
+    pub(crate) seed: u64,
+    lossy: Lossy,
+}
+
+impl Scenario {
+    pub(crate) fn new(seed: u64) -> Self {
+        let (lossy, disk) = (Lossy::default(), MemDisk::new());
+        let mut sim = world::simulation(seed, LIMIT);
+        world::add_server(&mut sim, &disk);
+        Self {
+            seed,
+            sim,
+            lossy,
+            disk,
+            processes: Vec::new(),
+            mortals: Vec::new(),
+        }
+    }
+
+    fn process(&self, name: &str) -> Process {
+        let place = u64::try_from(self.processes.len()).unwrap();
+        Process {
+            name: name.to_owned(),
+            seed: self.seed * 31 + place,
+            lossy: self.lossy.clone(),
+        }
+    }
+
+    /// A process that runs to its end.
+    pub(crate) fn add<F>(&mut self, name: &str, life: impl FnOnce(Process) -> F)
+    where
+        F: Future<Output = turmoil::Result> + 'static,
+    {
+        let life = life(self.process(name));
+        self.sim.client(name, life);
+        self.processes.push(name.to_owned());
+    }
+
+    /// A process that is killed now and then, and begins anew.
+    pub(crate) fn add_mortal<F>(&mut self, name: &str, life: impl Fn(Process) -> F + 'static)
+    where
+        F: Future<Output = turmoil::Result> + 'static,
+    {
+        let process = self.process(name);
+        self.sim.host(name, move || {
+            // Every life is another one: the same seed would make the same identifiers.
+            let mut process = process.clone();
+            process.seed ^= u64::try_from(now().as_nanos()).unwrap() << 8;
+            life(process)
+        });
+        self.processes.push(name.to_owned());
+        self.mortals.push(name.to_owned());
+    }
+
+    /// Runs until all processes but the mortal ones are done; fails with what they noted.
+    pub(crate) fn run(mut self, violations: &Violations) -> Result<(), String> {
+        let who = (&*self.processes, &*self.mortals);
+        let mut plan = Plan::draw(self.seed, FAULTS, who, (&self.lossy, &self.disk));
+        let mut ended = Ok(false);
+        while let Ok(false) = ended {
+            plan.step(&mut self.sim);
+            ended = self.sim.step();
+        }
+        let violations = violations.0.lock();
+        match ended {
+            Err(error) => Err(format!("{error}\n{violations:#?}\n{plan:?}")),
+            Ok(_) if !violations.is_empty() => Err(format!("{violations:#?}\n{plan:?}")),
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+impl Process {
+    pub(crate) async fn connect(&self) -> zk_client::Result<Client> {
+        world::client(self.seed, &self.lossy)
+            .identity(&self.name)
+            .connect()
+            .await
+    }
+
+    pub(crate) fn rng(&self) -> fastrand::Rng {
+        fastrand::Rng::with_seed(self.seed)
+    }
+}
+
+/// What must not happen, and did.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Violations(Arc<Mutex<Vec<String>>>);
+
+impl Violations {
+    pub(crate) fn note(&self, what: String) {
+        self.0.lock().push(format!("at {:?}: {what}", now()));
+    }
+}
+
+/// Returns when there are no faults any more.
+pub(crate) async fn faults_over() {
+    sleep(FAULTS.saturating_sub(now())).await;
+}
+
+/// Waits until no node of this session is left in a directory; what is undone in the background takes its time.
+pub(crate) async fn leaves_nothing(client: &Client, directory: &str) -> turmoil::Result {
+    // The session may end just now, and what it had with it.
+    while count_mine(client, directory).await != Some(0) {
+        sleep(T / 10).await;
+    }
+    Ok(())
+}
+
+async fn count_mine(client: &Client, directory: &str) -> Option<usize> {
+    let session = client.session();
+    let names = match session.children(directory).await {
+        Err(error) if error.kind() == ErrorKind::NoNode => return Some(0),
+        names => names.ok()?,
+    };
+    let mut mine = 0;
+    for name in names {
+        let stat = session.exists(&format!("{directory}/{name}")).await.ok()?;
+        mine += usize::from(stat.is_some_and(|stat| stat.ephemeral_owner == session.id()));
+    }
+    Some(mine)
+}
