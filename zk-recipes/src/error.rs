@@ -51,6 +51,17 @@ pub enum Error {
         /// The layout that this side uses.
         layout: LockLayout,
     },
+    /// The semaphore's node names another count than this side, or none that could change; in kazoo's layout nobody could
+    /// share it then.
+    #[error("{path} is a semaphore {}, not of {asked}", count(*.told))]
+    CountMismatch {
+        /// The semaphore's path.
+        path: Arc<str>,
+        /// What the node says; `None` where a count that can change was asked for.
+        told: Option<i64>,
+        /// What this side asked for.
+        asked: u32,
+    },
     /// There is no node to read the configuration from.
     #[error("there is no configuration at {path}")]
     NoConfig {
@@ -125,6 +136,13 @@ impl From<zk_client::Error> for Error {
             _ => Self::Client(error),
         }
     }
+}
+
+fn count(told: Option<i64>) -> String {
+    told.map_or_else(
+        || "whose count cannot change".to_owned(),
+        |told| format!("of {told} leases"),
+    )
 }
 
 const fn gone(reason: ErrorKind) -> &'static str {

@@ -8,9 +8,14 @@ use crate::{
     counter::{AtomicLong, SharedCountBuilder},
     double_barrier::DoubleBarrier,
     ids::Ids,
+    leader::{self, LatchBuilder, Leadership},
     lock::{Acquire, Lock},
+    multi_lock::MultiLock,
     name::Name,
     queue::Queue,
+    read_write_lock::{self, Read, Write},
+    semaphore::{self, Permit},
+    unfair_lock::{self, Unfair},
 };
 
 /// Recipes as methods of a [`Client`]; in scope with `use zk_recipes::prelude::*`.
@@ -30,6 +35,49 @@ pub trait ClientExt: sealed::Sealed {
     /// [`Error::ForeignContender`]: crate::Error::ForeignContender
     /// [`Error::SessionGone`]: crate::Error::SessionGone
     fn lock(&self, path: &str) -> Acquire;
+
+    /// Acquires the read-write lock at `path` for reading, together with other readers; see
+    /// [`read_write_lock`](crate::read_write_lock).
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock).
+    fn read_lock(&self, path: &str) -> Acquire<Read>;
+
+    /// Acquires the read-write lock at `path` for writing, alone; see [`read_write_lock`](crate::read_write_lock).
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock).
+    fn write_lock(&self, path: &str) -> Acquire<Write>;
+
+    /// Acquires one of `count` leases of the semaphore at `path`; see [`semaphore`](crate::semaphore).
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock), and [`Error::CountMismatch`](crate::Error::CountMismatch) in kazoo's layout.
+    fn semaphore(&self, path: &str, count: u32) -> Acquire<Permit>;
+
+    /// Acquires the locks at all of `paths`, or none; see [`multi_lock`](crate::multi_lock).
+    fn multi_lock<P: AsRef<str>>(&self, paths: impl IntoIterator<Item = P>) -> MultiLock;
+
+    /// Acquires the lock that is the node at `path` itself, in no order; see [`unfair_lock`](crate::unfair_lock).
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock); [`Error::ForeignContender`](crate::Error::ForeignContender) when the node is not ephemeral.
+    fn unfair_lock(&self, path: &str) -> Acquire<Unfair>;
+
+    /// Waits to be the leader of the election at `path`; see [`leader`](crate::leader).
+    ///
+    /// # Errors
+    ///
+    /// As [`lock`](Self::lock).
+    fn leader(&self, path: &str) -> Acquire<Leadership>;
+
+    /// Takes part in the election at `path`, until told otherwise: [`start`](LatchBuilder::start) it, or
+    /// [`listen`](LatchBuilder::listen); see [`leader`](crate::leader).
+    fn latch(&self, path: &str) -> LatchBuilder;
 
     /// The configuration in the node at `path`: choose a format, then [`watch`](crate::config_watcher::ConfigSource::watch).
     fn config(&self, path: &str) -> Config;
@@ -61,6 +109,34 @@ pub trait ClientExt: sealed::Sealed {
 impl ClientExt for Client {
     fn lock(&self, path: &str) -> Acquire {
         Lock::with(self, path)
+    }
+
+    fn read_lock(&self, path: &str) -> Acquire<Read> {
+        read_write_lock::read(self, path)
+    }
+
+    fn write_lock(&self, path: &str) -> Acquire<Write> {
+        read_write_lock::write(self, path)
+    }
+
+    fn semaphore(&self, path: &str, count: u32) -> Acquire<Permit> {
+        semaphore::acquire(self, path, count)
+    }
+
+    fn multi_lock<P: AsRef<str>>(&self, paths: impl IntoIterator<Item = P>) -> MultiLock {
+        MultiLock::new(self, paths)
+    }
+
+    fn unfair_lock(&self, path: &str) -> Acquire<Unfair> {
+        unfair_lock::acquire(self, path)
+    }
+
+    fn leader(&self, path: &str) -> Acquire<Leadership> {
+        leader::acquire(self, path)
+    }
+
+    fn latch(&self, path: &str) -> LatchBuilder {
+        LatchBuilder::new(self, path)
     }
 
     fn config(&self, path: &str) -> Config {

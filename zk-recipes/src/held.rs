@@ -144,7 +144,7 @@ async fn keep(
         biased;
         request = &mut requests => request.ok(),
         _ = ownership.lost() => None,
-        reason = deletion(node.session(), &path, own) => {
+        reason = deletion(node.session(), &path, None, own) => {
             ownership.end(reason);
             None
         }

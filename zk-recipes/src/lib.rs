@@ -25,8 +25,8 @@
 //!
 //! No lock service can stop a process that has lost its lock and does not know yet: it was paused (a garbage collector,
 //! a suspended virtual machine, a stopped container), its session expired, somebody else got the lock, and now it goes on
-//! with the write that it was about to make. [`LockGuard::ensure`] narrows the gap; only the *protected resource* can close it.
-//! Every guard has a [token](LockGuard::token), larger than that of every holder before it. Send it with each write, and
+//! with the write that it was about to make. [`ensure`](lock::Claim::ensure) narrows the gap; only the *protected resource* can close it.
+//! Every guard has a [token](lock::Claim::token), larger than that of every holder before it. Send it with each write, and
 //! let the resource refuse a write whose token is smaller than one it has seen:
 //!
 //! ```
@@ -73,10 +73,10 @@
 //! # }
 //! ```
 //!
-//! Where the protected resource is ZooKeeper itself, a transaction made with [`LockGuard::commit`] goes through only while the
+//! Where the protected resource is ZooKeeper itself, a transaction made with [`commit`](lock::Claim::commit) goes through only while the
 //! lock is held, and needs no token.
 //!
-//! [`LockGuard::run`] stops work whose lock is lost, and [`LockGuard::lost`] tells why:
+//! [`run`](lock::Claim::run) stops work whose lock is lost, and [`lost`](lock::Claim::lost) tells why:
 //!
 //! ```
 //! # use zk_client::Client;
@@ -194,6 +194,11 @@
 //! | recipe | its page says |
 //! |---|---|
 //! | [`lock`] | mutual exclusion, fairness, when a lock is lost, what cancellation leaves |
+//! | [`read_write_lock`] | readers together, writers alone; downgrade |
+//! | [`semaphore`] | at most so many leases, a count that can change |
+//! | [`multi_lock`] | several locks as one, one deadline |
+//! | [`unfair_lock`] | one node, no order, a herd |
+//! | [`leader`] | one leader, its epoch; a guard, a latch, a listener |
 //! | [`config_watcher`] | which changes are seen, what happens to bad content, what `set` compares |
 //! | [`barrier`], [`double_barrier`] | when nobody is let through, what dead and slow members do to the others |
 //! | [`queue`] | at least once, order, poison, and why to think twice |
@@ -215,12 +220,18 @@ pub mod config_watcher;
 pub mod counter;
 pub mod double_barrier;
 pub mod ids;
+pub mod leader;
 pub mod lock;
+pub mod multi_lock;
 pub mod name;
 pub mod queue;
+pub mod read_write_lock;
+pub mod semaphore;
+pub mod unfair_lock;
 
 mod attempt;
 mod connection;
+mod contender;
 mod error;
 mod ext;
 mod held;
@@ -238,16 +249,21 @@ pub use self::{
     error::{BadContent, Error, Result},
     ext::ClientExt,
     ids::Ids,
+    leader::{LatchState, LeaderGuard, LeaderLatch},
     lock::{Lock, LockGuard, LockLayout, LostReason},
+    multi_lock::MultiLockGuard,
     name::{Name, NameGuard},
     queue::{Delivery, Queue},
+    read_write_lock::{ReadGuard, WriteGuard},
+    semaphore::Lease,
 };
 
 /// What is used with every recipe: `use zk_recipes::prelude::*`.
 pub mod prelude {
     pub use crate::{
         AtomicLong, Barrier, ClientExt, ConfigChange, ConfigWatcher, CounterLayout, Delivery,
-        DoubleBarrier, Ids, Lock, LockGuard, LockLayout, LostReason, Name, NameGuard, Queue,
-        SharedCount,
+        DoubleBarrier, Ids, LatchState, LeaderGuard, LeaderLatch, Lease, Lock, LockGuard,
+        LockLayout, LostReason, MultiLockGuard, Name, NameGuard, Queue, ReadGuard, SharedCount,
+        WriteGuard,
     };
 }

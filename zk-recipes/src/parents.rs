@@ -27,6 +27,20 @@ pub(crate) async fn create(client: &Client, directory: &str) -> Result<()> {
     Ok(())
 }
 
+/// The same for a directory that stays when it is empty, with this data if it has to be created.
+pub(crate) async fn create_to_stay(client: &Client, directory: &str, data: &str) -> Result<()> {
+    loop {
+        match client.create(directory, data).await {
+            Err(error) if error.kind() == ErrorKind::NodeExists => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NoNode => match directory.rsplit_once('/') {
+                None | Some(("", _)) => return Err(error),
+                Some((above, _)) => create(client, above).await?,
+            },
+            created => return created.map(drop),
+        }
+    }
+}
+
 async fn create_one(client: &Client, path: &str) -> Result<()> {
     let created = match client.create(path, "").container().await {
         Err(error) if error.kind() == ErrorKind::Unimplemented => client.create(path, "").await,

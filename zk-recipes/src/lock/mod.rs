@@ -1,10 +1,10 @@
 //! The distributed lock: one holder at a time, first come, first served, and a guard that knows when it is lost.
 //!
-//! **What it guarantees.** At most one guard is *certain* ([`LockGuard::ensure`] is `Ok`) at any time, as long as clocks run
+//! **What it guarantees.** At most one guard is *certain* ([`ensure`](Claim::ensure) is `Ok`) at any time, as long as clocks run
 //! at the same speed within a third of the session timeout, no leader serves on after it was deposed, and nobody deletes a
 //! holder's node. It does **not** guarantee that a holder has stopped acting when the next one begins: a process can be
 //! paused between `ensure` and what it does next, for any time. Only the protected resource can close that gap, by refusing
-//! stale tokens ([`LockGuard::token`]); ZooKeeper itself does for a transaction made with [`LockGuard::commit`].
+//! stale tokens ([`token`](Claim::token)); ZooKeeper itself does for a transaction made with [`commit`](Claim::commit).
 //!
 //! **Fairness.** Strictly in the order of arrival at the leader. A contender whose session expires, or whose node is
 //! deleted by somebody else, queues again at the end.
@@ -18,32 +18,24 @@
 //!
 //! **Cancellation** is safe at every await: no node stays on a session that lives on. **No herd**: everybody watches the node
 //! before its own and nothing else. The directory and what is above it are created as needed, as containers, with the
-//! client's default ACL, and again when the server has reaped them.
+//! client's default ACL, and again when the server has reaped them. (In kazoo's layout the directory itself is no container:
+//! kazoo looks for it only once.)
 //!
 //! **Not offered**: a re-entrant lock (tasks have no identity: share an `Arc<LockGuard>`).
 //!
 //! A session timeout below four ticks of the server leaves heartbeats too little room: do not go below.
 
-mod acquire;
-mod contender;
-mod entry;
-mod guard;
-mod holder;
-mod keeper;
-mod layout;
-mod lost;
-
 use zk_client::Client;
 
-use self::acquire::Options;
-pub use self::{
-    acquire::{Acquire, TryAcquire},
-    guard::LockGuard,
-    holder::LockContender,
-    layout::LockLayout,
-    lost::{Lost, LostReason},
+pub use crate::contender::{
+    Acquire, Claim, Exclusive, Guard, Kind, LockContender, LockLayout, Lost, LostReason, Mutual,
+    Queued, TryAcquire,
 };
-pub(crate) use self::{keeper::deletion, lost::Ownership};
+
+pub(crate) use crate::contender::{Ownership, deletion};
+
+/// The guard of a lock.
+pub type LockGuard = Guard<Mutual>;
 
 /// Locks by path, with the current client.
 ///

@@ -1,4 +1,4 @@
-//! When a lock is lost: the guard's and its keeper's shared view, and the future that tells.
+//! When what a guard proves is lost: the guard's and its keeper's shared view, and the future that tells.
 //!
 //! ```text
 //!   held --+-- the evidence that the session lives runs out --> lost

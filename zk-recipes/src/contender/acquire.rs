@@ -12,21 +12,45 @@ use tokio::{sync::oneshot, time::Sleep};
 use tracing::Instrument;
 use zk_client::Client;
 
-use super::{LockContender, LockGuard, LockLayout, contender::Contender, holder};
+use super::{Guard, Kind, LockContender, LockLayout, Mutual, Naming, Queued, who};
 use crate::error::{Error, Result};
 
-/// How long a contender waits before it says who holds the lock, and again after each doubling.
+/// How long a contender waits before it says who holds what it waits for, and again after each doubling.
 const WARN_AFTER: Duration = Duration::from_secs(30);
 
 /// How a contender contends.
 #[derive(Debug, Clone)]
-pub(super) struct Options {
-    pub(super) layout: LockLayout,
-    pub(super) identity: Option<String>,
-    pub(super) warn_after: Option<Duration>,
+pub(crate) struct Options {
+    pub(crate) layout: LockLayout,
+    pub(crate) identity: Option<String>,
+    pub(crate) warn_after: Option<Duration>,
 }
 
-/// The wait for a lock: a future of its [`LockGuard`].
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            layout: LockLayout::default(),
+            identity: None,
+            warn_after: Some(WARN_AFTER),
+        }
+    }
+}
+
+/// What whoever waits is sent: the guard, or `None` where it was not to be waited for.
+pub(crate) type Answer<K> = oneshot::Sender<Result<Option<Guard<K>>>>;
+
+/// What one contender wants.
+#[derive(Debug)]
+pub(crate) struct Wanted<K: Kind> {
+    pub(crate) client: Client,
+    pub(crate) path: Arc<str>,
+    pub(crate) options: Options,
+    /// Whether to stand in the queue, or to leave when somebody is before.
+    pub(crate) waits: bool,
+    pub(crate) wish: K::Wish,
+}
+
+/// The wait for a lock, a lease or a leadership: a future of its [`Guard`].
 ///
 /// Nothing happens until it is first polled. What happens then happens on the client's runtime, so it can be polled
 /// anywhere. `'static`, so it can be spawned.
@@ -36,54 +60,70 @@ pub(super) struct Options {
 /// Dropping it at any time, in or outside a runtime, leaves no node behind on a session that lives on: what was begun is
 /// undone in the background.
 #[must_use = "nothing is acquired until it is awaited"]
-pub struct Acquire {
-    attempt: Attempt,
+pub struct Acquire<K: Kind = Mutual> {
+    attempt: Attempt<K>,
 }
 
-/// A single try for a lock: a future of its [`LockGuard`], or of `None` where somebody else holds or waits for it.
+/// A single try: a future of the [`Guard`], or of `None` where somebody else holds it or waits for it.
 ///
 /// Cancel safe as [`Acquire`].
 #[must_use = "nothing is acquired until it is awaited"]
-pub struct TryAcquire {
-    attempt: Attempt,
+pub struct TryAcquire<K: Kind = Mutual> {
+    attempt: Attempt<K>,
 }
 
-struct Attempt {
+struct Attempt<K: Kind> {
     client: Option<Client>,
     path: Arc<str>,
     options: Options,
+    wish: K::Wish,
     waits: bool,
     timeout: Option<Duration>,
-    stage: Stage,
+    stage: Stage<K>,
 }
 
-enum Stage {
+enum Stage<K: Kind> {
     New,
     Running {
-        answer: oneshot::Receiver<Result<Option<LockGuard>>>,
+        answer: oneshot::Receiver<Result<Option<Guard<K>>>>,
         timer: Option<Pin<Box<Sleep>>>,
     },
     Done,
 }
 
-impl Acquire {
-    pub(super) fn new(client: Option<Client>, path: &str) -> Self {
-        let options = Options {
-            layout: LockLayout::default(),
-            identity: None,
-            warn_after: Some(WARN_AFTER),
-        };
-        let (path, waits, timeout, stage) = (path.into(), true, None, Stage::New);
+// No part of it is pinned in place.
+impl<K: Kind> Unpin for Attempt<K> {}
+
+impl<K: Kind> Acquire<K> {
+    pub(crate) fn new(client: Option<Client>, path: &str) -> Self {
         Self {
             attempt: Attempt {
                 client,
-                path,
-                options,
-                waits,
-                timeout,
-                stage,
+                path: path.into(),
+                options: Options::default(),
+                wish: K::Wish::default(),
+                waits: true,
+                timeout: None,
+                stage: Stage::New,
             },
         }
+    }
+
+    /// The same with other options.
+    pub(crate) fn with_options(mut self, options: Options) -> Self {
+        self.attempt.options = options;
+        self
+    }
+
+    /// What is to be said about this kind besides the path.
+    pub(crate) const fn wish(&mut self) -> &mut K::Wish {
+        &mut self.attempt.wish
+    }
+
+    /// The client, the path and the options.
+    pub(crate) fn parts(&self) -> Result<(&Client, &Arc<str>, &Options)> {
+        let client = self.attempt.client.as_ref().ok_or(Error::NoCurrentClient)?;
+        Ok((client, &self.attempt.path, &self.attempt.options))
     }
 
     /// Gives up after this long, counted from the first poll.
@@ -92,20 +132,22 @@ impl Acquire {
         self
     }
 
-    /// Whose names to use; everybody who uses the lock must use the same.
+    /// Whose names to use; everybody who uses the same path must use the same.
+    ///
+    /// An [`unfair lock`](crate::unfair_lock) has no names, and does not look at this.
     pub fn layout(mut self, layout: LockLayout) -> Self {
         self.attempt.options.layout = layout;
         self
     }
 
-    /// What to tell others who ask who holds the lock; the client's identity unless told.
+    /// What to tell others who ask who holds it; the client's identity unless told.
     pub fn identity(mut self, identity: impl Into<String>) -> Self {
         self.attempt.options.identity = Some(identity.into());
         self
     }
 
-    /// After how long a wait to warn (through `tracing`) who is holding the lock, and again after each doubling; 30 s unless
-    /// told.
+    /// After how long a wait to warn (through `tracing`) who holds what is waited for, and again after each doubling; 30 s
+    /// unless told.
     pub fn warn_after(mut self, wait: Duration) -> Self {
         self.attempt.options.warn_after = Some(wait);
         self
@@ -117,33 +159,29 @@ impl Acquire {
         self
     }
 
-    /// Takes the lock only if nobody holds it or waits for it.
-    pub fn try_acquire(mut self) -> TryAcquire {
+    /// Takes it only if that needs no waiting for others.
+    pub fn try_acquire(mut self) -> TryAcquire<K> {
         self.attempt.waits = false;
         TryAcquire {
             attempt: self.attempt,
         }
     }
+}
 
-    /// Lists who holds the lock and who waits for it, in the order of the queue.
+impl<K: Queued> Acquire<K> {
+    /// Lists who holds it and who waits for it, in the order of the queue.
     ///
     /// # Errors
     ///
     /// [`Error::NoCurrentClient`] without a client, and what the client reports.
     pub async fn contenders(self) -> Result<Vec<LockContender>> {
-        let Attempt {
-            client,
-            path,
-            options,
-            ..
-        } = self.attempt;
-        let client = client.ok_or(Error::NoCurrentClient)?;
-        holder::contenders(&client, &path, options.layout).await
+        let (client, path, options) = self.parts()?;
+        who::contenders(client, path, Naming::new(K::ROLE, options.layout)).await
     }
 }
 
-impl Attempt {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<LockGuard>>> {
+impl<K: Kind> Attempt<K> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Guard<K>>>> {
         if let Stage::New = self.stage {
             self.stage = self.start()?;
         }
@@ -162,20 +200,20 @@ impl Attempt {
         Poll::Ready(Err(self.out_of_time()))
     }
 
-    fn start(&mut self) -> Result<Stage> {
+    fn start(&mut self) -> Result<Stage<K>> {
         let client = self.client.take().ok_or(Error::NoCurrentClient)?;
         let (sender, answer) = oneshot::channel();
-        let (path, options, waits) = (Arc::clone(&self.path), self.options.clone(), self.waits);
         // The client's runtime and not the caller's: it lives as long as the session can.
         let runtime = client.runtime().clone();
-        let contender = Contender {
+        let wanted = Wanted {
             client,
-            path,
-            options,
-            waits,
+            path: Arc::clone(&self.path),
+            options: self.options.clone(),
+            waits: self.waits,
+            wish: self.wish.clone(),
         };
         let span = tracing::debug_span!("lock", path = %self.path);
-        runtime.spawn(contender.run(sender).instrument(span));
+        runtime.spawn(K::contend(wanted, sender).instrument(span));
         let _context = runtime.enter();
         let timer = self
             .timeout
@@ -192,8 +230,8 @@ impl Attempt {
     }
 }
 
-/// A guard whose lock was lost before it could be handed over is none.
-fn checked(answer: Result<Option<LockGuard>>) -> Result<Option<LockGuard>> {
+/// A guard that was lost before it could be handed over is none.
+fn checked<K: Kind>(answer: Result<Option<Guard<K>>>) -> Result<Option<Guard<K>>> {
     let guard = answer?;
     if let Some(guard) = &guard {
         guard.ensure()?;
@@ -208,25 +246,25 @@ const fn closed() -> Error {
     }
 }
 
-impl Future for Acquire {
-    type Output = Result<LockGuard>;
+impl<K: Kind> Future for Acquire<K> {
+    type Output = Result<Guard<K>>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<LockGuard>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Guard<K>>> {
         let answer = ready!(self.attempt.poll(cx))?;
         // Who waits is never sent away.
         Poll::Ready(answer.ok_or_else(|| self.attempt.out_of_time()))
     }
 }
 
-impl Future for TryAcquire {
-    type Output = Result<Option<LockGuard>>;
+impl<K: Kind> Future for TryAcquire<K> {
+    type Output = Result<Option<Guard<K>>>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Option<LockGuard>>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Option<Guard<K>>>> {
         self.attempt.poll(cx)
     }
 }
 
-impl TryAcquire {
+impl<K: Kind> TryAcquire<K> {
     /// Gives up after this long, counted from the first poll: without a connection even a try takes its time.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.attempt.timeout = Some(timeout);
@@ -234,7 +272,7 @@ impl TryAcquire {
     }
 }
 
-impl fmt::Debug for Acquire {
+impl<K: Kind> fmt::Debug for Acquire<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
             .field("path", &self.attempt.path)
@@ -242,7 +280,7 @@ impl fmt::Debug for Acquire {
     }
 }
 
-impl fmt::Debug for TryAcquire {
+impl<K: Kind> fmt::Debug for TryAcquire<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TryAcquire")
             .field("path", &self.attempt.path)

@@ -1,16 +1,17 @@
-//! Who holds a lock, and who waits for it.
+//! Who holds, and who waits.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zk_client::{Client, ErrorKind, Node, SessionId, Zxid};
 
-use super::{LockLayout, entry::child, layout::Child};
+use super::{Naming, layout::Child};
 use crate::{
     error::Result,
+    parents::child,
     queue_order::{Contender, sort},
 };
 
-/// One of those who hold or wait for a lock.
+/// One of those who hold or wait for a lock, a lease or a leadership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockContender {
@@ -26,18 +27,44 @@ pub struct LockContender {
     pub session: SessionId,
 }
 
-/// The contenders of a lock in the order of its queue, the holder first.
-pub(super) async fn contenders(
+impl LockContender {
+    /// For how long it contends, as far as this machine's clock and the leader's agree.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.since.elapsed().unwrap_or_default()
+    }
+}
+
+/// The contenders in the order of their queue, the holder first.
+pub(crate) async fn contenders(
     client: &Client,
     path: &str,
-    layout: LockLayout,
+    naming: Naming,
 ) -> Result<Vec<LockContender>> {
-    let names = match client.children(path).await {
-        Err(error) if error.kind() == ErrorKind::NoNode => Vec::new(),
-        names => names?,
-    };
+    let names = children(client, path).await?;
+    nodes(client, path, queue(&names, naming)).await
+}
+
+/// Everybody who has a node in `path`, by the age of the nodes.
+pub(crate) async fn holders(client: &Client, path: &str) -> Result<Vec<LockContender>> {
+    let names = children(client, path).await?;
+    let names = names.iter().map(String::as_str).collect();
+    let mut holders = nodes(client, path, names).await?;
+    holders.sort_by_key(|holder| holder.token);
+    Ok(holders)
+}
+
+async fn children(client: &Client, path: &str) -> Result<Vec<String>> {
+    match client.children(path).await {
+        Err(error) if error.kind() == ErrorKind::NoNode => Ok(Vec::new()),
+        names => Ok(names?),
+    }
+}
+
+/// What these nodes say; those that are gone by now say nothing.
+async fn nodes(client: &Client, path: &str, names: Vec<&str>) -> Result<Vec<LockContender>> {
     let mut answers = Vec::new();
-    for name in queue(&names, layout) {
+    for name in names {
         let path = child(path, name);
         answers.push((name, client.get_opt(&path).submit().await?));
     }
@@ -48,9 +75,14 @@ pub(super) async fn contenders(
     Ok(contenders)
 }
 
-/// Says who is holding a lock that is waited for a long time.
-pub(super) async fn warn(client: &Client, path: &str, layout: LockLayout, waited: Duration) {
-    match first(client, path, layout).await {
+/// Says who is holding what is waited for a long time.
+pub(super) async fn warn(client: &Client, path: &str, naming: Naming, waited: Duration) {
+    tell(path, waited, first(client, path, naming).await);
+}
+
+/// Warns of a long wait, with the name of who is to blame.
+pub(crate) fn tell(path: &str, waited: Duration, holder: Result<Option<LockContender>>) {
+    match holder {
         Ok(Some(holder)) => tracing::warn!(
             lock = path,
             ?waited,
@@ -66,9 +98,9 @@ pub(super) async fn warn(client: &Client, path: &str, layout: LockLayout, waited
     }
 }
 
-async fn first(client: &Client, path: &str, layout: LockLayout) -> Result<Option<LockContender>> {
+async fn first(client: &Client, path: &str, naming: Naming) -> Result<Option<LockContender>> {
     let names = client.children(path).await?;
-    for name in queue(&names, layout) {
+    for name in queue(&names, naming) {
         if let Some(node) = client.get_opt(&child(path, name)).await? {
             return Ok(Some(contender(name, &node)));
         }
@@ -76,10 +108,10 @@ async fn first(client: &Client, path: &str, layout: LockLayout) -> Result<Option
     Ok(None)
 }
 
-/// The names of this layout's contenders in the order of the queue; foreign ones have no place in it.
-fn queue(names: &[String], layout: LockLayout) -> Vec<&str> {
-    let contender = |name| match layout.classify(name) {
-        Child::Contender(sequence) => Some(Contender { name, sequence }),
+/// The names of a recipe's contenders in the order of the queue; foreign ones have no place in it.
+fn queue(names: &[String], naming: Naming) -> Vec<&str> {
+    let contender = |name| match naming.classify(name) {
+        Child::Contender { sequence, .. } => Some(Contender { name, sequence }),
         _ => None,
     };
     let mut queue: Vec<_> = names
@@ -91,7 +123,7 @@ fn queue(names: &[String], layout: LockLayout) -> Vec<&str> {
     queue.into_iter().map(|contender| contender.name).collect()
 }
 
-fn contender(name: &str, node: &Node) -> LockContender {
+pub(crate) fn contender(name: &str, node: &Node) -> LockContender {
     let since_ms = u64::try_from(node.stat.ctime).unwrap_or_default();
     LockContender {
         node: name.to_owned(),

@@ -1,0 +1,381 @@
+//! One contender's node, from before its creation until it is certainly gone.
+//!
+//! The node bears an identifier of its own, in its name or its data, so that after a lost connection the contender can look
+//! whether its create was carried out. That look is preceded by a `sync` in the same session: the resumed session's requests
+//! come after everything its old connection still had on the way, so what is not there then never will be.
+//!
+//! Invariants: everything here is done in the one session that the entry began with, so a node of a dying session is never
+//! adopted (and the owner is compared all the same); an entry that is withdrawn leaves no node on a live session,
+//! whatever was dropped half way; no delete whose predecessor may have been carried out is sent before another look.
+//! Deliberately not here: whose turn it is.
+
+use std::sync::Arc;
+
+use zk_client::{ErrorKind, Outcome, Session, Stat, WatchChange, Zxid};
+
+use super::{LockLayout, Options};
+use crate::{
+    connection::{Patience, Setback, setback},
+    error::Error,
+    parents,
+};
+
+type ClientResult<T> = zk_client::Result<T>;
+
+/// A contender's node, existing or not.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    session: Session,
+    directory: Arc<str>,
+    name: EntryName,
+    presence: Presence,
+}
+
+/// What the node is called.
+#[derive(Debug, Clone)]
+pub(crate) enum EntryName {
+    /// A sequential child of the directory; this without its number.
+    Sequential(String),
+    /// A child of the directory with this name.
+    Exact(String),
+    /// The directory's path itself, which others want, too: the node's data ends with this identifier.
+    Shared(String),
+}
+
+/// What is known of the node.
+#[derive(Debug)]
+enum Presence {
+    /// It was never asked for, or is gone.
+    Absent,
+    /// A create or a delete is on its way, or its outcome is unknown.
+    Unknown,
+    /// It exists, as far as is known.
+    Present(EntryNode),
+}
+
+/// The node that a contender owns.
+#[derive(Debug, Clone)]
+pub(crate) struct EntryNode {
+    pub(crate) path: Arc<str>,
+    /// The transaction that created it: the fencing token.
+    pub(crate) czxid: Zxid,
+}
+
+/// What became of an entry that was withdrawn.
+#[derive(Debug)]
+pub(crate) enum Withdrawn {
+    /// This withdrawal deleted the node, or there was none to delete.
+    Deleted,
+    /// Somebody else had deleted the node.
+    WasGone,
+    /// The session ended, and the node with it.
+    SessionEnded,
+    /// The server does not let this client delete the node; it stays until the session ends.
+    Refused(Error),
+}
+
+impl EntryNode {
+    /// The node's name within the directory.
+    pub(crate) fn name(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(_, name)| name)
+    }
+}
+
+impl Entry {
+    pub(crate) fn new(session: Session, directory: &Arc<str>, name: EntryName) -> Self {
+        Self {
+            session,
+            directory: Arc::clone(directory),
+            name,
+            presence: Presence::Absent,
+        }
+    }
+
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The node, if it is known to exist.
+    pub(crate) const fn node(&self) -> Option<&EntryNode> {
+        match &self.presence {
+            Presence::Present(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Whether there is certainly no node of this entry.
+    pub(crate) const fn is_absent(&self) -> bool {
+        matches!(self.presence, Presence::Absent)
+    }
+
+    /// What the contenders contend for: the directory of their nodes.
+    pub(crate) fn directory(&self) -> &str {
+        &self.directory
+    }
+
+    pub(crate) const fn directory_arc(&self) -> &Arc<str> {
+        &self.directory
+    }
+
+    /// Creates the node, or finds the one that an earlier attempt created. Repeat it after a connection loss.
+    ///
+    /// With a fence, only while that node exists. Dropped at any point, [`withdraw`](Self::withdraw) still knows what to
+    /// look for.
+    pub(crate) async fn enter(
+        &mut self,
+        options: &Options,
+        fence: Option<&str>,
+    ) -> ClientResult<()> {
+        loop {
+            match self.presence {
+                Presence::Present(_) => return Ok(()),
+                Presence::Unknown => self.find().await?,
+                Presence::Absent => match self.create(options, fence).await {
+                    Err(error) if error.kind() == ErrorKind::NoNode && error.path() != fence => {
+                        if !self.create_parents(options.layout).await? {
+                            return Err(error);
+                        }
+                    }
+                    created => created?,
+                },
+            }
+        }
+    }
+
+    /// Creates what is above the node; false if that is the chroot, which is the user's to create.
+    async fn create_parents(&self, layout: LockLayout) -> ClientResult<bool> {
+        let above = match &self.name {
+            EntryName::Shared(_) => self
+                .directory
+                .rsplit_once('/')
+                .map_or("", |(above, _)| above),
+            _ => &*self.directory,
+        };
+        match (above, layout) {
+            ("" | "/", _) => return Ok(false),
+            (_, LockLayout::Curator) => parents::create(&self.session, above).await?,
+            // kazoo looks for its directory once, and fails for ever when the server has reaped it.
+            (_, LockLayout::Kazoo) => parents::create_to_stay(&self.session, above, "").await?,
+        }
+        Ok(true)
+    }
+
+    async fn create(&mut self, options: &Options, fence: Option<&str>) -> ClientResult<()> {
+        let identity = options
+            .identity
+            .as_deref()
+            .unwrap_or_else(|| self.session.identity());
+        let (path, data, sequential) = match &self.name {
+            EntryName::Sequential(name) => (self.child(name), identity.to_owned(), true),
+            EntryName::Exact(name) => (self.child(name), identity.to_owned(), false),
+            EntryName::Shared(guid) => (
+                self.directory.to_string(),
+                format!("{identity}\n{guid}"),
+                false,
+            ),
+        };
+        self.presence = Presence::Unknown;
+        let created = match fence {
+            None => self.create_alone(&path, data, sequential).await,
+            Some(fence) => self.create_fenced(&path, data, sequential, fence).await,
+        };
+        self.presence = match &created {
+            Ok(Some(node)) => Presence::Present(node.clone()),
+            Err(error) if error.outcome() == Outcome::NotApplied => Presence::Absent,
+            Ok(None) | Err(_) => Presence::Unknown,
+        };
+        created.map(drop)
+    }
+
+    async fn create_alone(
+        &self,
+        path: &str,
+        data: String,
+        sequential: bool,
+    ) -> ClientResult<Option<EntryNode>> {
+        let create = self.session.create(path, data).ephemeral();
+        let created = if sequential {
+            create.sequential().await?
+        } else {
+            create.await?
+        };
+        Ok(Some(EntryNode {
+            path: created.path.as_str().into(),
+            czxid: created.stat.czxid,
+        }))
+    }
+
+    /// `None` where an old server does not say when it was created.
+    async fn create_fenced(
+        &self,
+        path: &str,
+        data: String,
+        sequential: bool,
+        fence: &str,
+    ) -> ClientResult<Option<EntryNode>> {
+        let mut create = self.session.multi().create(path, data).ephemeral();
+        if sequential {
+            create = create.sequential();
+        }
+        let results = create.fenced_by(fence).commit().await?;
+        let result = results.first();
+        let created = result.and_then(|result| Some((result.created_path()?, result.stat()?)));
+        Ok(created.map(|(path, stat)| EntryNode {
+            path: path.into(),
+            czxid: stat.czxid,
+        }))
+    }
+
+    /// Looks the node up by its identifier, as the leader sees it.
+    async fn find(&mut self) -> ClientResult<()> {
+        let found = match &self.name {
+            EntryName::Sequential(name) | EntryName::Exact(name) => self.find_child(name).await?,
+            EntryName::Shared(guid) => self.find_shared(guid).await?,
+        };
+        // Unknown it stayed until all of this was done, whatever is dropped in between.
+        self.presence = found.map_or(Presence::Absent, Presence::Present);
+        Ok(())
+    }
+
+    async fn find_child(&self, prefix: &str) -> ClientResult<Option<EntryNode>> {
+        let sync = self.session.sync(&self.directory).submit().await?;
+        let children = self.session.children(&self.directory).submit().await?;
+        sync.await?;
+        let names = match children.await {
+            Err(error) if error.kind() == ErrorKind::NoNode => Vec::new(),
+            names => names?,
+        };
+        let mut found = None;
+        for name in names.iter().filter(|name| name.starts_with(prefix)) {
+            found = self.adopt(&self.child(name)).await?.or(found);
+        }
+        Ok(found)
+    }
+
+    /// The node that bears this entry's identifier if it is this session's; it is removed if it is not.
+    async fn adopt(&self, path: &str) -> ClientResult<Option<EntryNode>> {
+        let Some(stat) = self.session.exists(path).await? else {
+            return Ok(None);
+        };
+        if !self.owns(&stat) {
+            self.remove(path).await?;
+            return Ok(None);
+        }
+        tracing::debug!(path, "found the node of a create whose answer was lost");
+        let (path, czxid) = (path.into(), stat.czxid);
+        Ok(Some(EntryNode { path, czxid }))
+    }
+
+    /// The node at the shared path, if it is this entry's.
+    async fn find_shared(&self, guid: &str) -> ClientResult<Option<EntryNode>> {
+        let sync = self.session.sync(&self.directory).submit().await?;
+        let node = self.session.get_opt(&self.directory).submit().await?;
+        sync.await?;
+        let mine =
+            |node: &zk_client::Node| node.data.ends_with(guid.as_bytes()) && self.owns(&node.stat);
+        Ok(node.await?.filter(mine).map(|node| EntryNode {
+            path: Arc::clone(&self.directory),
+            czxid: node.stat.czxid,
+        }))
+    }
+
+    fn owns(&self, stat: &Stat) -> bool {
+        stat.ephemeral_owner == self.session.id()
+    }
+
+    /// Leaves a watch on the own node, which must exist and be this session's.
+    pub(crate) async fn watch(&self, node: &EntryNode) -> ClientResult<Option<WatchChange>> {
+        match self.session.get(&node.path).watch().await {
+            Ok((own, change)) => {
+                let same = self.owns(&own.stat) && own.stat.czxid == node.czxid;
+                Ok(same.then_some(change))
+            }
+            Err(error) if error.kind() == ErrorKind::NoNode => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the node go away, however long that takes while the session lives.
+    ///
+    /// Needs nothing of what was dropped before: a create that is still on its way is waited for and undone.
+    pub(crate) async fn withdraw(&mut self) -> Withdrawn {
+        let mut patience = Patience::new();
+        let mut sure = true;
+        loop {
+            let error = match self.try_withdraw().await {
+                Ok(true) => return Withdrawn::Deleted,
+                // After a lost connection an earlier attempt may have deleted it.
+                Ok(false) if sure => return Withdrawn::WasGone,
+                Ok(false) => return Withdrawn::Deleted,
+                Err(error) => error,
+            };
+            sure &= error.outcome() == Outcome::NotApplied;
+            match setback(&error) {
+                Setback::SessionEnded => return Withdrawn::SessionEnded,
+                Setback::Connection if patience.wait(&self.session).await.is_err() => {
+                    return Withdrawn::SessionEnded;
+                }
+                Setback::Connection => {}
+                Setback::Refused => {
+                    tracing::warn!(directory = %self.directory, %error, "a lock node stays until its session ends");
+                    return Withdrawn::Refused(error.into());
+                }
+            }
+        }
+    }
+
+    /// Deletes the node; false where there was none although there should have been one.
+    async fn try_withdraw(&mut self) -> ClientResult<bool> {
+        if let Presence::Unknown = self.presence {
+            self.find().await?;
+        }
+        let deleted = match &self.presence {
+            Presence::Present(node) => {
+                let node = node.clone();
+                // On a shared path a second delete could meet the next holder's node.
+                self.presence = Presence::Unknown;
+                let removed = self.remove(&node.path).await;
+                if (removed.as_ref()).is_err_and(|error| error.outcome() == Outcome::NotApplied) {
+                    self.presence = Presence::Present(node);
+                }
+                removed?
+            }
+            _ => true,
+        };
+        self.presence = Presence::Absent;
+        Ok(deleted)
+    }
+
+    async fn remove(&self, path: &str) -> ClientResult<bool> {
+        match self.session.delete(path).await {
+            Err(error) if error.kind() == ErrorKind::NoNode => Ok(false),
+            deleted => deleted.map(|()| true),
+        }
+    }
+
+    /// Another entry of the same session and directory.
+    pub(crate) fn anew(&self, name: EntryName) -> Self {
+        Self::new(self.session.clone(), &self.directory, name)
+    }
+
+    /// From now on the node may exist, by a transaction that somebody else makes.
+    pub(crate) fn expect(&mut self) {
+        self.presence = Presence::Unknown;
+    }
+
+    /// Looks whether the node exists; `None` if it does not.
+    pub(crate) async fn look_up(&mut self) -> ClientResult<Option<EntryNode>> {
+        self.find().await?;
+        Ok(self.node().cloned())
+    }
+
+    /// The node is gone, by a transaction that somebody else made.
+    pub(crate) fn forget(&mut self) {
+        self.presence = Presence::Absent;
+    }
+
+    /// The path of a child of the directory.
+    pub(crate) fn child(&self, name: &str) -> String {
+        parents::child(&self.directory, name)
+    }
+}

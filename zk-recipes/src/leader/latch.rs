@@ -1,0 +1,355 @@
+//! The latch: takes part in an election until it is closed, and always says who is leading, it or somebody else.
+//!
+//! One task contends, holds, and contends again after a loss. All state is in that task; what it shows is the last state.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, stream::BoxStream};
+use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
+use zk_client::Client;
+
+use super::{LeaderClaim, LeaderGuard, Leadership};
+use crate::{
+    contender::{Contender, Naming, Options, Role, Wanted, contenders, serve},
+    error::{Error, Result},
+    lock::{LockContender, LockLayout},
+};
+
+/// How to take part in an election.
+#[derive(Debug, Clone)]
+#[must_use = "nobody takes part until it is started"]
+pub struct LatchBuilder {
+    pub(super) client: Client,
+    pub(super) path: Arc<str>,
+    pub(super) options: Options,
+}
+
+/// What a latch knows of its own leadership.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum LatchState {
+    /// In the queue, or on the way there: somebody else leads, or nobody.
+    Waiting,
+    /// Leads, with this claim. Ask the claim's [`ensure`](crate::lock::Claim::ensure) before every side effect.
+    Leader(LeaderClaim),
+    /// The latch was closed.
+    Closed,
+    /// The latch cannot take part any more, and does not try again.
+    Failed(Error),
+}
+
+/// One participant of an election, until it is closed or dropped.
+///
+/// Dropping it leaves the election in the background, also outside a runtime; [`close`](Self::close) waits for that.
+#[must_use = "dropping the latch leaves the election"]
+pub struct LeaderLatch {
+    builder: LatchBuilder,
+    state: watch::Receiver<LatchState>,
+    /// Ends the task when dropped; the task answers when it is done.
+    close: oneshot::Sender<oneshot::Sender<Result<()>>>,
+}
+
+impl LatchBuilder {
+    pub(crate) fn new(client: &Client, path: &str) -> Self {
+        Self {
+            client: client.clone(),
+            path: path.into(),
+            options: Options::default(),
+        }
+    }
+
+    /// Whose names to use; everybody who takes part must use the same.
+    pub const fn layout(mut self, layout: LockLayout) -> Self {
+        self.options.layout = layout;
+        self
+    }
+
+    /// What to tell others who ask who takes part; the client's identity unless told.
+    pub fn identity(mut self, identity: impl Into<String>) -> Self {
+        self.options.identity = Some(identity.into());
+        self
+    }
+
+    /// Lists who takes part, in the order of the queue, the leader first.
+    ///
+    /// # Errors
+    ///
+    /// What the client reports.
+    pub async fn participants(&self) -> Result<Vec<LockContender>> {
+        let naming = Naming::new(Role::Leader, self.options.layout);
+        contenders(&self.client, &self.path, naming).await
+    }
+
+    /// Takes part from now on; returns when there is a place in the queue.
+    ///
+    /// Dropped before that, it leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// What the server says against it; [`Error::ForeignContender`] where another recipe is at work in the directory;
+    /// [`Error::SessionGone`] when the client has no session for good. A lost connection is waited for.
+    pub async fn start(mut self) -> Result<LeaderLatch> {
+        // That somebody else leads for long is what an election is for.
+        self.options.warn_after = None;
+        let (state, receiver) = watch::channel(LatchState::Waiting);
+        let (close, closed) = oneshot::channel();
+        let (queued, told) = oneshot::channel();
+        let task = Task {
+            builder: self.clone(),
+            state,
+        };
+        let span = tracing::debug_span!("latch", path = %self.path);
+        let runtime = self.client.runtime().clone();
+        runtime.spawn(task.run(queued, closed).instrument(span));
+        let latch = LeaderLatch {
+            builder: self,
+            state: receiver,
+            close,
+        };
+        match told.await {
+            Ok(()) => Ok(latch),
+            Err(_) => Err(latch.failure().await),
+        }
+    }
+
+    /// The contender of one leadership.
+    pub(super) fn contender(&self, queued: Option<oneshot::Sender<()>>) -> Contender {
+        let wanted: Wanted<Leadership> = Wanted {
+            client: self.client.clone(),
+            path: Arc::clone(&self.path),
+            options: self.options.clone(),
+            waits: true,
+            wish: (),
+        };
+        Contender::new(wanted, Role::Leader).telling(queued)
+    }
+}
+
+impl LeaderLatch {
+    /// The election's path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.builder.path
+    }
+
+    /// Whether this participant certainly leads now. Synchronous and cheap.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.leadership().is_some()
+    }
+
+    /// The leadership, if this participant certainly has it now: its epoch, and `ensure`, `run`, `lost` and `commit`.
+    #[must_use]
+    pub fn leadership(&self) -> Option<LeaderClaim> {
+        match &*self.state.borrow() {
+            LatchState::Leader(claim) if claim.ensure().is_ok() => Some(claim.clone()),
+            _ => None,
+        }
+    }
+
+    /// The present state, and every later one, as long as they are taken fast enough; always the last.
+    ///
+    /// Ends after [`LatchState::Closed`] or [`LatchState::Failed`].
+    pub fn changes(&self) -> LatchChanges {
+        LatchChanges::new(self.state.clone())
+    }
+
+    /// Waits until this participant leads.
+    ///
+    /// # Errors
+    ///
+    /// Why it never will: what made the latch fail.
+    pub async fn leads(&self) -> Result<LeaderClaim> {
+        let mut changes = self.changes();
+        while let Some(state) = changes.next().await {
+            match state {
+                LatchState::Leader(claim) if claim.ensure().is_ok() => return Ok(claim),
+                LatchState::Failed(error) => return Err(error),
+                _ => {}
+            }
+        }
+        Err(Error::SessionGone {
+            reason: zk_client::ErrorKind::Closed,
+        })
+    }
+
+    /// Lists who takes part, in the order of the queue, the leader first.
+    ///
+    /// # Errors
+    ///
+    /// What the client reports.
+    pub async fn participants(&self) -> Result<Vec<LockContender>> {
+        self.builder.participants().await
+    }
+
+    /// Leaves the election, and returns when its node is gone.
+    ///
+    /// Without a connection it waits for one, at most as long as a session can last.
+    ///
+    /// # Errors
+    ///
+    /// Why the latch had failed before.
+    pub async fn close(self) -> Result<()> {
+        let (reply, done) = oneshot::channel();
+        if self.close.send(reply).is_err() {
+            // The task is over: its last state says why.
+            return match &*self.state.borrow() {
+                LatchState::Failed(error) => Err(error.clone()),
+                _ => Ok(()),
+            };
+        }
+        done.await.unwrap_or(Ok(()))
+    }
+
+    /// Why it ended.
+    async fn failure(mut self) -> Error {
+        let gone = Error::SessionGone {
+            reason: zk_client::ErrorKind::Closed,
+        };
+        let failed = |state: &LatchState| matches!(state, LatchState::Failed(_));
+        match self.state.wait_for(failed).await.as_deref() {
+            Ok(LatchState::Failed(error)) => error.clone(),
+            _ => gone,
+        }
+    }
+}
+
+/// The task behind a latch.
+struct Task {
+    builder: LatchBuilder,
+    state: watch::Sender<LatchState>,
+}
+
+type CloseRequests = oneshot::Receiver<oneshot::Sender<Result<()>>>;
+
+impl Task {
+    async fn run(self, queued: oneshot::Sender<()>, mut close: CloseRequests) {
+        let mut queued = Some(queued);
+        loop {
+            let (sender, mut answer) = oneshot::channel();
+            let contender = self.builder.contender(queued.take());
+            let runtime = self.builder.client.runtime();
+            let serving = runtime.spawn(serve(contender, sender).in_current_span());
+            let answered = tokio::select! {
+                biased;
+                request = &mut close => {
+                    drop(answer);
+                    self.state.send_replace(LatchState::Closed);
+                    let done = tokio::time::timeout(self.longest(), serving).await;
+                    tracing::debug!(withdrawn = done.is_ok(), "left the election");
+                    return reply(request.ok(), Ok(()));
+                }
+                answered = &mut answer => answered,
+            };
+            match answered {
+                Ok(Ok(Some(guard))) => {
+                    if let Some(request) = self.lead(guard, &mut close).await {
+                        return request;
+                    }
+                }
+                // Lost in the moment of the grant.
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) if error.is_lost() => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "does not take part in the election any more");
+                    self.state.send_replace(LatchState::Failed(error));
+                    return;
+                }
+                // The client's runtime is going down.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Leads until that is lost (`None`) or the latch closed.
+    async fn lead(&self, guard: LeaderGuard, close: &mut CloseRequests) -> Option<()> {
+        tracing::info!(path = %self.builder.path, epoch = %guard.token(), "leads");
+        self.state.send_replace(LatchState::Leader(guard.claim()));
+        let request = tokio::select! {
+            biased;
+            request = close => request,
+            reason = guard.lost() => {
+                tracing::warn!(path = %self.builder.path, %reason, "leads no more; queues again");
+                self.state.send_replace(LatchState::Waiting);
+                return None;
+            }
+        };
+        self.state.send_replace(LatchState::Closed);
+        let released = match guard.release().await {
+            Err(error) if error.is_lost() => Ok(()),
+            released => released,
+        };
+        reply(request.ok(), released);
+        Some(())
+    }
+
+    /// How long a session can last that nobody hears of.
+    fn longest(&self) -> Duration {
+        self.builder.client.session().timeout()
+    }
+}
+
+fn reply(to: Option<oneshot::Sender<Result<()>>>, result: Result<()>) {
+    if let Some(to) = to {
+        // Whoever closed may not wait any more.
+        let _ = to.send(result);
+    }
+}
+
+impl fmt::Debug for LeaderLatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaderLatch")
+            .field("path", &self.builder.path)
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The states of a latch, as a [`Stream`].
+///
+/// What follows faster than it is taken is left out, but never the last state.
+#[must_use = "streams do nothing unless polled"]
+pub struct LatchChanges {
+    states: BoxStream<'static, LatchState>,
+}
+
+impl LatchChanges {
+    fn new(state: watch::Receiver<LatchState>) -> Self {
+        let next = |(mut state, first): (watch::Receiver<LatchState>, bool)| async move {
+            if !first {
+                state.changed().await.ok()?;
+            }
+            let now = state.borrow_and_update().clone();
+            Some((now, (state, false)))
+        };
+        Self {
+            states: futures::stream::unfold((state, true), next).boxed(),
+        }
+    }
+
+    /// The next state; `None` after the last. Cancel safe.
+    pub async fn next(&mut self) -> Option<LatchState> {
+        self.states.next().await
+    }
+}
+
+impl Stream for LatchChanges {
+    type Item = LatchState;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LatchState>> {
+        self.states.poll_next_unpin(cx)
+    }
+}
+
+impl fmt::Debug for LatchChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatchChanges").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! How a writer becomes a reader: one transaction creates the reader's node and deletes the writer's.
+//!
+//! The reader's node bears the writer's number, as Curator's does, so that it stands where the writer stood. It is
+//! created under an exact name, so that after a lost connection one look tells whether the transaction went through.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use zk_client::{ErrorKind, Evidence, Outcome, Session};
+
+use super::ReadGuard;
+use crate::{
+    connection::{Patience, Setback, setback},
+    contender::{Entry, EntryName, EntryNode, Grant, Ownership, downgraded, keep},
+    error::{Error, Result},
+    lock::LostReason,
+};
+
+/// A writer on its way to be a reader.
+pub(crate) struct Downgrade {
+    writer: Entry,
+    evidence: Evidence,
+    ownership: Arc<Ownership>,
+}
+
+impl Downgrade {
+    pub(crate) const fn new(writer: Entry, evidence: Evidence, ownership: Arc<Ownership>) -> Self {
+        Self {
+            writer,
+            evidence,
+            ownership,
+        }
+    }
+
+    /// Downgrades, answers, and goes on as the reader's keeper; or gives everything back.
+    pub(crate) async fn run(mut self, reply: oneshot::Sender<Result<ReadGuard>>) {
+        let name = self.writer.node().and_then(|node| downgraded(node.name()));
+        let Some(name) = name else {
+            self.writer.withdraw().await;
+            return;
+        };
+        let mut reader = self.writer.anew(EntryName::Exact(name.clone()));
+        let granted = tokio::select! {
+            biased;
+            _ = self.evidence.lost() => Err(self.lost(LostReason::NoProofOfLife)),
+            granted = self.transform(&mut reader, &name) => granted,
+        };
+        match granted {
+            Ok((node, own)) => {
+                self.writer.forget();
+                let grant = Grant {
+                    own,
+                    evidence: self.evidence,
+                };
+                keep(reader, node, grant, |guard| drop(reply.send(Ok(guard)))).await;
+            }
+            Err(error) => {
+                // Whoever asked may be gone.
+                let _ = reply.send(Err(error));
+                drop(self.evidence);
+                reader.withdraw().await;
+                self.writer.withdraw().await;
+            }
+        }
+    }
+
+    fn lost(&self, reason: LostReason) -> Error {
+        self.ownership.error(reason)
+    }
+
+    async fn transform(
+        &self,
+        reader: &mut Entry,
+        name: &str,
+    ) -> Result<(EntryNode, zk_client::WatchChange)> {
+        let mut patience = Patience::new();
+        loop {
+            let error = match self.attempt(reader, name).await {
+                Ok(Some(granted)) => return Ok(granted),
+                Ok(None) => return Err(self.lost(LostReason::NodeDeleted)),
+                Err(error) => error,
+            };
+            match setback(&error) {
+                Setback::Connection => patience.wait(reader.session()).await?,
+                Setback::SessionEnded => return Err(self.lost(LostReason::SessionEnded)),
+                Setback::Refused => return Err(error.into()),
+            }
+        }
+    }
+
+    /// One attempt; `None` if one of the nodes was deleted by somebody else.
+    async fn attempt(
+        &self,
+        reader: &mut Entry,
+        name: &str,
+    ) -> zk_client::Result<Option<(EntryNode, zk_client::WatchChange)>> {
+        let mut node = match reader.is_absent() {
+            true => None,
+            false => reader.look_up().await?,
+        };
+        if node.is_none() {
+            if !self.exchange(reader, name).await? {
+                return Ok(None);
+            }
+            node = reader.look_up().await?;
+        }
+        let Some(node) = node else {
+            return Ok(None);
+        };
+        let own = reader.watch(&node).await?;
+        Ok(own.map(|own| (node, own)))
+    }
+
+    /// The transaction; false if the writer's node is gone.
+    async fn exchange(&self, reader: &mut Entry, name: &str) -> zk_client::Result<bool> {
+        let Some(writer) = self.writer.node() else {
+            return Ok(false);
+        };
+        let session: &Session = self.writer.session();
+        let data = match session.get(&writer.path).await {
+            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(false),
+            node => node?.data,
+        };
+        reader.expect();
+        let path = reader.child(name);
+        let multi = session.multi().create(&path, data).ephemeral();
+        match multi.delete(&writer.path).commit().await {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                if error.outcome() == Outcome::NotApplied {
+                    reader.forget();
+                }
+                match error.kind() {
+                    ErrorKind::NoNode => Ok(false),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+}
