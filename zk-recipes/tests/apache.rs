@@ -18,5 +18,9 @@ mod config;
 mod counter;
 #[path = "lock.rs"]
 mod lock;
+#[path = "lock_family.rs"]
+mod lock_family;
+#[path = "lock_leader.rs"]
+mod lock_leader;
 #[path = "queue.rs"]
 mod queue;

@@ -23,6 +23,8 @@ mod keeper;
 mod kind;
 mod layout;
 mod lost;
+#[cfg(test)]
+mod model;
 mod queue;
 mod task;
 mod warning;
