@@ -164,7 +164,6 @@ impl IntoFuture for MultiLock {
 
 impl MultiLockGuard {
     /// The guards, in the order of their paths.
-    #[must_use]
     pub fn guards(&self) -> &[LockGuard] {
         &self.guards
     }
