@@ -12,7 +12,7 @@ use zk_proto::{
     op::{MultiOp, Request},
 };
 
-use super::{Peer, leader::Origin};
+use super::{Peer, waiting::Origin};
 use crate::{
     auth::Credentials,
     conn::handle::ConnHandle,

@@ -8,9 +8,10 @@
 //! The verbs are `handle`, `poll_output`, `next_deadline`. One input, then every output must be drained
 //! before the next: asserted.
 //!
-//! Deliberately not here yet: election, followers and their synchronisation. They join in as further inputs
-//! (acks) and outputs (packets); proposing, committing and applying stay as they are.
+//! Among others, agreement ([`Member`]) says what a quorum has, and when clients are served ([`ensemble`]); proposing,
+//! applying and answering are the same. Deliberately not here: how agreement is reached, and who moves bytes.
 
+mod apply;
 mod dump;
 mod ensemble;
 mod input;
@@ -18,9 +19,11 @@ mod leader;
 mod local_sessions;
 mod reaper;
 mod replies;
+mod requests;
 mod sessions;
 mod shared;
 mod space;
+mod waiting;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -29,9 +32,9 @@ use zk_proto::{ServerId, SessionId, Zxid};
 
 use self::{
     ensemble::{Ensemble, changes_census},
-    leader::Waiting,
     reaper::Reaper,
     replies::Replies,
+    waiting::Waiting,
 };
 pub use self::{
     ensemble::{Order, QuorumInput},

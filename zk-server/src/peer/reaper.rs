@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zk_proto::SessionId;
 
-use super::{Peer, leader::Origin};
+use super::{Peer, waiting::Origin};
 use crate::{prep::WriteOp, time::Now};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use zk_proto::{
     txn::{Txn, TxnHeader},
 };
 
-use super::{Output, Peer, leader::Origin};
+use super::{Output, Peer, waiting::Origin};
 use crate::{
     conn::{handle::ConnHandle, outbox::Established, reply as frames},
     frames::Frames,

@@ -9,7 +9,7 @@ use zk_proto::{
 use super::{Order, Peer};
 use crate::{
     auth::Credentials,
-    peer::leader::Origin,
+    peer::waiting::Origin,
     prep::{Standing, WriteOp, WriteRequest},
     time::Now,
     zab::{self, ForwardedRequest, LeaderInput, LinkId, Transaction},

@@ -12,7 +12,7 @@ use super::{Comer, Held, Peer};
 use crate::{
     auth::Credentials,
     conn::handle::ConnHandle,
-    peer::leader::{Asker, Origin},
+    peer::waiting::{Asker, Origin},
     time::Now,
     zab::{self, ForwardedRequest, LeaderInput, LearnerInput, Transaction},
 };

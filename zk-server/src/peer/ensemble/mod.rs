@@ -6,10 +6,13 @@
 //!
 //! Deliberately not here: reconfig.
 
+mod exchange;
 mod figures;
 mod leading;
 mod learning;
+mod orders;
 mod read_only;
+mod service;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,133 +21,23 @@ use std::{
 };
 
 use zk_proto::{
-    Decode, Reader, ServerId, SessionId, Utf8Bytes, Xid, Zxid,
-    op::Request,
-    quorum::{LearnerMessage, Notification, ServerState, SessionTouch},
+    Decode, Reader, ServerId, SessionId, Utf8Bytes, Xid, Zxid, op::Request, quorum::ServerState,
     txn::TxnLogEntry,
 };
 
-use self::read_only::ReadOnly;
+pub use self::orders::{Order, QuorumInput};
+use self::{exchange::Exchange, read_only::ReadOnly};
 pub(super) use self::{figures::changes_census, read_only::needs_quorum};
-use super::{Output, Peer, leader::Asker, orphans};
+use super::{Output, Peer, waiting::Asker};
 use crate::{
     auth::Credentials,
     conn::handle::ConnHandle,
-    election,
     error::Fatal,
-    session::SessionTracker,
     storage::DiskDone,
     time::Now,
-    tree::{Cut, DataTree, watches::ConnId},
-    zab::{self, LeaderInput, LearnerInput, LinkId, Member, Transaction},
+    tree::{DataTree, watches::ConnId},
+    zab::{self, LeaderInput, LinkId, Member, Transaction},
 };
-
-/// What happens to a member of an ensemble, beside what happens to any server.
-#[derive(Debug)]
-pub enum QuorumInput {
-    /// It begins; once.
-    Start,
-    /// On the election port.
-    Election(election::Input),
-    /// On the quorum port, while this member leads.
-    Leader(LeaderInput),
-    /// On this member's link to its leader.
-    Learner {
-        /// Which one; what an older one says is not heard.
-        link: LinkId,
-        /// What.
-        input: LearnerInput,
-    },
-    /// The leader's snapshot has arrived.
-    Snapshot {
-        /// On which link.
-        link: LinkId,
-        /// The tree in it.
-        tree: Box<DataTree>,
-    },
-    /// [`Order::InstallSnapshot`] was tried.
-    Installed {
-        /// What the order gave.
-        cut: Cut,
-        /// Whether it is on the disk.
-        written: Result<(), Fatal>,
-    },
-    /// [`Order::SendSnapshot`] is over, however it ended.
-    Sent {
-        /// What the order gave.
-        cut: Cut,
-    },
-    /// [`Order::ReadLog`] was carried out; `None` if the log is of no use.
-    LogRead {
-        /// What the order said.
-        link: LinkId,
-        /// The log's records.
-        records: Option<Vec<Transaction>>,
-    },
-    /// [`Order::Recover`] was carried out.
-    Recovered(Result<Box<DataTree>, Fatal>),
-}
-
-/// What a member of an ensemble wants done, beside what any server wants.
-#[derive(Debug)]
-pub enum Order {
-    /// Tell a server, on the election port. Only the newest matters.
-    Notify {
-        /// Whom.
-        to: ServerId,
-        /// What.
-        notification: Notification,
-    },
-    /// Tell a learner.
-    Send {
-        /// On which link.
-        link: LinkId,
-        /// What.
-        message: LearnerMessage,
-    },
-    /// Send a learner the tree; then [`QuorumInput::Sent`].
-    SendSnapshot {
-        /// On which link.
-        link: LinkId,
-        /// The tree as of the snapshot.
-        cut: Cut,
-    },
-    /// Read the log back for a learner, from the last record not after this zxid on.
-    ReadLog {
-        /// On which link.
-        link: LinkId,
-        /// Where to begin.
-        from: Zxid,
-        /// How many bytes are worth it; `None`: as many as there are.
-        limit: Option<u64>,
-    },
-    /// Close a learner's link.
-    Close {
-        /// Which.
-        link: LinkId,
-    },
-    /// Connect to a leader's quorum port.
-    Connect {
-        /// The link's number.
-        link: LinkId,
-        /// To whom.
-        leader: ServerId,
-    },
-    /// Tell the leader.
-    Tell(LearnerMessage),
-    /// Close every link of the quorum port.
-    CloseLinks,
-    /// In its order among the operations of the disk: write the tree as the newest snapshot.
-    InstallSnapshot {
-        /// The tree.
-        cut: Cut,
-    },
-    /// In its order among the operations of the disk: recover anew; the log goes on with this generation.
-    Recover {
-        /// Which.
-        generation: u64,
-    },
-}
 
 /// A request behind a `sync` of its connection that is not answered.
 #[derive(Debug)]
@@ -162,13 +55,6 @@ struct Comer {
     session: SessionId,
     timeout_ms: u32,
     read_only: Option<bool>,
-}
-
-/// What follows when the tree may be exchanged.
-#[derive(Debug, Clone, Copy)]
-enum Exchange {
-    Received(LinkId),
-    Recovered,
 }
 
 /// A peer's part in an ensemble.
@@ -419,146 +305,6 @@ impl Peer {
         }
     }
 
-    /// From now on clients are served.
-    fn serve(&mut self, now: Now) {
-        let ensemble = self.ensemble.as_ref();
-        if let Some((text, version)) = ensemble.and_then(|ensemble| ensemble.config.clone()) {
-            let mut tree = self.shared.tree.write();
-            tree.set_config(&text, version, now.wall_ms);
-        }
-        let state = self
-            .ensemble
-            .as_ref()
-            .map(|ensemble| ensemble.member.state());
-        let leads = state == Some(ServerState::Leading);
-        self.shared.set_leads(leads);
-        self.note_service(now, leads);
-        *self.shared.mode.write() = match state {
-            Some(ServerState::Leading) => self.options.leader_serves.then_some("leader"),
-            Some(ServerState::Observing) => Some("observer"),
-            _ => Some("follower"),
-        };
-        let last = self.shared.tree.read().last_zxid();
-        self.begin_book(now);
-        let tree = self.shared.tree.read();
-        for (id, timeout_ms) in tree.sessions() {
-            let timeout = u64::try_from(timeout_ms).unwrap_or_default();
-            self.sessions.track(id, Duration::from_millis(timeout), now);
-        }
-        self.ending = orphans(&tree);
-        drop(tree);
-        self.count_sessions();
-        self.reaper.begin(now);
-        self.last_proposed = last;
-        self.last_committed = last;
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.serving = true;
-            ensemble.touched = now.mono;
-        }
-    }
-
-    /// Begins with no sessions, and ids that no session had.
-    fn begin_book(&mut self, now: Now) {
-        let mut sessions = SessionTracker::new(self.options.tick, self.options.server, now);
-        sessions.keep_ids_of(&self.sessions);
-        self.sessions = sessions;
-    }
-
-    /// No client is served any more.
-    fn leave(&mut self) {
-        *self.shared.mode.write() = None;
-        self.shared.set_leads(false);
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.serving = false;
-            ensemble.owners.clear();
-            ensemble.syncs.clear();
-            ensemble.held.clear();
-            // What an older link still says is not heard.
-            ensemble.link = LinkId(ensemble.link.0 + 1);
-            for comer in ensemble.comers.drain(..) {
-                comer.conn.outbox.close();
-            }
-        }
-        self.ending.clear();
-        self.prep.clear();
-        self.hang_up();
-        self.order(Order::CloseLinks);
-    }
-
-    /// Closes every client's connection; what they asked for is not answered.
-    fn hang_up(&mut self) {
-        self.popped += self.waiting.len() as u64;
-        self.waiting.clear();
-        self.reads_behind = 0;
-        for conn in self.shared.conns.all() {
-            conn.outbox.close();
-            self.outputs.push_back(Output::Wake(conn));
-        }
-    }
-
-    fn begin_cut(&mut self) -> Cut {
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.cuts += 1;
-        }
-        self.shared.tree.write().begin_cut()
-    }
-
-    fn end_cut(&mut self, cut: Cut) {
-        self.shared.tree.write().end_cut(cut);
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.cuts -= 1;
-        }
-    }
-
-    fn exchange(&mut self, now: Now, tree: Box<DataTree>, then: Exchange) {
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.exchange = Some((tree, then));
-        }
-        self.try_exchange(now);
-    }
-
-    /// Exchanges the tree, once nobody reads a cut of the one that goes.
-    pub(super) fn try_exchange(&mut self, now: Now) {
-        let Some(ensemble) = &mut self.ensemble else {
-            return;
-        };
-        if ensemble.cuts > 0 || self.snapshotting {
-            return;
-        }
-        let Some((tree, then)) = ensemble.exchange.take() else {
-            return;
-        };
-        let last = tree.last_zxid();
-        let link = ensemble.link;
-        match then {
-            Exchange::Received(of) if of != link => return,
-            _ => *self.shared.tree.write() = *tree,
-        }
-        self.last_synced = last;
-        self.agree(
-            now,
-            match then {
-                Exchange::Received(_) => zab::Input::Learner(LearnerInput::SnapshotReceived),
-                Exchange::Recovered => zab::Input::Reloaded(last),
-            },
-        );
-    }
-
-    fn installed(&mut self, now: Now, cut: Cut, written: Result<(), Fatal>) {
-        self.end_cut(cut);
-        if let Err(fatal) = written {
-            return self.stop(fatal);
-        }
-        let installing = self.ensemble.as_ref().is_some_and(|ensemble| {
-            let learner = ensemble.member.learner();
-            learner.is_some_and(zab::Learner::is_installing)
-        });
-        if installing {
-            self.agree(now, zab::Input::Learner(LearnerInput::SnapshotInstalled));
-        }
-        self.try_exchange(now);
-    }
-
     pub(super) fn quorum_disk_done(&mut self, now: Now, done: DiskDone) {
         let synced = match &done {
             DiskDone::Failed(fatal) => return self.stop(fatal.clone()),
@@ -572,20 +318,6 @@ impl Peer {
             self.carry_out_agreed(now);
             self.synced(zxid, log_bytes);
         }
-    }
-
-    fn answer_ping(&mut self, now: Now, zxid: Zxid) {
-        let Some(ensemble) = &mut self.ensemble else {
-            return;
-        };
-        let since = std::mem::replace(&mut ensemble.touched, now.mono);
-        let touched = self.sessions.heard_since(since);
-        let touched = touched.map(|(session, timeout)| SessionTouch {
-            session,
-            timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
-        });
-        let touched = Some(touched.collect());
-        self.order(Order::Tell(LearnerMessage::Ping { zxid, touched }));
     }
 
     /// Proposes what the log will hold; the learners and the log get the same bytes.

@@ -58,7 +58,7 @@ fn a_members_own_configuration_is_no_transaction() {
     assert_eq!((tree.digest(), tree.last_zxid()), (digest, Zxid::ZERO));
     let txn = Txn::Reconfig(zk_proto::txn::SetDataTxn {
         path: CONFIG.into(),
-        data: Some(bytes::Bytes::from_static(b"version=100000007")),
+        data: Some(Bytes::from_static(b"version=100000007")),
         version: -1,
     });
     apply(&mut tree, 0x1_0000_0007, &txn);
