@@ -14,6 +14,7 @@
     reason = "a test, which looks at the clock to end a campaign"
 )]
 
+mod museum;
 #[cfg(zkmut)]
 mod mutants;
 mod net;

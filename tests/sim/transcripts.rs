@@ -11,9 +11,27 @@ use fastrand::Rng;
 use crate::{swarm::Swarm, world::World};
 
 /// Messages take 1 ms, and nothing goes wrong that no command asks for.
-fn quiet(voters: usize, observers: usize, committed_log: usize, reads_log: bool) -> World {
+pub(crate) fn quiet(
+    voters: usize,
+    observers: usize,
+    committed_log: usize,
+    reads_log: bool,
+) -> World {
+    let mut swarm = swarm(voters, observers, committed_log);
+    swarm.reads_log = reads_log;
+    World::empty(swarm, Rng::with_seed(1))
+}
+
+/// As [`quiet`], with so few zxids in an epoch.
+pub(crate) fn quiet_up_to(voters: usize, counter_max: u32) -> World {
+    let mut swarm = swarm(voters, 0, 500);
+    swarm.counter_max = counter_max;
+    World::empty(swarm, Rng::with_seed(1))
+}
+
+fn swarm(voters: usize, observers: usize, committed_log: usize) -> Swarm {
     let ms = Duration::from_millis;
-    let swarm = Swarm {
+    Swarm {
         voters,
         observers,
         faults: Vec::new(),
@@ -23,11 +41,10 @@ fn quiet(voters: usize, observers: usize, committed_log: usize, reads_log: bool)
         delay: (ms(1), ms(1)),
         sync_time: ms(1),
         committed_log,
-        reads_log,
+        reads_log: false,
         tick: ms(100),
         counter_max: zk_server::zab::COUNTER_MAX,
-    };
-    World::empty(swarm, Rng::with_seed(1))
+    }
 }
 
 /// Does what a line says; the first one makes the world.

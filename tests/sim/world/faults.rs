@@ -112,7 +112,7 @@ impl World {
         self.nodes[node].durable = DurableState::default();
     }
 
-    pub(super) fn snapshot(&mut self, node: usize) {
+    pub(crate) fn snapshot(&mut self, node: usize) {
         let Some(process) = &mut self.nodes[node].process else {
             return;
         };

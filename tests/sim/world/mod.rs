@@ -4,6 +4,7 @@ mod clients;
 mod disks;
 mod faults;
 mod network;
+mod script;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -192,10 +193,12 @@ impl World {
         format!("{:?}", self.swarm)
     }
 
-    fn is_done(&mut self) -> bool {
-        if !self.has_progressed() {
-            return false;
-        }
+    fn is_done(&self) -> bool {
+        self.has_progressed() && self.is_well()
+    }
+
+    /// Whether all serve under one leader and nothing is under way.
+    fn is_well(&self) -> bool {
         let last = self.oracle.committed.last().copied();
         let all_there = self.nodes.iter().all(|node| {
             node.process.as_ref().is_some_and(|process| {

@@ -3,6 +3,7 @@
 mod apache;
 mod apply;
 mod events;
+mod museum;
 mod quota;
 mod read;
 mod size;

@@ -6,6 +6,7 @@ mod damage;
 mod every_byte;
 mod files;
 mod history;
+mod museum;
 mod power;
 
 use std::{collections::BTreeMap, sync::Arc};
