@@ -262,8 +262,8 @@ async fn changes(test: &str, makes: [Make; 3]) {
     let Some(mut mixed) = Mixed::begin(test, makes).await else {
         return;
     };
-    let count = std::env::var("ZK_MIXED_CHANGES").map_or(4, |count| count.parse().unwrap());
-    for _ in 0..count {
+    let changes = std::env::var("ZK_MIXED_CHANGES").map_or(4, |count| count.parse().unwrap());
+    for _ in 0..changes {
         mixed.change_leader().await.unwrap();
     }
     let count = mixed.load.acknowledged();
@@ -273,7 +273,8 @@ async fn changes(test: &str, makes: [Make; 3]) {
     println!(
         "{test}: ours led {ours} times, Apache's {theirs}; {count} writes acknowledged, {resumed} times a session moved"
     );
-    assert!(ours > 0 && theirs > 0, "each make leads");
+    let least = if changes < 20 { 1 } else { 5 };
+    assert!(ours >= least && theirs >= least, "each make leads");
 }
 
 #[tokio::test]

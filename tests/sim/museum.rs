@@ -77,7 +77,7 @@ fn fall_behind(world: &mut World, node: usize, count: usize) {
 }
 
 #[test]
-fn zookeeper_335_a_member_that_forgets_the_new_epoch_does_not_lead_with_the_old_one() {
+pub(crate) fn zookeeper_335_a_member_that_forgets_the_new_epoch_does_not_lead_with_the_old_one() {
     let scenario = |world: &mut World, moment| {
         world.stop(LEADER, false);
         world.run_for(ms(moment));
@@ -93,7 +93,7 @@ fn zookeeper_335_a_member_that_forgets_the_new_epoch_does_not_lead_with_the_old_
 }
 
 #[test]
-fn zookeeper_790_a_leader_that_never_was_leaves_nothing_behind() {
+pub(crate) fn zookeeper_790_a_leader_that_never_was_leaves_nothing_behind() {
     let scenario = |world: &mut World, moment| {
         die_with_a_tail(world, 2);
         world.heal();
@@ -112,7 +112,8 @@ fn zookeeper_790_a_leader_that_never_was_leaves_nothing_behind() {
 }
 
 #[test]
-fn zookeeper_962_1264_1319_a_learner_misses_nothing_that_is_written_while_it_catches_up() {
+pub(crate) fn zookeeper_962_1264_1319_a_learner_misses_nothing_that_is_written_while_it_catches_up()
+{
     for memory in [MINDFUL, FORGETFUL] {
         let scenario = |world: &mut World, moment| {
             fall_behind(world, 0, 5);
@@ -131,7 +132,7 @@ fn zookeeper_962_1264_1319_a_learner_misses_nothing_that_is_written_while_it_cat
 }
 
 #[test]
-fn zookeeper_1082_a_later_epoch_beats_any_number_of_writes_in_an_earlier_one() {
+pub(crate) fn zookeeper_1082_a_later_epoch_beats_any_number_of_writes_in_an_earlier_one() {
     let mut world = founded(0, MINDFUL);
     die_with_a_tail(&mut world, 20);
     world.run_for(ms(900));
@@ -148,7 +149,7 @@ fn zookeeper_1082_a_later_epoch_beats_any_number_of_writes_in_an_earlier_one() {
 }
 
 #[test]
-fn zookeeper_1154_1156_what_is_cut_is_what_nobody_agreed_on_and_nothing_else() {
+pub(crate) fn zookeeper_1154_1156_what_is_cut_is_what_nobody_agreed_on_and_nothing_else() {
     for tail in 1..5 {
         for later in 0..4 {
             let mut world = founded(0, MINDFUL);
@@ -166,7 +167,7 @@ fn zookeeper_1154_1156_what_is_cut_is_what_nobody_agreed_on_and_nothing_else() {
 }
 
 #[test]
-fn zookeeper_1192_1194_links_that_break_while_epochs_are_agreed_on() {
+pub(crate) fn zookeeper_1192_1194_links_that_break_while_epochs_are_agreed_on() {
     let scenario = |world: &mut World, moment| {
         world.stop(LEADER, false);
         world.run_for(ms(moment));
@@ -179,7 +180,7 @@ fn zookeeper_1192_1194_links_that_break_while_epochs_are_agreed_on() {
 }
 
 #[test]
-fn zookeeper_1282_the_current_epoch_is_written_before_anybody_hears_of_it() {
+pub(crate) fn zookeeper_1282_the_current_epoch_is_written_before_anybody_hears_of_it() {
     let scenario = |world: &mut World, moment| {
         world.stop(LEADER, false);
         world.run_for(ms(moment));
@@ -193,7 +194,7 @@ fn zookeeper_1282_the_current_epoch_is_written_before_anybody_hears_of_it() {
 }
 
 #[test]
-fn zookeeper_1291_1343_no_epoch_is_begun_twice() {
+pub(crate) fn zookeeper_1291_1343_no_epoch_is_begun_twice() {
     let scenario = |world: &mut World, moment| {
         world.stop(LEADER, false);
         world.run_for(ms(moment));
@@ -213,7 +214,7 @@ fn zookeeper_1291_1343_no_epoch_is_begun_twice() {
 }
 
 #[test]
-fn zookeeper_1367_a_learner_that_is_just_in_sync_keeps_it_over_a_power_cut() {
+pub(crate) fn zookeeper_1367_a_learner_that_is_just_in_sync_keeps_it_over_a_power_cut() {
     for memory in [MINDFUL, FORGETFUL] {
         let scenario = |world: &mut World, moment| {
             fall_behind(world, 0, 5);
@@ -232,7 +233,7 @@ fn zookeeper_1367_a_learner_that_is_just_in_sync_keeps_it_over_a_power_cut() {
 }
 
 #[test]
-fn zookeeper_1549_1558_no_snapshot_holds_what_was_never_agreed_on() {
+pub(crate) fn zookeeper_1549_1558_no_snapshot_holds_what_was_never_agreed_on() {
     for tail in 1..4 {
         let mut world = founded(0, MINDFUL);
         world.cut(LEADER, 0);
@@ -253,7 +254,7 @@ fn zookeeper_1549_1558_no_snapshot_holds_what_was_never_agreed_on() {
 }
 
 #[test]
-fn zookeeper_1551_an_observer_misses_nothing_that_is_written_while_it_catches_up() {
+pub(crate) fn zookeeper_1551_an_observer_misses_nothing_that_is_written_while_it_catches_up() {
     const OBSERVER: usize = 3;
     for memory in [MINDFUL, FORGETFUL] {
         let scenario = |world: &mut World, moment| {
@@ -270,7 +271,7 @@ fn zookeeper_1551_an_observer_misses_nothing_that_is_written_while_it_catches_up
 }
 
 #[test]
-fn zookeeper_1675_a_sync_at_a_deposed_leader_is_not_answered() {
+pub(crate) fn zookeeper_1675_a_sync_at_a_deposed_leader_is_not_answered() {
     let scenario = |world: &mut World, moment| {
         // It does not notice what goes on without it.
         world.pause(LEADER, ms(900));
@@ -288,7 +289,7 @@ fn zookeeper_1675_a_sync_at_a_deposed_leader_is_not_answered() {
 }
 
 #[test]
-fn zookeeper_1277_4883_2789_epochs_whose_zxids_are_used_up_follow_each_other() {
+pub(crate) fn zookeeper_1277_4883_2789_epochs_whose_zxids_are_used_up_follow_each_other() {
     let mut world = quiet_with_few_zxids();
     (0..3).for_each(|node| world.restart(node));
     for round in 0..30 {
@@ -308,7 +309,7 @@ fn quiet_with_few_zxids() -> World {
 }
 
 #[test]
-fn zookeeper_2247_a_leader_that_cannot_write_is_followed_by_another_one() {
+pub(crate) fn zookeeper_2247_a_leader_that_cannot_write_is_followed_by_another_one() {
     for call in [FaultyCall::Write, FaultyCall::Sync] {
         let mut world = founded(0, MINDFUL);
         world.fail_disk(LEADER, call, 1);
@@ -322,7 +323,8 @@ fn zookeeper_2247_a_leader_that_cannot_write_is_followed_by_another_one() {
 }
 
 #[test]
-fn zookeeper_2845_a_leader_that_comes_back_has_nothing_in_memory_that_is_not_agreed_on() {
+pub(crate) fn zookeeper_2845_a_leader_that_comes_back_has_nothing_in_memory_that_is_not_agreed_on()
+{
     let scenario = |world: &mut World, moment| {
         world.cut(LEADER, 0);
         world.cut(LEADER, 1);
@@ -342,7 +344,7 @@ fn zookeeper_2845_a_leader_that_comes_back_has_nothing_in_memory_that_is_not_agr
 }
 
 #[test]
-fn zookeeper_2872_a_snapshot_from_the_leader_is_durable_before_it_is_relied_on() {
+pub(crate) fn zookeeper_2872_a_snapshot_from_the_leader_is_durable_before_it_is_relied_on() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 6);
         world.restart(0);
@@ -360,7 +362,7 @@ fn zookeeper_2872_a_snapshot_from_the_leader_is_durable_before_it_is_relied_on()
 }
 
 #[test]
-fn zookeeper_3023_4646_newleader_is_acknowledged_when_the_history_is_on_a_slow_disk() {
+pub(crate) fn zookeeper_3023_4646_newleader_is_acknowledged_when_the_history_is_on_a_slow_disk() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 5);
         world.slow_disk(0);
@@ -380,7 +382,7 @@ fn zookeeper_3023_4646_newleader_is_acknowledged_when_the_history_is_on_a_slow_d
 }
 
 #[test]
-fn zookeeper_3104_writes_while_a_snapshot_is_sent_are_neither_lost_nor_twice_there() {
+pub(crate) fn zookeeper_3104_writes_while_a_snapshot_is_sent_are_neither_lost_nor_twice_there() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 6);
         world.restart(0);
@@ -396,7 +398,7 @@ fn zookeeper_3104_writes_while_a_snapshot_is_sent_are_neither_lost_nor_twice_the
 }
 
 #[test]
-fn zookeeper_3598_members_stopped_under_load_leave_nothing_half_done() {
+pub(crate) fn zookeeper_3598_members_stopped_under_load_leave_nothing_half_done() {
     let scenario = |world: &mut World, moment| {
         for at in 0..30 {
             (0..3).for_each(|node| world.write_at(node));
@@ -411,7 +413,8 @@ fn zookeeper_3598_members_stopped_under_load_leave_nothing_half_done() {
 }
 
 #[test]
-fn zookeeper_3642_a_leader_that_dies_behind_its_snapshot_leaves_no_learner_ahead_of_its_disk() {
+pub(crate) fn zookeeper_3642_a_leader_that_dies_behind_its_snapshot_leaves_no_learner_ahead_of_its_disk()
+ {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 6);
         world.restart(0);
@@ -427,7 +430,7 @@ fn zookeeper_3642_a_leader_that_dies_behind_its_snapshot_leaves_no_learner_ahead
 }
 
 #[test]
-fn zookeeper_3701_a_cut_that_fails_ends_the_member() {
+pub(crate) fn zookeeper_3701_a_cut_that_fails_ends_the_member() {
     for call in [FaultyCall::SetLen, FaultyCall::Sync, FaultyCall::Write] {
         let mut world = founded(0, MINDFUL);
         die_with_a_tail(&mut world, 2);
@@ -442,7 +445,7 @@ fn zookeeper_3701_a_cut_that_fails_ends_the_member() {
 }
 
 #[test]
-fn zookeeper_3911_what_a_leader_was_established_with_survives_the_loss_of_all_power() {
+pub(crate) fn zookeeper_3911_what_a_leader_was_established_with_survives_the_loss_of_all_power() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 5);
         // The one that lacks them is needed for the quorum of the next epoch.
@@ -457,7 +460,7 @@ fn zookeeper_3911_what_a_leader_was_established_with_survives_the_loss_of_all_po
 }
 
 #[test]
-fn zookeeper_4394_a_commit_before_uptodate_does_not_keep_a_learner_out() {
+pub(crate) fn zookeeper_4394_a_commit_before_uptodate_does_not_keep_a_learner_out() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 2);
         let epochs = world.report.established;
@@ -474,7 +477,7 @@ fn zookeeper_4394_a_commit_before_uptodate_does_not_keep_a_learner_out() {
 }
 
 #[test]
-fn zookeeper_4643_the_current_epoch_is_written_after_the_history_that_it_stands_for() {
+pub(crate) fn zookeeper_4643_the_current_epoch_is_written_after_the_history_that_it_stands_for() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 5);
         world.stop(LEADER, false);
@@ -493,7 +496,7 @@ fn zookeeper_4643_the_current_epoch_is_written_after_the_history_that_it_stands_
 }
 
 #[test]
-fn zookeeper_4685_acknowledgements_of_proposals_do_not_overtake_that_of_newleader() {
+pub(crate) fn zookeeper_4685_acknowledgements_of_proposals_do_not_overtake_that_of_newleader() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 2);
         let epochs = world.report.established;
@@ -511,7 +514,7 @@ fn zookeeper_4685_acknowledgements_of_proposals_do_not_overtake_that_of_newleade
 }
 
 #[test]
-fn zookeeper_4712_4541_nothing_of_an_old_role_reaches_the_disk_in_a_new_one() {
+pub(crate) fn zookeeper_4712_4541_nothing_of_an_old_role_reaches_the_disk_in_a_new_one() {
     let scenario = |world: &mut World, moment| {
         world.slow_disk(0);
         (0..5).for_each(|_| world.write_at(LEADER));
@@ -527,7 +530,7 @@ fn zookeeper_4712_4541_nothing_of_an_old_role_reaches_the_disk_in_a_new_one() {
 }
 
 #[test]
-fn zookeeper_4785_a_learner_bounced_within_a_diff_has_what_it_said_it_has() {
+pub(crate) fn zookeeper_4785_a_learner_bounced_within_a_diff_has_what_it_said_it_has() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 5);
         world.restart(0);
@@ -543,7 +546,7 @@ fn zookeeper_4785_a_learner_bounced_within_a_diff_has_what_it_said_it_has() {
 }
 
 #[test]
-fn zookeeper_4882_a_disk_that_fails_once_leaves_no_hole_behind() {
+pub(crate) fn zookeeper_4882_a_disk_that_fails_once_leaves_no_hole_behind() {
     for call in [FaultyCall::Write, FaultyCall::Sync, FaultyCall::SyncDir] {
         let scenario = |world: &mut World, moment| {
             world.fail_disk(0, call, u32::try_from(moment / 4 + 1).unwrap());
@@ -566,7 +569,7 @@ fn zookeeper_4882_a_disk_that_fails_once_leaves_no_hole_behind() {
 }
 
 #[test]
-fn zookeeper_4925_who_caught_up_and_leads_has_no_hole_in_its_memory() {
+pub(crate) fn zookeeper_4925_who_caught_up_and_leads_has_no_hole_in_its_memory() {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 3);
         world.restart(0);
@@ -589,7 +592,7 @@ fn zookeeper_4925_who_caught_up_and_leads_has_no_hole_in_its_memory() {
 }
 
 #[test]
-fn zookeeper_5094_an_interrupted_cut_leaves_no_memory_ahead_of_the_log() {
+pub(crate) fn zookeeper_5094_an_interrupted_cut_leaves_no_memory_ahead_of_the_log() {
     let scenario = |world: &mut World, moment| {
         die_with_a_tail(world, 2);
         world.run_for(ms(900));

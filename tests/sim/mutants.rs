@@ -2,7 +2,7 @@
 
 use zk_server::zab::mutants;
 
-use crate::run;
+use crate::{museum, run};
 
 /// The bug, and what it was.
 const BUGS: [(&str, &str); 16] = [
@@ -36,6 +36,44 @@ const BUGS: [(&str, &str); 16] = [
     ),
 ];
 
+/// The scenarios of the museum that were written for a bug.
+const SCENARIOS: [(&str, fn()); 10] = [
+    (
+        "790",
+        museum::zookeeper_790_a_leader_that_never_was_leaves_nothing_behind,
+    ),
+    (
+        "1282",
+        museum::zookeeper_1282_the_current_epoch_is_written_before_anybody_hears_of_it,
+    ),
+    ("1343", museum::zookeeper_1291_1343_no_epoch_is_begun_twice),
+    ("1291", museum::zookeeper_1291_1343_no_epoch_is_begun_twice),
+    (
+        "1675",
+        museum::zookeeper_1675_a_sync_at_a_deposed_leader_is_not_answered,
+    ),
+    (
+        "2845",
+        museum::zookeeper_2845_a_leader_that_comes_back_has_nothing_in_memory_that_is_not_agreed_on,
+    ),
+    (
+        "3642",
+        museum::zookeeper_3642_a_leader_that_dies_behind_its_snapshot_leaves_no_learner_ahead_of_its_disk,
+    ),
+    (
+        "4643",
+        museum::zookeeper_4643_the_current_epoch_is_written_after_the_history_that_it_stands_for,
+    ),
+    (
+        "4646",
+        museum::zookeeper_3023_4646_newleader_is_acknowledged_when_the_history_is_on_a_slow_disk,
+    ),
+    (
+        "5094",
+        museum::zookeeper_5094_an_interrupted_cut_leaves_no_memory_ahead_of_the_log,
+    ),
+];
+
 /// How many seeds each may take.
 const LIMIT: u64 = 4_000;
 
@@ -59,4 +97,18 @@ fn every_bug_put_back_is_found() {
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+#[test]
+fn every_scenario_finds_the_bug_that_it_was_written_for() {
+    let mut blind = Vec::new();
+    for (name, scenario) in SCENARIOS {
+        mutants::set(Some(name));
+        let found = std::panic::catch_unwind(scenario);
+        mutants::set(None);
+        if found.is_ok() {
+            blind.push(name);
+        }
+    }
+    assert!(blind.is_empty(), "not found: {blind:?}");
 }

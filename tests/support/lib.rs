@@ -7,6 +7,8 @@ pub mod apache;
 pub mod ensemble;
 pub mod frames;
 pub mod history;
+#[cfg(test)]
+mod museum;
 pub mod ours;
 pub mod ports;
 pub mod process;

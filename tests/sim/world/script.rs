@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use zk_proto::Epoch;
-use zk_server::storage::{MemDisk, mem_disk::FaultyCall};
+use zk_server::storage::mem_disk::FaultyCall;
 
 use super::World;
-use crate::{node::DurableState, swarm::Fault};
+use crate::swarm::Fault;
 
 impl World {
     /// Breaks every link of the quorum port; of what is on them, only a part arrives.
@@ -27,12 +27,6 @@ impl World {
         let kind = std::io::ErrorKind::Other;
         self.nodes[node].disk.fail(call, nth, kind);
         self.nodes[node].broken = Some(Fault::DiskError);
-    }
-
-    /// A member that is down comes back with an empty disk.
-    pub(crate) fn replace_disk(&mut self, node: usize) {
-        self.nodes[node].disk = MemDisk::new();
-        self.nodes[node].durable = DurableState::default();
     }
 
     /// This member stands still for a while.

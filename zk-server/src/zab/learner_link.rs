@@ -40,7 +40,8 @@ pub(super) struct LearnerLink {
     pub(super) server: ServerId,
     /// Whether it may only observe.
     pub(super) observes: bool,
-    pub(super) opened: Duration,
+    /// When it was opened, or a snapshot on it last moved.
+    pub(super) moved: Duration,
     pub(super) last_heard: Duration,
     /// Pings since UPTODATE: those before are not answered.
     pub(super) pings_sent: u64,
@@ -57,7 +58,7 @@ impl LearnerLink {
             phase: LinkPhase::Connected,
             server: ServerId(-1),
             observes: true,
-            opened: now,
+            moved: now,
             last_heard: now,
             pings_sent: 0,
             pings_answered: 0,
@@ -94,7 +95,7 @@ impl LearnerLink {
                 .watched
                 .is_some_and(|(_, sent)| since(sent) > sync_limit)
                 .then_some("a proposal is not acknowledged within syncLimit"),
-            _ => (since(self.opened) > init_limit).then_some("not in sync within initLimit"),
+            _ => (since(self.moved) > init_limit).then_some("not in sync within initLimit"),
         }
     }
 }

@@ -10,6 +10,7 @@
 mod client;
 mod limits;
 mod memory_net;
+mod museum;
 mod order;
 mod power_cuts;
 mod restart;

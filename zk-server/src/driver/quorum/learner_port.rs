@@ -86,7 +86,7 @@ async fn serve(hub: Arc<Hub>, stream: MemberStream, learners: Arc<Learners>, lin
     tell(&hub, LeaderInput::Opened(link));
     let (from, to) = split(stream);
     let ended = tokio::select! {
-        ended = write(to, outgoing) => ended,
+        ended = write(&hub, to, outgoing, link) => ended,
         ended = read(&hub, from, link) => ended,
         () = hub.stop.cancelled() => Ok(()),
     };
@@ -116,8 +116,10 @@ async fn read(hub: &Hub, mut from: impl AsyncRead + Unpin, link: LinkId) -> io::
 }
 
 async fn write(
+    hub: &Hub,
     mut to: impl AsyncWrite + Unpin,
     mut outgoing: UnboundedReceiver<ToLearner>,
+    link: LinkId,
 ) -> io::Result<()> {
     let mut out = BytesMut::new();
     while let Some(first) = outgoing.recv().await {
@@ -128,7 +130,8 @@ async fn write(
                 ToLearner::Snapshot(snapshot) => {
                     to.write_all(&out).await?;
                     out.clear();
-                    snapshot.write(&mut to).await?;
+                    let progress = || tell(hub, LeaderInput::Progress(link));
+                    snapshot.write(&mut to, progress).await?;
                 }
             }
             next = outgoing.try_recv().ok();

@@ -32,8 +32,12 @@ impl Outgoing {
         }
     }
 
-    /// Sends it, and the signature behind it.
-    pub(super) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    /// Sends it, and the signature behind it; `progress` is called whenever some of it is gone.
+    pub(super) async fn write(
+        &self,
+        to: &mut (impl AsyncWrite + Unpin),
+        progress: impl Fn(),
+    ) -> io::Result<()> {
         let Some(cut) = &self.cut else {
             return Ok(());
         };
@@ -43,6 +47,7 @@ impl Outgoing {
             let more = put_piece(&self.hub.shared.tree.read(), cut, &mut out);
             to.write_all(&out).await?;
             out.clear();
+            progress();
             if !more {
                 break;
             }

@@ -27,10 +27,13 @@ struct Moment {
     nodes: BTreeMap<String, Kept>,
 }
 
+/// A node as clients see it, and a bit more.
+type Seen = (Option<Vec<u8>>, Vec<Acl>, StatPersisted);
+
 /// What must be the same in the end.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    nodes: BTreeMap<String, (Option<Vec<u8>>, Vec<Acl>, StatPersisted)>,
+    nodes: BTreeMap<String, Seen>,
     sessions: BTreeMap<SessionId, i32>,
     ephemerals: BTreeMap<SessionId, BTreeSet<String>>,
     digest: zk_proto::persist::TreeDigest,

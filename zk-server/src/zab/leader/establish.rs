@@ -20,6 +20,20 @@ use crate::{
 };
 
 impl Leader {
+    /// initLimit is for a learner that does nothing, and not for one whose snapshot is large (ZOOKEEPER-1465, 1697).
+    pub(super) fn progress(&mut self, now: Now, link: LinkId) {
+        let Some(learner) = self.links.get_mut(&link) else {
+            return;
+        };
+        if learner.phase != LinkPhase::Syncing {
+            return;
+        }
+        learner.moved = now.mono;
+        if matches!(self.phase, Phase::Synchronizing(..)) {
+            self.give_up_at = Some(now.mono + self.config.init_limit);
+        }
+    }
+
     pub(super) fn introduce(
         &mut self,
         now: Now,

@@ -45,6 +45,8 @@ pub enum Input {
     },
     /// A learner's link has ended.
     Closed(LinkId),
+    /// A learner has taken another piece of the snapshot that it is sent: it is alive, however long the rest takes.
+    Progress(LinkId),
     /// The disk has done something.
     Disk(DiskDone),
     /// The next transaction; its zxid is [`Leader::next_zxid`].
@@ -175,6 +177,7 @@ impl Leader {
                 self.links.remove(&link);
                 self.advance_syncs();
             }
+            Input::Progress(link) => self.progress(now, link),
             Input::Disk(done) => self.disk_done(now, done),
             Input::Propose(transaction) => self.propose(now, transaction),
             Input::Sync(link) => {

@@ -184,3 +184,32 @@ fn zookeeper_1277_the_last_zxid_of_an_epoch_ends_it() {
     assert_eq!(alone.events(), ["commit", "commit", "zxids used up"]);
     assert_eq!(alone.leader.next_deadline(), None);
 }
+
+#[test]
+fn zookeeper_1465_1697_a_large_snapshot_may_take_longer_than_init_limit() {
+    let mut alone = Alone::new();
+    alone.disk();
+    let link = LinkId(9);
+    let mut learner = LearnerLink::new(Duration::ZERO);
+    learner.phase = LinkPhase::Syncing;
+    alone.leader.links.insert(link, learner);
+    let at = |seconds| Now {
+        mono: Duration::from_secs(seconds),
+        ..Now::default()
+    };
+    for second in 1..60 {
+        alone.leader.handle(at(second), Input::Progress(link));
+        alone.drain();
+        alone.leader.handle(at(second), Input::Deadline);
+        alone.drain();
+        assert!(alone.leader.links.contains_key(&link), "after {second} s");
+    }
+    for second in 60..72 {
+        alone.leader.handle(at(second), Input::Deadline);
+        alone.drain();
+    }
+    assert!(
+        !alone.leader.links.contains_key(&link),
+        "nothing has moved for 11 s"
+    );
+}
