@@ -20,6 +20,7 @@ mod mutants;
 mod net;
 mod node;
 mod oracle;
+mod stack;
 mod swarm;
 mod transcripts;
 mod world;
