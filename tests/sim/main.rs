@@ -1,5 +1,6 @@
 //! The simulator, tier 0: whole ensembles of the real election, ZAB and storage cores in one thread and in virtual
-//! time, with a fault mix that every seed draws for itself. First chaos, then everything must be well again.
+//! time, with a fault mix that every seed draws for itself. First chaos, then everything must be well again. A second
+//! world, [`stack`], has whole servers and clients (`ZK_STACK_SEED=n`, `ZK_STACK_SEEDS=n`).
 //!
 //! `ZK_SIM_SEED=n cargo test -p zk-tests --test sim` replays one seed and prints the end of its trace;
 //! `ZK_SIM_SEEDS=n` runs that many, `ZK_SIM_SECONDS=n` so long, from `ZK_SIM_FIRST` on. A build with `RUSTFLAGS="--cfg zkmut"` puts bugs back, one by one, and

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use zk_proto::{Epoch, SessionId, Zxid};
+use zk_proto::{Epoch, ServerId, SessionId, Zxid};
+use zk_server::quorum::QuorumVerifier;
 
 use super::node::{DurableState, write_of};
 
@@ -119,8 +120,8 @@ impl Oracle {
         leader: usize,
         epoch: Epoch,
         applied: &[Zxid],
-        disks: &[&DurableState],
-        quorum: usize,
+        disks: &BTreeMap<ServerId, &DurableState>,
+        verifier: &QuorumVerifier,
     ) {
         let before = self.established.insert(epoch, leader);
         assert!(
@@ -139,9 +140,11 @@ impl Oracle {
             before == self.committed.len() || applied.len() == before,
             "PrefixConsistency: {leader} leads {epoch:?} with what later epochs never had"
         );
-        let holders = disks.iter().filter(|disk| disk.log.starts_with(applied));
+        let holders = disks
+            .iter()
+            .filter(|(_, disk)| disk.log.starts_with(applied));
         assert!(
-            holders.count() >= quorum,
+            verifier.contains_quorum(&holders.map(|(id, _)| *id).collect()),
             "CommittedLogDurability: {epoch:?} begins with what no quorum has on disk"
         );
         if before == self.committed.len() {
@@ -155,8 +158,8 @@ impl Oracle {
         &mut self,
         applied: &[Zxid],
         entry: &Bytes,
-        disks: &[&DurableState],
-        quorum: usize,
+        disks: &BTreeMap<ServerId, &DurableState>,
+        verifier: &QuorumVerifier,
     ) {
         let Some((&zxid, _)) = applied.split_last() else {
             return;
@@ -171,10 +174,11 @@ impl Oracle {
             "PrefixConsistency"
         );
         if applied.len() > self.committed.len() {
-            let holders = disks.iter().filter(|disk| disk.has(zxid)).count();
+            let holders = disks.iter().filter(|(_, disk)| disk.has(zxid));
+            let holders: BTreeSet<_> = holders.map(|(id, _)| *id).collect();
             assert!(
-                holders >= quorum,
-                "CommittedLogDurability: {zxid} is on {holders} disks only"
+                verifier.contains_quorum(&holders),
+                "CommittedLogDurability: {zxid} is on these disks only: {holders:?}"
             );
             self.committed.extend_from_slice(&applied[known..]);
             let floor = self.floor.get(&write_of(entry));

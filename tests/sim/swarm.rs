@@ -1,9 +1,13 @@
 //! What differs from seed to seed: the ensemble, its speed, and which faults may strike.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use fastrand::Rng;
-use zk_server::zab::COUNTER_MAX;
+use zk_proto::ServerId;
+use zk_server::{quorum::QuorumVerifier, zab::COUNTER_MAX};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,11 +60,52 @@ impl Fault {
     ];
 }
 
+/// Who is a quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quorums {
+    /// A majority of the voters.
+    Majority,
+    /// One voter counts for nothing.
+    Weightless,
+    /// The first voter counts for two.
+    Weighted,
+    /// Most of the groups {1, 2}, {3} and {4, 5}.
+    Groups,
+}
+
+impl Quorums {
+    fn draw(random: &mut Rng, voters: usize) -> Self {
+        match (random.u8(0..9), voters) {
+            (0, _) => Self::Weightless,
+            (1, _) => Self::Weighted,
+            (2 | 3, 5) => Self::Groups,
+            _ => Self::Majority,
+        }
+    }
+
+    pub(crate) fn verifier(self, voters: usize) -> QuorumVerifier {
+        let ids: BTreeSet<_> = (1..=voters as i64).map(ServerId).collect();
+        let one = vec![ids.clone()];
+        let (groups, weights) = match self {
+            Self::Majority => return QuorumVerifier::majority(ids).unwrap(),
+            Self::Weightless => (one, [(ServerId(voters as i64), 0)].into()),
+            Self::Weighted => (one, [(ServerId(1), 2)].into()),
+            Self::Groups => {
+                let groups = [&[1, 2][..], &[3], &[4, 5]];
+                let group = |ids: &[i64]| ids.iter().copied().map(ServerId).collect();
+                (groups.map(group).into(), BTreeMap::new())
+            }
+        };
+        QuorumVerifier::hierarchical(ids, groups, &weights).unwrap()
+    }
+}
+
 /// One seed's choice.
 #[derive(Debug)]
 pub(crate) struct Swarm {
     pub(crate) voters: usize,
     pub(crate) observers: usize,
+    pub(crate) quorums: Quorums,
     pub(crate) faults: Vec<Fault>,
     pub(crate) chaos: Duration,
     /// The longest pause between two faults.
@@ -85,9 +130,11 @@ impl Swarm {
             faults.push(Fault::Kill);
         }
         let slowest = *[300, 1_000, 8_000].get(random.usize(0..3)).unwrap_or(&300);
+        let voters = if random.u8(0..3) == 0 { 5 } else { 3 };
         Self {
-            voters: if random.u8(0..3) == 0 { 5 } else { 3 },
-            observers: random.usize(0..2),
+            voters,
+            observers: random.usize(0..3),
+            quorums: Quorums::draw(random, voters),
             faults,
             chaos: ms(random.u64(1_500..5_000)),
             fault_interval: ms(random.u64(30..1_500)),

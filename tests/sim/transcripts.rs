@@ -8,7 +8,10 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 use fastrand::Rng;
 
-use crate::{swarm::Swarm, world::World};
+use crate::{
+    swarm::{Quorums, Swarm},
+    world::World,
+};
 
 /// Messages take 1 ms, and nothing goes wrong that no command asks for.
 pub(crate) fn quiet(
@@ -34,6 +37,7 @@ fn swarm(voters: usize, observers: usize, committed_log: usize) -> Swarm {
     Swarm {
         voters,
         observers,
+        quorums: Quorums::Majority,
         faults: Vec::new(),
         chaos: ms(0),
         fault_interval: ms(1),

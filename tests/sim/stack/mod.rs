@@ -7,7 +7,10 @@
 
 mod check;
 mod client;
+mod faults;
+mod links;
 mod network;
+mod rest;
 mod server;
 
 use std::{
@@ -17,7 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use fastrand::Rng;
-use zk_proto::{Decode, Reader, ServerId, Zxid, txn::TxnLogEntry};
+use zk_proto::{ServerId, Zxid};
 use zk_server::{
     election::{self, ElectionConfig},
     peer::{Input, Order, Output, QuorumInput},
@@ -25,11 +28,10 @@ use zk_server::{
     storage::read_history,
     zab::{COUNTER_MAX, MemberConfig, ZabConfig},
 };
-use zk_tests::requests::create;
 
 use self::{
     check::History,
-    client::{Client, SHARED},
+    client::Client,
     network::Network,
     server::{Server, Work},
 };
@@ -115,10 +117,6 @@ impl World {
             let at = world.soon(20);
             world.schedule(at, Event::Start(server));
         }
-        for client in 0..world.clients.len() {
-            let at = world.soon(400);
-            world.schedule(at, Event::Client(client));
-        }
         let at = world.now + 1_000 * MS;
         world.schedule(at, Event::Fault);
         world
@@ -183,8 +181,8 @@ impl World {
                 self.input(server, Input::Deadline);
             }
             Event::Disk { .. } | Event::Timer { .. } => {}
-            Event::ToServer { conn, bytes } => self.to_server(conn, bytes),
-            Event::ToClient { conn, bytes } => self.to_client(conn, bytes),
+            Event::ToServer { conn, bytes } => self.at_server(conn, bytes),
+            Event::ToClient { conn, bytes } => self.at_client(conn, bytes),
             Event::Client(client) => self.client(client),
             Event::Fault => self.fault(),
             Event::Start(server) => self.start(server),
@@ -218,21 +216,6 @@ impl World {
         }
     }
 
-    fn start(&mut self, server: usize) {
-        if self.servers[server].process.is_some() {
-            return;
-        }
-        let config = self.config(server);
-        self.servers[server].start(self.now, config, self.answers_early);
-        self.input(server, Input::Quorum(QuorumInput::Start));
-        for other in 0..self.servers.len() {
-            if other != server && self.servers[other].process.is_some() {
-                self.election(server, other, election::Input::Reachable(id(other)));
-                self.election(other, server, election::Input::Reachable(id(server)));
-            }
-        }
-    }
-
     /// Tells `to` something of the election that has to do with `from`.
     fn election(&mut self, to: usize, from: usize, input: election::Input) {
         let at = self.soon(2);
@@ -250,92 +233,6 @@ impl World {
                 input,
             },
         );
-    }
-
-    fn stop(&mut self, server: usize, power: bool) {
-        if self.servers[server].process.take().is_none() {
-            return;
-        }
-        match power {
-            true => self.servers[server].disk.power_cut(self.random.u64(..)),
-            false => self.servers[server].disk.kill(),
-        }
-        self.close_links(server);
-        for other in 0..self.servers.len() {
-            if other != server && self.servers[other].process.is_some() {
-                self.election(other, server, election::Input::Unreachable(id(server)));
-            }
-        }
-        let conns: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.1 == server)
-            .map(|(id, _)| *id)
-            .collect();
-        for conn in conns {
-            let at = self.soon(2);
-            self.schedule(at, Event::ToClient { conn, bytes: None });
-        }
-        let at = self.soon(900);
-        self.schedule(at, Event::Start(server));
-    }
-
-    fn fault(&mut self) {
-        if self.calm {
-            return;
-        }
-        let at = self.soon(1_500);
-        self.schedule(at, Event::Fault);
-        let server = self.random.usize(0..self.servers.len());
-        let fault = match self.random.u8(0..6) {
-            0 => {
-                self.stop(server, false);
-                "kill"
-            }
-            1 => {
-                self.stop(server, true);
-                "power cut"
-            }
-            2 => {
-                for server in 0..self.servers.len() {
-                    self.stop(server, true);
-                }
-                "power cut of all"
-            }
-            3 => {
-                let until = self.soon(1_500);
-                for other in 0..self.servers.len() {
-                    self.network.cut(server, other, until);
-                }
-                self.schedule(until, Event::Heal);
-                "isolation"
-            }
-            4 => {
-                let conns: Vec<_> = self.links.keys().copied().collect();
-                if let Some(conn) = conns.get(self.random.usize(0..conns.len().max(1))) {
-                    self.schedule(
-                        self.now,
-                        Event::ToClient {
-                            conn: *conn,
-                            bytes: None,
-                        },
-                    );
-                    self.schedule(
-                        self.now,
-                        Event::ToServer {
-                            conn: *conn,
-                            bytes: None,
-                        },
-                    );
-                }
-                "reset of a client"
-            }
-            _ => {
-                self.servers[server].skew_ms = self.random.i64(-3_600_000..3_600_000);
-                "clock"
-            }
-        };
-        *self.faults.entry(fault).or_default() += 1;
     }
 
     /// Hands an input to a server, and carries out what follows.
@@ -440,216 +337,6 @@ impl World {
             );
         }
     }
-
-    fn client(&mut self, client: usize) {
-        if self.calm {
-            return;
-        }
-        let at = self.soon(40);
-        self.schedule(at, Event::Client(client));
-        let Some(conn) = self.conn_of[client] else {
-            return self.dial(client);
-        };
-        if self.clients[client].has_session() && self.clients[client].unanswered() < 8 {
-            let mut bytes = Vec::new();
-            for _ in 0..self.random.usize(1..4) {
-                let asked = self.clients[client].ask(&mut self.random, &self.history);
-                bytes.extend_from_slice(&asked);
-            }
-            self.send(conn, bytes.into());
-        }
-    }
-
-    fn dial(&mut self, client: usize) {
-        let server = self.random.usize(0..self.servers.len());
-        let now = self.servers[server].now(self.now);
-        let incarnation = self.servers[server].incarnation;
-        let Some(process) = &mut self.servers[server].process else {
-            return;
-        };
-        self.last_conn += 1;
-        let conn = self.last_conn;
-        process.accept(conn, now);
-        self.links.insert(conn, (client, server, incarnation));
-        self.conn_of[client] = Some(conn);
-        let hello = self.clients[client].greet();
-        self.send(conn, hello);
-    }
-
-    fn send(&mut self, conn: u64, bytes: Bytes) {
-        let at = self.soon(2);
-        let at = self.network.after_last((conn as usize + 1_000, 0), at);
-        // Cut anywhere, as a network does.
-        let mut bytes = bytes;
-        let first = bytes.split_to(self.random.usize(0..=bytes.len()));
-        self.schedule(
-            at,
-            Event::ToServer {
-                conn,
-                bytes: Some(first),
-            },
-        );
-        let at = self
-            .network
-            .after_last((conn as usize + 1_000, 0), at + MS / 20);
-        self.schedule(
-            at,
-            Event::ToServer {
-                conn,
-                bytes: Some(bytes),
-            },
-        );
-    }
-
-    fn to_server(&mut self, conn: u64, bytes: Option<Bytes>) {
-        let Some((_, server, incarnation)) = self.links.get(&conn).copied() else {
-            return;
-        };
-        if !self.is_current(server, incarnation) {
-            return;
-        }
-        let now = self.servers[server].now(self.now);
-        let Some(process) = &mut self.servers[server].process else {
-            return;
-        };
-        let mut inputs = Vec::new();
-        match bytes {
-            None => process.hang_up(conn, &mut inputs),
-            Some(bytes) => {
-                let served = process.serve(conn, now, &bytes);
-                inputs = served.to_peer;
-                let at = self.soon(2);
-                let at = self.network.after_last((conn as usize + 1_000, 1), at);
-                if !served.to_client.is_empty() {
-                    let bytes = Some(served.to_client);
-                    self.schedule(at, Event::ToClient { conn, bytes });
-                }
-                if served.ended {
-                    let at = self
-                        .network
-                        .after_last((conn as usize + 1_000, 1), at + MS / 20);
-                    self.schedule(at, Event::ToClient { conn, bytes: None });
-                }
-            }
-        }
-        for input in inputs {
-            self.input(server, input);
-        }
-    }
-
-    fn to_client(&mut self, conn: u64, bytes: Option<Bytes>) {
-        let Some((client, ..)) = self.links.get(&conn).copied() else {
-            return;
-        };
-        match bytes {
-            Some(bytes) => self.clients[client].hear(&bytes, &mut self.history),
-            None => {
-                self.clients[client].cut(&mut self.history);
-                self.links.remove(&conn);
-                self.conn_of[client] = None;
-            }
-        }
-    }
-
-    fn run(&mut self) {
-        self.make_shared();
-        let end = self.now + CHAOS;
-        self.run_until(end);
-        self.calm = true;
-        self.network.heal();
-        let end = self.now + 1_500 * MS;
-        self.run_until(end);
-        for server in 0..self.servers.len() {
-            self.start(server);
-        }
-        let limit = self.now + Duration::from_secs(20);
-        while !self.is_at_rest() {
-            assert!(self.now < limit, "no rest: {}", self.describe());
-            let end = self.now + 50 * MS;
-            self.run_until(end);
-        }
-        self.check();
-    }
-
-    /// The node that everybody uses, made before anything strikes.
-    fn make_shared(&mut self) {
-        let limit = self.now + 900 * MS;
-        while self.history.acknowledged.is_empty() {
-            assert!(self.now < limit, "nobody serves: {}", self.describe());
-            self.dial_first();
-            let end = self.now + 5 * MS;
-            self.run_until(end);
-        }
-    }
-
-    fn dial_first(&mut self) {
-        match self.conn_of[0] {
-            None => self.dial(0),
-            Some(conn) if self.clients[0].has_session() && self.clients[0].unanswered() == 0 => {
-                let bytes = self.clients[0].ask_for(create(SHARED, b"first"), &self.history);
-                self.send(conn, bytes);
-            }
-            Some(_) => {}
-        }
-    }
-
-    fn describe(&self) -> String {
-        let state = |server: &Server| {
-            let process = server.process.as_ref();
-            process.map(|it| (*it.shared.mode.read(), it.shared.tree.read().last_zxid()))
-        };
-        let states: Vec<_> = self.servers.iter().map(state).collect();
-        format!("{states:?} after {:?}", self.faults)
-    }
-
-    fn is_at_rest(&self) -> bool {
-        let states: BTreeSet<_> = self
-            .servers
-            .iter()
-            .map(|server| {
-                let process = server.process.as_ref()?;
-                let mode = *process.shared.mode.read();
-                mode.map(|_| process.shared.tree.read().last_zxid())
-            })
-            .collect();
-        let answered = self.clients.iter().all(|client| client.unanswered() == 0);
-        states.len() == 1 && !states.contains(&None) && answered
-    }
-
-    /// All servers hold the same, and what clients saw fits it.
-    fn check(&mut self) {
-        for client in 0..self.clients.len() {
-            self.clients[client].cut(&mut self.history);
-        }
-        let mut trees = Vec::new();
-        let mut checked = false;
-        for server in &mut self.servers {
-            let Some(process) = &mut server.process else {
-                continue;
-            };
-            let tree = process.shared.tree.read();
-            let sessions: BTreeSet<_> = tree.sessions().map(|(session, _)| session).collect();
-            let owners: BTreeSet<_> = tree.ephemeral_sessions().collect();
-            assert!(
-                owners.is_subset(&sessions),
-                "G15: nodes of sessions that are over"
-            );
-            trees.push((tree.last_zxid(), tree.digest(), sessions));
-            drop(tree);
-            assert_eq!(process.shared.metrics.digest_mismatches.get(), 0);
-            if let Some(log) = read_history(&process.directories, Zxid::ZERO, None).unwrap() {
-                let decode = |(_, entry)| TxnLogEntry::decode(&mut Reader::new(entry)).unwrap();
-                let log: Vec<_> = log.into_iter().map(decode).collect();
-                self.history.check(&log);
-                checked = true;
-            }
-        }
-        assert!(checked, "nobody has the whole log");
-        assert!(
-            trees.windows(2).all(|pair| pair[0] == pair[1]),
-            "G1: {trees:?}"
-        );
-    }
 }
 
 /// Servers are counted from 0, and their ids from 1.
@@ -666,7 +353,7 @@ fn clients_see_what_they_were_promised() {
     };
     let seeds = match number("ZK_STACK_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("ZK_STACK_SEEDS").unwrap_or(15),
+        None => 0..number("ZK_STACK_SEEDS").unwrap_or(8),
     };
     let (mut writes, mut reads, mut syncs, mut events) = (0, 0, 0, 0);
     let mut faults = BTreeMap::<_, u32>::new();

@@ -68,12 +68,12 @@ impl World {
                 // Through the bytes, as on a real link.
                 let message = LearnerMessage::from_packet(message.to_packet()).unwrap();
                 let input = LearnerInput::Message(message);
-                self.to_learner(server, link, |link| QuorumInput::Learner { link, input });
+                self.tell_learner(server, link, |link| QuorumInput::Learner { link, input });
             }
-            Order::Tell(message) => self.to_leader(server, &message),
+            Order::Tell(message) => self.tell_leader(server, &message),
             Order::Close { link } => {
                 let input = LearnerInput::Disconnected;
-                self.to_learner(server, link, |link| QuorumInput::Learner { link, input });
+                self.tell_learner(server, link, |link| QuorumInput::Learner { link, input });
                 let links = &mut self.network.links;
                 links.retain(|known| known.leader != (server, link));
             }
@@ -86,12 +86,12 @@ impl World {
     }
 
     fn connect(&mut self, server: usize, link: LinkId, leader: usize) {
-        let to_learner = |input| Input::Quorum(QuorumInput::Learner { link, input });
+        let told = |input| Input::Quorum(QuorumInput::Learner { link, input });
         let at = self.soon(2);
         let there = self.network.after_last((server, leader), at);
         let back = self.network.after_last((leader, server), there);
         if self.servers[leader].process.is_none() {
-            return self.later(back, server, to_learner(LearnerInput::Disconnected));
+            return self.later(back, server, told(LearnerInput::Disconnected));
         }
         self.network.last_link += 1;
         let at_leader = LinkId(self.network.last_link);
@@ -105,10 +105,10 @@ impl World {
         });
         let opened = QuorumInput::Leader(LeaderInput::Opened(at_leader));
         self.later(there, leader, Input::Quorum(opened));
-        self.later(back, server, to_learner(LearnerInput::Connected));
+        self.later(back, server, told(LearnerInput::Connected));
     }
 
-    fn to_learner(
+    fn tell_learner(
         &mut self,
         leader: usize,
         link: LinkId,
@@ -132,10 +132,10 @@ impl World {
     }
 
     pub(super) fn send_tree(&mut self, leader: usize, link: LinkId, tree: Box<DataTree>) {
-        self.to_learner(leader, link, |link| QuorumInput::Snapshot { link, tree });
+        self.tell_learner(leader, link, |link| QuorumInput::Snapshot { link, tree });
     }
 
-    fn to_leader(&mut self, learner: usize, message: &LearnerMessage) {
+    fn tell_leader(&mut self, learner: usize, message: &LearnerMessage) {
         let mut links = self.network.links.iter().rev();
         let Some(link) = links.find(|known| known.learner.0 == learner).copied() else {
             return;

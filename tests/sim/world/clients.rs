@@ -204,9 +204,9 @@ impl World {
             "G6: {write} before {first:?}"
         );
         let applied = std::mem::take(&mut process.applied);
-        let (disks, quorum) = disks(&self.nodes, self.swarm.voters);
+        let disks = disks(&self.nodes);
         self.oracle
-            .commit(&applied, &transaction.entry, &disks, quorum);
+            .commit(&applied, &transaction.entry, &disks, &self.verifier);
         if mine {
             self.oracle.acknowledge(write, &applied);
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use zk_proto::Zxid;
 use zk_server::{
     election::ElectionConfig,
-    quorum::QuorumVerifier,
     storage::{DiskOp, MemDisk, mem_disk::FaultyCall},
     zab::{Input, MemberConfig, ZabConfig},
 };
@@ -178,8 +177,7 @@ impl World {
     }
 
     pub(super) fn member_config(&self, node: usize) -> MemberConfig {
-        let voters = (0..self.swarm.voters).map(id);
-        let verifier = QuorumVerifier::majority(voters).unwrap();
+        let verifier = self.verifier.clone();
         let tick = self.swarm.tick;
         MemberConfig {
             election: ElectionConfig {

@@ -20,6 +20,7 @@ use zk_proto::{
 };
 use zk_server::{
     election,
+    quorum::QuorumVerifier,
     time::Now,
     zab::{Departure, Input, LeaderInput, LinkId, Output},
 };
@@ -103,6 +104,8 @@ impl Report {
 /// The world of one seed.
 pub(crate) struct World {
     swarm: Swarm,
+    /// Who is a quorum.
+    verifier: QuorumVerifier,
     random: Rng,
     now: Duration,
     events: BTreeMap<(Duration, u64), Event>,
@@ -142,6 +145,7 @@ impl World {
         let count = swarm.voters + swarm.observers;
         Self {
             chaos_until: swarm.chaos,
+            verifier: swarm.quorums.verifier(swarm.voters),
             swarm,
             random,
             now: Duration::ZERO,
@@ -484,8 +488,9 @@ impl World {
         process.serving = true;
         if process.member.state() == ServerState::Leading {
             let applied = process.applied.clone();
-            let (disks, quorum) = disks(&self.nodes, self.swarm.voters);
-            self.oracle.establish(node, epoch, &applied, &disks, quorum);
+            let disks = disks(&self.nodes);
+            self.oracle
+                .establish(node, epoch, &applied, &disks, &self.verifier);
             self.report.established += 1;
         }
     }
@@ -532,10 +537,10 @@ impl World {
     }
 }
 
-/// The disks of those who vote, and how many of them are a quorum.
-fn disks(nodes: &[Node], voters: usize) -> (Vec<&DurableState>, usize) {
-    let disks = nodes.iter().take(voters).map(|node| &node.durable);
-    (disks.collect(), voters / 2 + 1)
+/// What is known of everybody's disk.
+fn disks(nodes: &[Node]) -> BTreeMap<ServerId, &DurableState> {
+    let disks = nodes.iter().enumerate();
+    disks.map(|(node, it)| (id(node), &it.durable)).collect()
 }
 
 fn id(node: usize) -> ServerId {

@@ -21,7 +21,8 @@ use super::{
 /// The records of the log from the last one that is not after `from` on, as they were appended; `None` if they are
 /// longer than `limit` bytes in all (`None`: any length), or no one piece of history.
 ///
-/// What is being written meanwhile may be missing at the end. Blocks.
+/// What is being written meanwhile may be missing at the end, and so is what a snapshot at the end jumped over: whoever
+/// joins the records with something must look whether they reach it. Blocks.
 ///
 /// # Errors
 /// [`Fatal`] when the disk fails, or a file is no log.

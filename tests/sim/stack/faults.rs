@@ -1,0 +1,111 @@
+//! What goes wrong, and starting again.
+
+use zk_server::{
+    election,
+    peer::{Input, QuorumInput},
+};
+
+use super::{Event, World, id};
+
+impl World {
+    pub(super) fn start(&mut self, server: usize) {
+        if self.servers[server].process.is_some() {
+            return;
+        }
+        let config = self.config(server);
+        self.servers[server].start(self.now, config, self.answers_early);
+        self.input(server, Input::Quorum(QuorumInput::Start));
+        for other in 0..self.servers.len() {
+            if other != server && self.servers[other].process.is_some() {
+                self.election(server, other, election::Input::Reachable(id(other)));
+                self.election(other, server, election::Input::Reachable(id(server)));
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self, server: usize, power: bool) {
+        if self.servers[server].process.take().is_none() {
+            return;
+        }
+        match power {
+            true => self.servers[server].disk.power_cut(self.random.u64(..)),
+            false => self.servers[server].disk.kill(),
+        }
+        self.close_links(server);
+        for other in 0..self.servers.len() {
+            if other != server && self.servers[other].process.is_some() {
+                self.election(other, server, election::Input::Unreachable(id(server)));
+            }
+        }
+        let conns: Vec<_> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.1 == server)
+            .map(|(id, _)| *id)
+            .collect();
+        for conn in conns {
+            let at = self.soon(2);
+            self.schedule(at, Event::ToClient { conn, bytes: None });
+        }
+        let at = self.soon(900);
+        self.schedule(at, Event::Start(server));
+    }
+
+    pub(super) fn fault(&mut self) {
+        if self.calm {
+            return;
+        }
+        let at = self.soon(1_500);
+        self.schedule(at, Event::Fault);
+        let server = self.random.usize(0..self.servers.len());
+        let fault = match self.random.u8(0..6) {
+            0 => {
+                self.stop(server, false);
+                "kill"
+            }
+            1 => {
+                self.stop(server, true);
+                "power cut"
+            }
+            2 => {
+                for server in 0..self.servers.len() {
+                    self.stop(server, true);
+                }
+                "power cut of all"
+            }
+            3 => {
+                let until = self.soon(1_500);
+                for other in 0..self.servers.len() {
+                    self.network.cut(server, other, until);
+                }
+                self.schedule(until, Event::Heal);
+                "isolation"
+            }
+            4 => {
+                let conns: Vec<_> = self.links.keys().copied().collect();
+                if let Some(conn) = conns.get(self.random.usize(0..conns.len().max(1))) {
+                    self.schedule(
+                        self.now,
+                        Event::ToClient {
+                            conn: *conn,
+                            bytes: None,
+                        },
+                    );
+                    self.schedule(
+                        self.now,
+                        Event::ToServer {
+                            conn: *conn,
+                            bytes: None,
+                        },
+                    );
+                }
+                "reset of a client"
+            }
+            _ => {
+                self.servers[server].skew_ms = self.random.i64(-3_600_000..3_600_000);
+                "clock"
+            }
+        };
+        *self.faults.entry(fault).or_default() += 1;
+    }
+}

@@ -1,0 +1,129 @@
+//! Clients' connections.
+
+use bytes::Bytes;
+use zk_tests::requests::create;
+
+use super::{Event, MS, World, client::SHARED};
+
+impl World {
+    pub(super) fn client(&mut self, client: usize) {
+        if self.calm {
+            return;
+        }
+        let at = self.soon(40);
+        self.schedule(at, Event::Client(client));
+        let Some(conn) = self.conn_of[client] else {
+            return self.dial(client);
+        };
+        if self.clients[client].has_session() && self.clients[client].unanswered() < 8 {
+            let mut bytes = Vec::new();
+            for _ in 0..self.random.usize(1..4) {
+                let asked = self.clients[client].ask(&mut self.random, &self.history);
+                bytes.extend_from_slice(&asked);
+            }
+            self.send(conn, bytes.into());
+        }
+    }
+
+    pub(super) fn dial(&mut self, client: usize) {
+        let server = self.random.usize(0..self.servers.len());
+        let now = self.servers[server].now(self.now);
+        let incarnation = self.servers[server].incarnation;
+        let Some(process) = &mut self.servers[server].process else {
+            return;
+        };
+        self.last_conn += 1;
+        let conn = self.last_conn;
+        process.accept(conn, now);
+        self.links.insert(conn, (client, server, incarnation));
+        self.conn_of[client] = Some(conn);
+        let hello = self.clients[client].greet();
+        self.send(conn, hello);
+    }
+
+    pub(super) fn dial_first(&mut self) {
+        match self.conn_of[0] {
+            None => self.dial(0),
+            Some(conn) if self.clients[0].has_session() && self.clients[0].unanswered() == 0 => {
+                let bytes = self.clients[0].ask_for(create(SHARED, b"first"), &self.history);
+                self.send(conn, bytes);
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn send(&mut self, conn: u64, bytes: Bytes) {
+        let at = self.soon(2);
+        let at = self.network.after_last((conn as usize + 1_000, 0), at);
+        // Cut anywhere, as a network does.
+        let mut bytes = bytes;
+        let first = bytes.split_to(self.random.usize(0..=bytes.len()));
+        self.schedule(
+            at,
+            Event::ToServer {
+                conn,
+                bytes: Some(first),
+            },
+        );
+        let at = self
+            .network
+            .after_last((conn as usize + 1_000, 0), at + MS / 20);
+        self.schedule(
+            at,
+            Event::ToServer {
+                conn,
+                bytes: Some(bytes),
+            },
+        );
+    }
+
+    pub(super) fn at_server(&mut self, conn: u64, bytes: Option<Bytes>) {
+        let Some((_, server, incarnation)) = self.links.get(&conn).copied() else {
+            return;
+        };
+        if !self.is_current(server, incarnation) {
+            return;
+        }
+        let now = self.servers[server].now(self.now);
+        let Some(process) = &mut self.servers[server].process else {
+            return;
+        };
+        let mut inputs = Vec::new();
+        match bytes {
+            None => process.hang_up(conn, &mut inputs),
+            Some(bytes) => {
+                let served = process.serve(conn, now, &bytes);
+                inputs = served.to_peer;
+                let at = self.soon(2);
+                let at = self.network.after_last((conn as usize + 1_000, 1), at);
+                if !served.to_client.is_empty() {
+                    let bytes = Some(served.to_client);
+                    self.schedule(at, Event::ToClient { conn, bytes });
+                }
+                if served.ended {
+                    let at = self
+                        .network
+                        .after_last((conn as usize + 1_000, 1), at + MS / 20);
+                    self.schedule(at, Event::ToClient { conn, bytes: None });
+                }
+            }
+        }
+        for input in inputs {
+            self.input(server, input);
+        }
+    }
+
+    pub(super) fn at_client(&mut self, conn: u64, bytes: Option<Bytes>) {
+        let Some((client, ..)) = self.links.get(&conn).copied() else {
+            return;
+        };
+        match bytes {
+            Some(bytes) => self.clients[client].hear(&bytes, &mut self.history),
+            None => {
+                self.clients[client].cut(&mut self.history);
+                self.links.remove(&conn);
+                self.conn_of[client] = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! After the chaos: everything must be well again, and what clients saw must fit it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use zk_proto::{Decode, Reader, Zxid, txn::TxnLogEntry};
+use zk_server::storage::read_history;
+
+use super::{CHAOS, Event, MS, World, server::Server};
+
+impl World {
+    pub(super) fn run(&mut self) {
+        self.make_shared();
+        for client in 0..self.clients.len() {
+            let at = self.soon(100);
+            self.schedule(at, Event::Client(client));
+        }
+        let end = self.now + CHAOS;
+        self.run_until(end);
+        self.calm = true;
+        self.network.heal();
+        let end = self.now + 1_500 * MS;
+        self.run_until(end);
+        for server in 0..self.servers.len() {
+            self.start(server);
+        }
+        let limit = self.now + Duration::from_secs(20);
+        while !self.is_at_rest() {
+            assert!(self.now < limit, "no rest: {}", self.describe());
+            let end = self.now + 50 * MS;
+            self.run_until(end);
+        }
+        self.check();
+    }
+
+    /// The node that everybody uses, made before anything strikes.
+    pub(super) fn make_shared(&mut self) {
+        let limit = self.now + 900 * MS;
+        while self.history.acknowledged.is_empty() {
+            assert!(self.now < limit, "nobody serves: {}", self.describe());
+            self.dial_first();
+            let end = self.now + 5 * MS;
+            self.run_until(end);
+        }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let state = |server: &Server| {
+            let process = server.process.as_ref();
+            process.map(|it| (*it.shared.mode.read(), it.shared.tree.read().last_zxid()))
+        };
+        let states: Vec<_> = self.servers.iter().map(state).collect();
+        format!("{states:?} after {:?}", self.faults)
+    }
+
+    pub(super) fn is_at_rest(&self) -> bool {
+        let states: BTreeSet<_> = self
+            .servers
+            .iter()
+            .map(|server| {
+                let process = server.process.as_ref()?;
+                let mode = *process.shared.mode.read();
+                mode.map(|_| process.shared.tree.read().last_zxid())
+            })
+            .collect();
+        let answered = self.clients.iter().all(|client| client.unanswered() == 0);
+        states.len() == 1 && !states.contains(&None) && answered
+    }
+
+    /// All servers hold the same, and what clients saw fits it.
+    pub(super) fn check(&mut self) {
+        for client in 0..self.clients.len() {
+            self.clients[client].cut(&mut self.history);
+        }
+        let mut trees = Vec::new();
+        let mut checked = false;
+        for server in &mut self.servers {
+            let Some(process) = &mut server.process else {
+                continue;
+            };
+            let tree = process.shared.tree.read();
+            let sessions: BTreeSet<_> = tree.sessions().map(|(session, _)| session).collect();
+            let owners: BTreeSet<_> = tree.ephemeral_sessions().collect();
+            assert!(
+                owners.is_subset(&sessions),
+                "G15: nodes of sessions that are over"
+            );
+            trees.push((tree.last_zxid(), tree.digest(), sessions));
+            drop(tree);
+            assert_eq!(process.shared.metrics.digest_mismatches.get(), 0);
+            if let Some(log) = read_history(&process.directories, Zxid::ZERO, None).unwrap() {
+                // A snapshot of the leader's may have jumped over the rest.
+                if log.last().map(|(zxid, _)| *zxid) != trees.last().map(|tree| tree.0) {
+                    continue;
+                }
+                let decode = |(_, entry)| TxnLogEntry::decode(&mut Reader::new(entry)).unwrap();
+                let log: Vec<_> = log.into_iter().map(decode).collect();
+                self.history.check(&log);
+                checked = true;
+            }
+        }
+        assert!(checked, "nobody has the whole log");
+        assert!(
+            trees.windows(2).all(|pair| pair[0] == pair[1]),
+            "G1: {trees:?}"
+        );
+    }
+}
