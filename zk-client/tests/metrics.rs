@@ -10,7 +10,7 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use zk_client::{Client, SessionState};
+use zk_client::{Client, SessionState, testing::FaultProxy};
 use zk_server::Server;
 
 /// What was counted, by name and labels.
@@ -100,7 +100,8 @@ async fn requests_reconnects_expiries_and_the_leader_are_counted() {
     let numbers = Numbers::default();
     let _guard = metrics::set_default_local_recorder(&numbers);
     let server = Server::builder().start().await.unwrap();
-    let client = Client::connect(&server.connect_string()).await.unwrap();
+    let proxy = FaultProxy::start(server.local_addr()).await.unwrap();
+    let client = Client::connect(proxy.connect_string()).await.unwrap();
     assert!(numbers.get("zk_client_connected") > 0.5);
     assert!(numbers.get("zk_client_leader_heard_timestamp_seconds") < 0.5);
     client.exists("/").await.unwrap();
@@ -118,13 +119,21 @@ async fn requests_reconnects_expiries_and_the_leader_are_counted() {
     assert!((numbers.get("zk_client_request_duration_seconds create") - 2.0).abs() < 0.5);
 
     let mut states = client.states();
+    for resumed in [1.0, 2.0] {
+        proxy.cut();
+        while states.next().await != Some(SessionState::Suspended) {}
+        while states.next().await != Some(SessionState::Connected) {}
+        assert!((numbers.get("zk_client_reconnects_total") - resumed).abs() < 0.5);
+        assert!((numbers.get("zk_client_connections_lost_total") - resumed).abs() < 0.5);
+    }
+    assert!(numbers.get("zk_client_sessions_expired_total") < 0.5);
     server.expire_session(client.session().id());
     while !matches!(states.next().await, Some(SessionState::Renewed { .. })) {}
-    assert!((numbers.get("zk_client_connections_lost_total") - 1.0).abs() < 0.5);
+    assert!((numbers.get("zk_client_connections_lost_total") - 3.0).abs() < 0.5);
     assert!((numbers.get("zk_client_sessions_expired_total") - 1.0).abs() < 0.5);
     assert!(
-        numbers.get("zk_client_reconnects_total") < 0.5,
-        "not the same session"
+        (numbers.get("zk_client_reconnects_total") - 2.0).abs() < 0.5,
+        "a renewed session is not a resumed one"
     );
     client.close().await.unwrap();
     assert!(numbers.get("zk_client_connected") < 0.5);

@@ -112,13 +112,28 @@ impl Auth {
             return Verdict::Unexpected;
         };
         if accepted {
-            self.entries[at].established = true;
-            return Verdict::Accepted(self.entries[at].take_slot());
+            return Verdict::Accepted(self.establish(at));
         }
         if self.entries[at].established {
             return Verdict::RefusedEstablished;
         }
         Verdict::RefusedNew(self.entries.remove(at).take_slot())
+    }
+
+    /// From now on the client depends on this one; twice the same is once.
+    fn establish(&mut self, at: usize) -> Option<Slot> {
+        let entry = &mut self.entries[at];
+        entry.established = true;
+        let (slot, credential, id) = (entry.take_slot(), entry.credential.clone(), entry.id);
+        let same = |other: &Entry| other.credential == credential && other.id != id;
+        if self
+            .entries
+            .iter()
+            .any(|other| other.established && same(other))
+        {
+            self.entries.remove(at);
+        }
+        slot
     }
 
     /// Whether the server has answered everything that was presented on this connection.

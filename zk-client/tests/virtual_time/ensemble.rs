@@ -23,8 +23,9 @@ use zk_proto::{
     frame::{put_frame, take_frame},
     header::{ReplyHeader, RequestHeader},
     op::{
-        Create2Response, ErrorResponse, GetChildrenResponse, GetDataResponse, Request, Response,
-        SetWatches2Request, StatResponse, SyncResponse,
+        Create2Response, ErrorResponse, GetChildrenResponse, GetDataResponse, MultiOp,
+        MultiResponse, MultiResult, Request, Response, SetWatches2Request, StatResponse,
+        SyncResponse,
     },
     watch::EventType,
 };
@@ -379,26 +380,12 @@ impl World {
                 Ok(Response::GetData(GetDataResponse { data, stat }))
             }
             Request::SetData(request) => {
-                let zxid = Zxid(self.zxid);
-                let node = self
-                    .nodes
-                    .get_mut(request.path.as_str())
-                    .ok_or(ErrorCode::NoNode)?;
-                if request.version != -1 && request.version != node.stat.version {
-                    return Err(ErrorCode::BadVersion);
-                }
-                let written = request.data.clone().unwrap_or_default();
-                self.history
-                    .entry(request.path.to_string())
-                    .or_default()
-                    .push(written);
-                node.data = request.data;
-                node.stat.version += 1;
-                node.stat.mzxid = zxid;
-                let stat = node.stat;
-                self.fire(EventType::NodeDataChanged, &request.path);
-                Ok(Response::Stat(StatResponse { stat }))
+                self.check(&request.path, request.version)?;
+                Ok(Response::Stat(self.put(&request.path, request.data)))
             }
+            Request::Multi(request) => Ok(Response::Multi(MultiResponse {
+                results: self.carry_out_together(request.ops),
+            })),
             Request::GetChildren(request) => {
                 self.watch(link, request.watch, &request.path, Kind::Child);
                 let children = self.children(&request.path);
@@ -413,6 +400,57 @@ impl World {
             Request::Ping | Request::Auth(_) => Ok(Response::Empty),
             request => self.carry_out_watch(link, request),
         }
+    }
+
+    /// Whether a node is there and has this version.
+    fn check(&self, path: &str, version: i32) -> Result<(), ErrorCode> {
+        let node = self.nodes.get(path).ok_or(ErrorCode::NoNode)?;
+        match version == -1 || version == node.stat.version {
+            true => Ok(()),
+            false => Err(ErrorCode::BadVersion),
+        }
+    }
+
+    /// New data for a node that is there.
+    fn put(&mut self, path: &str, data: Option<Bytes>) -> StatResponse {
+        let zxid = Zxid(self.zxid);
+        let node = self.nodes.get_mut(path).unwrap();
+        let written = data.clone().unwrap_or_default();
+        let history = self.history.entry(path.to_owned()).or_default();
+        history.push(written);
+        node.data = data;
+        node.stat.version += 1;
+        node.stat.mzxid = zxid;
+        let stat = node.stat;
+        self.fire(EventType::NodeDataChanged, path);
+        StatResponse { stat }
+    }
+
+    /// Checks and sets, all or nothing; the tests need no others.
+    fn carry_out_together(&mut self, ops: Vec<MultiOp>) -> Vec<MultiResult> {
+        let refused = |op: &MultiOp| match op {
+            MultiOp::Check(check) => self.check(&check.path, check.version).err(),
+            MultiOp::SetData(set) => self.check(&set.path, set.version).err(),
+            other => panic!("not known here: {other:?}"),
+        };
+        let failed = ops
+            .iter()
+            .enumerate()
+            .find_map(|(at, op)| Some((at, refused(op)?)));
+        let result = |(at, op): (usize, MultiOp)| match (failed, op) {
+            (None, MultiOp::SetData(set)) => MultiResult::SetData(self.put(&set.path, set.data)),
+            (None, _) => MultiResult::Check,
+            (Some((failed, code)), _) => {
+                let code = match at.cmp(&failed) {
+                    std::cmp::Ordering::Less => ErrorCode::Ok,
+                    std::cmp::Ordering::Equal => code,
+                    std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency,
+                };
+                let err = code.code();
+                MultiResult::Error(ErrorResponse { err })
+            }
+        };
+        ops.into_iter().enumerate().map(result).collect()
     }
 
     fn carry_out_watch(&mut self, link: &Link, request: Request) -> Result<Response, ErrorCode> {

@@ -4,6 +4,7 @@
 mod cancellation;
 mod ensemble;
 mod moving;
+mod names;
 mod schedules;
 mod watch_table;
 
