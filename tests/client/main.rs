@@ -17,6 +17,7 @@ mod subject;
 
 mod chroot;
 mod faults;
+mod members;
 mod operations;
 mod sessions;
 mod watches;
