@@ -11,13 +11,17 @@
 )]
 
 mod barrier;
+mod cache;
 mod config;
 mod counter;
+mod directory;
 mod faults;
 mod holds;
 mod lock;
 mod lock_family;
+mod membership;
 mod name;
+mod outage;
 mod queue;
 mod resource;
 mod scenario;

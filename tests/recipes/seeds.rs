@@ -30,6 +30,12 @@ pub(crate) fn each(case: impl Fn(u64) -> Result<(), String> + Sync) {
     });
 }
 
+/// How many seeds are run.
+pub(crate) fn count() -> u64 {
+    let seeds = seeds();
+    seeds.end - seeds.start
+}
+
 fn place(next: &AtomicU64) -> usize {
     usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX)
 }

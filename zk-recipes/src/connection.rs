@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zk_client::{Client, Error as ClientError, ErrorKind, OnExpiry, SessionState};
+use zk_client::{Client, Error as ClientError, ErrorKind, OnExpiry, Session, SessionState};
 
 use crate::error::Error;
 
@@ -39,6 +39,11 @@ pub(crate) fn setback(error: &ClientError) -> Setback {
         | ErrorKind::AuthFailed => Setback::SessionEnded,
         _ => Setback::Refused,
     }
+}
+
+/// Whether an error in the client's present session says that the client itself is bound to one that is over.
+pub(crate) fn is_bound(error: &ClientError, session: &Session) -> bool {
+    error.kind() == ErrorKind::SessionChanged && session.is_current()
 }
 
 /// Waits between attempts: for a connection, and a little longer each time.

@@ -1,17 +1,22 @@
 //! The recipes as methods of a client.
 
-use zk_client::Client;
+use zk_client::{Client, Payload};
 
+#[cfg(feature = "json")]
+use crate::discovery::Discovery;
 use crate::{
     barrier::Barrier,
+    cache::{CacheScope, CacheSource},
     config_watcher::Config,
     counter::{AtomicLong, SharedCountBuilder},
     double_barrier::DoubleBarrier,
+    group::Group,
     ids::Ids,
     leader::{self, LatchBuilder, Leadership},
     lock::{Acquire, Lock},
     multi_lock::MultiLock,
     name::Name,
+    persistent_node::PersistentNodeSource,
     queue::Queue,
     read_write_lock::{self, Read, Write},
     semaphore::{self, Permit},
@@ -104,6 +109,26 @@ pub trait ClientExt: sealed::Sealed {
 
     /// The name that is the node at `path`; see [`name`](crate::name).
     fn name(&self, path: &str) -> Name;
+
+    /// A cache of one node, which need not exist. See [`cache`](crate::cache).
+    fn node_cache(&self, path: &str) -> CacheSource;
+
+    /// A cache of a node's children, without the node itself. See [`cache`](crate::cache).
+    fn children_cache(&self, path: &str) -> CacheSource;
+
+    /// A cache of a node and everything below it. See [`cache`](crate::cache).
+    fn tree_cache(&self, path: &str) -> CacheSource;
+
+    /// An ephemeral node that comes back after an expiry. See [`persistent_node`](crate::persistent_node).
+    fn persistent_node<'d>(&self, path: &str, data: impl Into<Payload<'d>>)
+    -> PersistentNodeSource;
+
+    /// The group of members at `path`, a directory of its own. See [`group`](crate::group).
+    fn group(&self, path: &str) -> Group;
+
+    /// The services below `base`. See [`discovery`](crate::discovery).
+    #[cfg(feature = "json")]
+    fn discovery(&self, base: &str) -> Discovery;
 }
 
 impl ClientExt for Client {
@@ -169,6 +194,35 @@ impl ClientExt for Client {
 
     fn name(&self, path: &str) -> Name {
         Name::new(self, path)
+    }
+
+    fn node_cache(&self, path: &str) -> CacheSource {
+        CacheSource::new(self, path, CacheScope::Node)
+    }
+
+    fn children_cache(&self, path: &str) -> CacheSource {
+        CacheSource::new(self, path, CacheScope::Children)
+    }
+
+    fn tree_cache(&self, path: &str) -> CacheSource {
+        CacheSource::new(self, path, CacheScope::Tree)
+    }
+
+    fn persistent_node<'d>(
+        &self,
+        path: &str,
+        data: impl Into<Payload<'d>>,
+    ) -> PersistentNodeSource {
+        PersistentNodeSource::new(self, path, data.into())
+    }
+
+    fn group(&self, path: &str) -> Group {
+        Group::new(self, path)
+    }
+
+    #[cfg(feature = "json")]
+    fn discovery(&self, base: &str) -> Discovery {
+        Discovery::new(self, base)
     }
 }
 

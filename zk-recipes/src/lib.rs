@@ -189,6 +189,54 @@
 //! # }
 //! ```
 //!
+//! # Who is there
+//!
+//! ```
+//! # use zk_client::Client;
+//! use zk_recipes::prelude::*;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! let group = client.group("/app/workers");
+//! let me = group.join("worker-1", "10.0.0.1:80").start().await?;     // comes back after an expiry, by itself
+//! assert_eq!(group.members().await?[0].name, "worker-1");
+//!
+//! let members = group.watch().start().await?;                        // a cache: in memory, always one moment's
+//! let mut changes = members.changes();                               // what is there, and then what changes
+//! assert!(matches!(changes.next().await, Some(Ok(CacheChange::Added(member))) if member.name() == "worker-1"));
+//! assert!(matches!(changes.next().await, Some(Ok(CacheChange::Synced))));
+//! me.leave().await?;                                                 // dropping it leaves, too
+//! assert!(matches!(changes.next().await, Some(Ok(CacheChange::Removed(_)))));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Services find each other in the same way, with the paths and the JSON of curator-x-discovery:
+//!
+#![cfg_attr(feature = "json", doc = "```")]
+#![cfg_attr(not(feature = "json"), doc = "```ignore")]
+//! # use zk_client::Client;
+//! use zk_recipes::prelude::*;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let server = zk_server::Server::builder().start().await?;
+//! # let client = Client::connect(&server.connect_string()).await?;
+//! let services = client.discovery("/services");
+//! let me: ServiceInstance = ServiceInstance::new("billing").address("10.0.0.1").port(8080);
+//! let registration = services.register(me).await?;
+//!
+//! let billing = services.provider::<()>("billing").round_robin().start().await?;
+//! let instance = billing.wait().await?;                              // or pick(): at once, or not at all
+//! assert_eq!((instance.address.as_deref(), instance.port), (Some("10.0.0.1"), Some(8080)));
+//! billing.note_error(&instance);                                     // twice, and it rests for a while
+//! registration.release().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What each recipe promises
 //!
 //! | recipe | its page says |
@@ -204,6 +252,10 @@
 //! | [`queue`] | at least once, order, poison, and why to think twice |
 //! | [`counter`], [`ids`] | exactly once or unknown; layouts |
 //! | [`name`] | one holder at most, who it is |
+//! | [`cache`] | of which moment a snapshot is, what a stream of changes may leave out |
+//! | [`persistent_node`] | when a node comes back, and what happens to somebody else's in its place |
+//! | [`group`] | who is listed, and for how long after a death |
+//! | `discovery` | which instances are chosen, and which are left out (feature `json`) |
 //!
 //! The first paragraphs of each page say what it guarantees and what not, and how it behaves on CONNECTIONLOSS, on
 //! suspension and on the expiry of the session. Common to all: futures can be dropped at any await; what they began is
@@ -213,17 +265,22 @@
 //!
 //! # Features
 //!
-//! `json` (default), `toml` and `yaml`: the formats of [`ConfigWatcher`].
+//! `json` (default), `toml` and `yaml`: the formats of [`ConfigWatcher`]. With `json` there is also `discovery`.
 
 pub mod barrier;
+pub mod cache;
 pub mod config_watcher;
 pub mod counter;
+#[cfg(feature = "json")]
+pub mod discovery;
 pub mod double_barrier;
+pub mod group;
 pub mod ids;
 pub mod leader;
 pub mod lock;
 pub mod multi_lock;
 pub mod name;
+pub mod persistent_node;
 pub mod queue;
 pub mod read_write_lock;
 pub mod semaphore;
@@ -237,22 +294,26 @@ mod ext;
 mod held;
 mod own_node;
 mod parents;
+mod path;
 mod queue_order;
 mod sequential;
 
 pub use self::{
     attempt::Attempt,
     barrier::Barrier,
+    cache::{Cache, CacheChange, CacheChanges, CachedNode},
     config_watcher::{ConfigChange, ConfigWatcher},
     counter::{AtomicLong, CounterLayout, SharedCount},
     double_barrier::DoubleBarrier,
     error::{BadContent, Error, Result},
     ext::ClientExt,
+    group::{Group, Member},
     ids::Ids,
     leader::{LatchState, LeaderGuard, LeaderLatch},
     lock::{Lock, LockGuard, LockLayout, LostReason},
     multi_lock::MultiLockGuard,
     name::{Name, NameGuard},
+    persistent_node::{PersistentNode, Presence},
     queue::{Delivery, Queue},
     read_write_lock::{ReadGuard, WriteGuard},
     semaphore::Lease,
@@ -261,9 +322,14 @@ pub use self::{
 /// What is used with every recipe: `use zk_recipes::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        AtomicLong, Barrier, ClientExt, ConfigChange, ConfigWatcher, CounterLayout, Delivery,
-        DoubleBarrier, Ids, LatchState, LeaderGuard, LeaderLatch, Lease, Lock, LockGuard,
-        LockLayout, LostReason, MultiLockGuard, Name, NameGuard, Queue, ReadGuard, SharedCount,
-        WriteGuard,
+        AtomicLong, Barrier, Cache, CacheChange, CachedNode, ClientExt, ConfigChange,
+        ConfigWatcher, CounterLayout, Delivery, DoubleBarrier, Group, Ids, LatchState, LeaderGuard,
+        LeaderLatch, Lease, Lock, LockGuard, LockLayout, LostReason, Member, MultiLockGuard, Name,
+        NameGuard, PersistentNode, Presence, Queue, ReadGuard, SharedCount, WriteGuard,
+    };
+    #[cfg(feature = "json")]
+    pub use crate::{
+        config_watcher::ConfigDirectory,
+        discovery::{Registration, ServiceInstance, ServiceProvider},
     };
 }

@@ -449,3 +449,99 @@ async fn other_formats_and_own_decoders() {
     number.set_bytes("18").await.unwrap();
     assert_eq!(*number.current(), 18);
 }
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Parts {
+    url: String,
+    size: u32,
+    note: Option<String>,
+}
+
+fn parts(url: &str, size: u32, note: Option<&str>) -> Parts {
+    let (url, note) = (url.to_owned(), note.map(str::to_owned));
+    Parts { url, size, note }
+}
+
+#[tokio::test]
+async fn a_directory_is_one_struct_read_and_written_together() {
+    let server = server().await;
+    let (one, two) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("directory");
+    let error = one
+        .config(&path)
+        .directory::<Parts>()
+        .watch()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::NoConfig { .. }), "{error}");
+    let source = one.config(&path).directory::<Parts>();
+    let source = source.validate(|parts| match parts.size {
+        0 => Err("no size"),
+        _ => Ok(()),
+    });
+    let mut config = source
+        .or_start_with(parts("a", 1, None))
+        .watch()
+        .await
+        .unwrap();
+    config.set(&parts("a", 1, None)).await.unwrap();
+    config.set(&parts("b", 2, Some("x"))).await.unwrap();
+    assert_eq!(*config.current(), parts("b", 2, Some("x")));
+    let mut names = two.children(&path).await.unwrap();
+    names.sort();
+    assert_eq!(names, ["note", "size", "url"]);
+    // Nothing differs, nothing is written.
+    let before = two.exists(&path).await.unwrap();
+    config.set(&parts("b", 2, Some("x"))).await.unwrap();
+    assert_eq!(two.exists(&path).await.unwrap(), before);
+    // Two who write at once: one of them is told.
+    let other = two
+        .config(&path)
+        .directory::<Parts>()
+        .watch()
+        .await
+        .unwrap();
+    let (value_1, value_2) = (parts("c", 3, None), parts("d", 4, None));
+    let (first, second) = tokio::join!(config.set(&value_1), other.set(&value_2));
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    let refused = first.and(second).unwrap_err();
+    assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
+    // A change by hand is told, also of the directory's own data, which means nothing.
+    two.set(&path, "a remark").await.unwrap();
+    two.set(&format!("{path}/size"), "9").await.unwrap();
+    soon("the change", async {
+        while config.current().size != 9 {
+            config.changed().await.unwrap();
+        }
+    })
+    .await;
+    let mut wanted = Parts::clone(&config.current());
+    wanted.size = 10;
+    config.set(&wanted).await.unwrap();
+    assert_eq!(two.get(&path).await.unwrap().data, "a remark");
+    // Bad content, in one node: all of it is refused.
+    two.set(&format!("{path}/size"), "0").await.unwrap();
+    let told = soon("the refusal", async {
+        loop {
+            if let ConfigChange::Invalid(bad) = config.changed().await.unwrap() {
+                return bad;
+            }
+        }
+    })
+    .await;
+    assert!(told.to_string().contains("no size"), "{told}");
+    assert_eq!((config.current().size, config.is_stale()), (10, false));
+    let refused = config.set(&parts("e", 0, None)).await.unwrap_err();
+    assert!(matches!(refused, Error::BadContent(_)), "{refused}");
+    two.delete_all(&path).await.unwrap();
+    soon("the deletion", async {
+        while !matches!(config.changed().await.unwrap(), ConfigChange::Deleted) {}
+    })
+    .await;
+    assert_eq!(config.current().size, 10);
+    config.set(&parts("f", 1, None)).await.unwrap();
+    assert_eq!(config.current().url, "f");
+}

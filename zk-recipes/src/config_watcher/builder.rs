@@ -40,7 +40,7 @@ pub(super) struct Codec<T> {
 }
 
 type Decode<T> = Box<dyn Fn(&[u8]) -> Result<T, BoxError> + Send + Sync>;
-type Validate<T> = Box<dyn Fn(&T) -> Result<(), BoxError> + Send + Sync>;
+pub(super) type Validate<T> = Box<dyn Fn(&T) -> Result<(), BoxError> + Send + Sync>;
 
 /// What `watch` does when there is no good value yet.
 #[derive(Debug, Clone)]
@@ -48,6 +48,17 @@ pub(super) enum Start<T> {
     Fail,
     Wait,
     With(Arc<T>),
+}
+
+impl<T> Start<T> {
+    /// The value to begin with, and whether to wait for one.
+    pub(super) fn into_parts(self) -> (Option<Arc<T>>, bool) {
+        match self {
+            Self::Fail => (None, false),
+            Self::Wait => (None, true),
+            Self::With(value) => (Some(value), true),
+        }
+    }
 }
 
 impl Config {
@@ -74,6 +85,12 @@ impl Config {
     #[cfg(feature = "yaml")]
     pub fn yaml<T: DeserializeOwned>(self) -> ConfigSource<T> {
         self.format(Format::Yaml)
+    }
+
+    /// Settings in a directory: one node for each field, all of them read as one, in JSON.
+    #[cfg(feature = "json")]
+    pub fn directory<T: DeserializeOwned>(self) -> super::DirectorySource<T> {
+        super::DirectorySource::new(self.client, self.path)
     }
 
     /// Settings in any other format. They are written with [`ConfigWatcher::set_bytes`].

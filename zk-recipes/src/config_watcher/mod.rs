@@ -14,7 +14,10 @@
 //! last clone of the watcher is dropped.
 
 mod builder;
+#[cfg(feature = "json")]
+mod directory;
 mod format;
+mod observer;
 mod set;
 mod state;
 mod task;
@@ -23,22 +26,20 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use futures::{Stream, future::BoxFuture};
-use tokio::sync::watch;
+use futures::Stream;
 use zk_client::{Client, Stat};
 
-use self::{
-    builder::Codec,
-    state::{Known, Told},
-};
+#[cfg(feature = "json")]
+pub use self::directory::{ConfigDirectory, DirectorySource};
+use self::{builder::Codec, observer::Observer};
 pub use self::{
     builder::{Config, ConfigSource},
     state::ConfigChange,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// A configuration that is watched: the last good value, and a stream of its changes.
 ///
@@ -48,39 +49,22 @@ use crate::error::{Error, Result};
 pub struct ConfigWatcher<T> {
     client: Client,
     codec: Arc<Codec<T>>,
-    known: watch::Receiver<Known<T>>,
-    told: Told,
-    /// The value that was current when it was last asked for; only for the case that none is known, which is never.
-    last: Arc<T>,
-    /// The wait for the next change, when polled as a stream.
-    waiting: Option<BoxFuture<'static, Next<T>>>,
-    ended: bool,
+    observer: Observer<T>,
 }
 
 impl<T: Send + Sync + 'static> ConfigWatcher<T> {
-    fn new(
-        client: Client,
-        codec: Arc<Codec<T>>,
-        known: watch::Receiver<Known<T>>,
-        told: Told,
-        last: Arc<T>,
-    ) -> Self {
+    const fn new(client: Client, codec: Arc<Codec<T>>, observer: Observer<T>) -> Self {
         Self {
             client,
             codec,
-            known,
-            told,
-            last,
-            waiting: None,
-            ended: false,
+            observer,
         }
     }
 
     /// The last good value. Immediate; never blocks on the network.
     #[must_use]
     pub fn current(&self) -> Arc<T> {
-        let value = self.known.borrow().value().map(Arc::clone);
-        value.unwrap_or_else(|| Arc::clone(&self.last))
+        self.observer.current()
     }
 
     /// Waits for the next change: a new good value, a deletion, or content that is refused.
@@ -92,41 +76,19 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     ///
     /// [`Error::SessionGone`] when the client has no session for good. Nothing follows; the last good value stays.
     pub async fn changed(&mut self) -> Result<ConfigChange<T>> {
-        loop {
-            if let Some(told) = self.next_told() {
-                return told;
-            }
-            if self.known.changed().await.is_err() {
-                return Err(self.task_gone());
-            }
-        }
-    }
-
-    /// The newest thing this observer has not been told.
-    fn next_told(&mut self) -> Option<Result<ConfigChange<T>>> {
-        let known = self.known.borrow_and_update();
-        let change = known.next(&mut self.told).map(Ok);
-        change.or_else(|| known.ended().map(|error| Err(error.clone())))
-    }
-
-    /// The task is gone: with its runtime, or after an error that it left.
-    fn task_gone(&self) -> Error {
-        let error = self.known.borrow().ended().cloned();
-        error.unwrap_or(Error::SessionGone {
-            reason: zk_client::ErrorKind::Closed,
-        })
+        self.observer.changed().await
     }
 
     /// Whether the node may have changed unseen: there is no connection, or its changes are not watched any more.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.known.borrow().is_stale()
+        self.observer.known.borrow().is_stale()
     }
 
     /// The node's metadata as last read; `None` while there is no node.
     #[must_use]
     pub fn stat(&self) -> Option<Stat> {
-        self.known.borrow().stat().copied()
+        self.observer.known.borrow().stat().copied()
     }
 
     /// The node's path.
@@ -140,40 +102,8 @@ impl<T: Send + Sync + 'static> Stream for ConfigWatcher<T> {
     type Item = Result<ConfigChange<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        while !this.ended {
-            if let Some(told) = this.next_told() {
-                this.waiting = None;
-                this.ended = told.is_err();
-                return Poll::Ready(Some(told));
-            }
-            let waiting = this
-                .waiting
-                .get_or_insert_with(|| Box::pin(next_state(this.known.clone())));
-            let next = ready!(waiting.as_mut().poll(cx));
-            (this.known, this.waiting) = (next.known, None);
-            if next.is_last {
-                let told = this.next_told();
-                this.ended = told.is_none();
-                return Poll::Ready(Some(told.unwrap_or_else(|| Err(this.task_gone()))));
-            }
-        }
-        Poll::Ready(None)
+        self.observer.poll_next(cx)
     }
-}
-
-/// What a wait for the next change ends with.
-struct Next<T> {
-    known: watch::Receiver<Known<T>>,
-    /// The sender is gone: nothing follows.
-    is_last: bool,
-}
-
-/// The receiver once there is something it has not seen, or its sender is gone.
-async fn next_state<T>(mut known: watch::Receiver<Known<T>>) -> Next<T> {
-    let is_last = known.changed().await.is_err();
-    known.mark_changed();
-    Next { known, is_last }
 }
 
 impl<T> Clone for ConfigWatcher<T> {
@@ -181,11 +111,7 @@ impl<T> Clone for ConfigWatcher<T> {
         Self {
             client: self.client.clone(),
             codec: Arc::clone(&self.codec),
-            known: self.known.clone(),
-            told: self.told,
-            last: Arc::clone(&self.last),
-            waiting: None,
-            ended: self.ended,
+            observer: self.observer.clone(),
         }
     }
 }

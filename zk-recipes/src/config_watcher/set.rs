@@ -161,7 +161,7 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
 
     /// Returns when the watcher has read this write, or a newer one, or there is nothing left to be read.
     async fn seen(&self, written: Stat) -> Result<()> {
-        let mut known = self.known.clone();
+        let mut known = self.observer.known.clone();
         loop {
             let in_vain = {
                 let known = known.borrow_and_update();

@@ -20,8 +20,9 @@ use zk_client::{Client, ErrorKind, SessionState, States, WatchChange};
 
 use super::{
     ConfigWatcher,
-    builder::{Codec, ConfigSource, Start},
-    state::{Known, Problem},
+    builder::{Codec, ConfigSource},
+    observer::Observer,
+    state::Known,
 };
 use crate::{
     connection::{Patience, Setback, end_of, setback},
@@ -37,40 +38,17 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         codec,
         start,
     } = source;
-    let (initial, waits) = match start {
-        Start::Fail => (None, false),
-        Start::Wait => (None, true),
-        Start::With(value) => (Some(value), true),
-    };
+    let (initial, waits) = start.into_parts();
     let codec = Arc::new(codec);
-    let (sender, mut known) = watch::channel(Known::new(initial));
+    let (sender, known) = watch::channel(Known::new(initial));
     let reader = Reader {
         client: client.clone(),
         codec: Arc::clone(&codec),
         known: sender,
     };
     client.runtime().spawn(reader.run());
-    let ready = |known: &Known<T>| {
-        !known.is_stale() && (known.value().is_some() || !waits) || known.ended().is_some()
-    };
-    let closed = |_| Error::SessionGone {
-        reason: ErrorKind::Closed,
-    };
-    let first = known.wait_for(ready).await.map_err(closed)?;
-    if let Some(error) = first.ended() {
-        return Err(error.clone());
-    }
-    match (first.value(), first.problem()) {
-        (Some(value), _) => {
-            let (told, last) = (first.told(), Arc::clone(value));
-            drop(first);
-            Ok(ConfigWatcher::new(client, codec, known, told, last))
-        }
-        (None, Some(Problem::Bad(bad))) => Err(Error::BadContent(bad.clone())),
-        (None, _) => Err(Error::NoConfig {
-            path: Arc::clone(&codec.path),
-        }),
-    }
+    let observer = Observer::start(known, waits, &codec.path).await?;
+    Ok(ConfigWatcher::new(client, codec, observer))
 }
 
 struct Reader<T> {

@@ -1,0 +1,194 @@
+//! Persistent nodes, members and registrations on the whole stack, under seeded faults in virtual time.
+//!
+//! Checked: in each session a node is created at most once, whatever is lost; it is there in the end, owned by the session that its
+//! owner has then; what is released, dropped or cancelled leaves nothing on a session that lives on.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use fastrand::Rng;
+use parking_lot::Mutex;
+use tokio::time::{sleep, timeout};
+use zk_client::{Client, SessionId, Zxid};
+use zk_recipes::prelude::*;
+use zk_server::storage::MemDisk;
+
+use crate::{
+    faults::Plan,
+    seeds,
+    world::{self, Lossy, T, now},
+};
+
+const GROUP: &str = "/group";
+const FAULTS: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(300);
+const MEMBERS: u64 = 3;
+/// How many attempts a process cancels.
+const CANCELLED: usize = 40;
+
+/// Which transaction created a name's node in a session.
+type Creations = Arc<Mutex<BTreeMap<(String, SessionId), Zxid>>>;
+
+#[test]
+fn members_are_there_once_in_each_session_and_in_the_end_under_faults() {
+    let creations = AtomicUsize::new(0);
+    seeds::each(|seed| {
+        creations.fetch_add(run(seed)?, Relaxed);
+        Ok(())
+    });
+    // Sessions expired, and members came back.
+    let (all, seeds) = (creations.into_inner(), seeds::count());
+    println!("{all} creations in {seeds} runs");
+    assert!(
+        seeds < 20 || all > (seeds * (MEMBERS + 1)) as usize,
+        "{all} in {seeds}"
+    );
+}
+
+fn run(seed: u64) -> Result<usize, String> {
+    let (lossy, disk, creations) = (Lossy::default(), MemDisk::new(), Creations::default());
+    let mut sim = world::simulation(seed, LIMIT);
+    world::add_server(&mut sim, &disk);
+    let names: Vec<_> = (0..MEMBERS)
+        .map(|place| format!("member-{place}"))
+        .collect();
+    for (place, name) in (0..).zip(&names) {
+        let owner = member(name.clone(), seed * 31 + place, lossy.clone());
+        sim.client(name.as_str(), owner);
+    }
+    let mortal = "mortal".to_owned();
+    let (its_lossy, its_seed) = (lossy.clone(), seed * 31 + 17);
+    sim.host(mortal.as_str(), move || doomed(its_seed, its_lossy.clone()));
+    sim.client("auditor", audit(seed * 31 + 23, Arc::clone(&creations)));
+
+    let everybody: Vec<_> = names.iter().chain([&mortal]).cloned().collect();
+    let mut plan = Plan::draw(seed, FAULTS, (&everybody, &[mortal]), (&lossy, &disk));
+    let mut ended = Ok(false);
+    while let Ok(false) = ended {
+        plan.step(&mut sim);
+        ended = sim.step();
+    }
+    let count = creations.lock().len();
+    ended
+        .map(|_| count)
+        .map_err(|error| format!("{error}\n{plan:?}"))
+}
+
+/// A member through all faults, and what is left of it afterwards.
+async fn member(name: String, seed: u64, lossy: Lossy) -> turmoil::Result {
+    let client = world::client(seed, &lossy).connect().await?;
+    let mut rng = Rng::with_seed(seed);
+    let group = client.group(GROUP);
+    let mut member = group.join(&name, "0").start().await?;
+    let mut number = 0;
+    while now() < FAULTS {
+        match rng.u8(..6) {
+            0 => {
+                // Leaves, in one way or the other, and comes back.
+                match rng.bool() {
+                    true => drop(member),
+                    // It may have found no server.
+                    false => drop(member.leave().await),
+                }
+                member = group.join(&name, number.to_string()).start().await?;
+            }
+            1 => {
+                number += 1;
+                // Cancelled or not, that is what it says from now on.
+                let set = member.set(number.to_string());
+                drop(timeout(T.mul_f64(rng.f64()), set).await);
+            }
+            _ => sleep(T.mul_f64(rng.f64())).await,
+        }
+    }
+    // After the faults it is there, in the session that there is, with what it said last.
+    let path = format!("{GROUP}/{name}");
+    loop {
+        let node = client.get_opt(&path).await?;
+        let is_mine = |node: &zk_client::Node| {
+            node.stat.ephemeral_owner == client.session().id()
+                && node.data == number.to_string().as_str()
+        };
+        if node.as_ref().is_some_and(is_mine) {
+            break;
+        }
+        if now() > FAULTS + T * 20 {
+            return Err(format!("{name} is {:?}, and there is {node:?}", member.presence()).into());
+        }
+        sleep(T / 10).await;
+    }
+    // Services and nodes in the same way, cancelled at every possible moment, on a network that loses much.
+    lossy.one_in(12);
+    for _ in 0..CANCELLED {
+        let moment = Duration::from_millis(rng.u64(..250));
+        let instance: ServiceInstance = ServiceInstance::new("service").id(&name);
+        let discovery = client.discovery("/services");
+        let registered = timeout(moment, discovery.register(instance)).await;
+        // Or registered: dropping it unregisters.
+        drop(registered);
+    }
+    lossy.one_in(0);
+    leaves_nothing(&client, &format!("/services/service/{name}")).await?;
+    let left = member.leave().await;
+    if let Err(error) = left {
+        return Err(format!("{name} could not leave: {error}").into());
+    }
+    if client.exists(&path).await?.is_some() {
+        return Err(format!("{name} has left and is there").into());
+    }
+    client.close().await?;
+    Ok(())
+}
+
+/// The life of the one that is killed now and then; its name is freed by the end of its session.
+async fn doomed(seed: u64, lossy: Lossy) -> turmoil::Result {
+    let seed = seed ^ u64::try_from(now().as_nanos())?;
+    let client = world::client(seed, &lossy).connect().await?;
+    let member = client.group(GROUP).join("mortal", "x").start().await?;
+    sleep(FAULTS.saturating_sub(now())).await;
+    // It may have found no server.
+    let _ = member.leave().await;
+    Ok(())
+}
+
+/// Sees every node of the group: one for each name and session, never a second one while nobody left.
+async fn audit(seed: u64, creations: Creations) -> turmoil::Result {
+    let client = world::client(seed, &Lossy::default()).connect().await?;
+    let members = client.group(GROUP).watch().start().await?;
+    let mut changes = members.changes();
+    while now() < FAULTS + T * 5 {
+        let Ok(change) = timeout(T, changes.next()).await else {
+            continue;
+        };
+        let node = match change.ok_or("the changes ended")?? {
+            CacheChange::Added(node) | CacheChange::Changed { new: node, .. } => node,
+            _ => continue,
+        };
+        let owner = node.stat.ephemeral_owner;
+        if owner == SessionId::NONE {
+            return Err(format!("{node:?} belongs to nobody").into());
+        }
+        creations
+            .lock()
+            .insert((node.name().to_owned(), owner), node.stat.czxid);
+    }
+    client.close().await?;
+    Ok(())
+}
+
+/// Waits until the node is gone; what is undone in the background takes its time.
+async fn leaves_nothing(client: &Client, path: &str) -> turmoil::Result {
+    for _ in 0..200 {
+        if client.exists(path).await?.is_none() {
+            return Ok(());
+        }
+        sleep(T / 10).await;
+    }
+    Err(format!("{path} is still there").into())
+}

@@ -1,0 +1,178 @@
+//! Ten minutes without a server, or cut off from it: everything is as it should be afterwards, with no code of the user's.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout};
+use zk_client::Client;
+use zk_recipes::prelude::*;
+use zk_server::storage::MemDisk;
+
+use crate::{
+    seeds,
+    world::{self, Lossy, SERVER, T, now},
+};
+
+const BEGINS: Duration = Duration::from_secs(5);
+const OUTAGE: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(900);
+const PROCESS: &str = "process";
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Settings {
+    number: u64,
+}
+
+#[test]
+fn after_ten_minutes_cut_off_everything_is_current() {
+    seeds::each(|seed| {
+        let mut sim = begin(seed, true);
+        sim.client("other", change_meanwhile(seed));
+        run(
+            sim,
+            |sim| sim.partition(PROCESS, SERVER),
+            |sim| {
+                sim.repair(PROCESS, SERVER);
+            },
+        )
+    });
+}
+
+#[test]
+fn after_ten_minutes_without_a_server_everything_is_there_again() {
+    seeds::each(|seed| {
+        // Sessions outlive their server: they begin anew with it, and their clients are back in time.
+        let sim = begin(seed, false);
+        run(sim, |sim| sim.crash(SERVER), |sim| sim.bounce(SERVER))
+    });
+}
+
+fn begin(seed: u64, expires: bool) -> turmoil::Sim<'static> {
+    let mut sim = world::simulation(seed, LIMIT);
+    world::add_server(&mut sim, &MemDisk::new());
+    sim.client(PROCESS, live_through(seed, expires));
+    sim
+}
+
+fn run(
+    mut sim: turmoil::Sim<'static>,
+    begin: impl Fn(&mut turmoil::Sim<'static>),
+    end: impl Fn(&mut turmoil::Sim<'static>),
+) -> Result<(), String> {
+    let mut stage = 0;
+    loop {
+        if stage == 0 && sim.elapsed() >= BEGINS {
+            stage = 1;
+            begin(&mut sim);
+        }
+        if stage == 1 && sim.elapsed() >= BEGINS + OUTAGE {
+            stage = 2;
+            end(&mut sim);
+        }
+        match sim.step() {
+            Ok(false) => {}
+            ended => return ended.map(drop).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// Somebody who is not cut off changes everything in the middle of it.
+async fn change_meanwhile(seed: u64) -> turmoil::Result {
+    let client = world::client(seed * 7 + 1, &Lossy::default())
+        .connect()
+        .await?;
+    sleep(BEGINS + OUTAGE / 2).await;
+    if !client.group("/group").members().await?.is_empty() {
+        return Err("a member is listed long after its session".into());
+    }
+    client.set("/config", r#"{"number": 2}"#).await?;
+    client.set("/settings/number", "2").await?;
+    client.create("/tree/new", "").await?;
+    client.close().await?;
+    Ok(())
+}
+
+/// Everything that a program may have running, set up once.
+async fn live_through(seed: u64, expires: bool) -> turmoil::Result {
+    let client = world::client(seed, &Lossy::default()).connect().await?;
+    client.create("/config", r#"{"number": 1}"#).await?;
+    client.create_all("/settings/number", "1").await?;
+    client.create("/tree", "").await?;
+    let config = client.config("/config").json::<Settings>().watch().await?;
+    let settings = client
+        .config("/settings")
+        .directory::<Settings>()
+        .watch()
+        .await?;
+    let member = client.group("/group").join("me", "here").start().await?;
+    let tree = client.tree_cache("/tree").start().await?;
+    let held = client.lock("/lock").await?;
+    let first = client.session().id();
+
+    sleep((BEGINS + OUTAGE - T).saturating_sub(now())).await;
+    // What there was is served on, and known to be old; what could be lost is lost.
+    let all_stale = config.is_stale() && settings.is_stale() && tree.is_stale();
+    if !all_stale || config.current().number != 1 || held.ensure().is_ok() {
+        return Err("everything should be known to be out of date".into());
+    }
+
+    let start = Instant::now();
+    let number = timeout(T * 60, until_settled(&client, &config, &settings, &tree)).await?;
+    let path = "/group/me";
+    let me = timeout(T * 60, async {
+        loop {
+            match client.get_opt(path).await {
+                Ok(Some(me)) if me.stat.ephemeral_owner == client.session().id() => return me,
+                _ => sleep(T / 10).await,
+            }
+        }
+    })
+    .await?;
+    if start.elapsed() > T * 10 {
+        return Err(format!("it took {:?}", start.elapsed()).into());
+    }
+    // Back exactly once: created in the new session, and not again later.
+    sleep(T * 5).await;
+    let later = client.get(path).await?;
+    if later.stat.czxid != me.stat.czxid || later.stat.version != 0 || later.data != "here" {
+        return Err(format!("{me:?}, and then {later:?}").into());
+    }
+    let members = client.group("/group").members().await?;
+    if members.len() != 1 || expires == (first == client.session().id()) {
+        let now = client.session().id();
+        return Err(format!("session {first}, and then {now}; {members:?}").into());
+    }
+    let expected = if number == 2 { 2 } else { 1 };
+    if (config.current().number, settings.current().number) != (expected, expected) {
+        return Err(format!("{:?} {:?}", config.current(), settings.current()).into());
+    }
+    // The lock can be had again, and nobody's node is in the way.
+    drop(held);
+    client.lock("/lock").timeout(T * 5).await?.release().await?;
+    member.leave().await?;
+    client.close().await?;
+    Ok(())
+}
+
+/// Waits until nothing is out of date any more; the number that the configuration has then.
+async fn until_settled(
+    client: &Client,
+    config: &ConfigWatcher<Settings>,
+    settings: &ConfigDirectory<Settings>,
+    tree: &Cache,
+) -> u64 {
+    loop {
+        let there = client.exists("/tree/new").await;
+        let stale = config.is_stale() || settings.is_stale() || tree.is_stale();
+        if let (Ok(there), false) = (there, stale) {
+            let changed = there.is_some();
+            let number = config.current().number;
+            let current =
+                settings.current().number == number && tree.get("/tree/new").is_some() == changed;
+            if current && (number == 2) == changed {
+                return number;
+            }
+        }
+        sleep(T / 20).await;
+    }
+}

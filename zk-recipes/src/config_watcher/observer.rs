@@ -1,0 +1,149 @@
+//! One observer of a configuration: the last good value, and a stream of its changes.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use zk_client::ErrorKind;
+
+use super::{
+    ConfigChange,
+    state::{Known, Problem, Told},
+};
+use crate::error::{Error, Result};
+
+/// What one observer knows, and has been told.
+pub(super) struct Observer<T> {
+    pub(super) known: watch::Receiver<Known<T>>,
+    told: Told,
+    /// The value that was current at the start; only for the case that none is known, which is never.
+    first: Arc<T>,
+    /// The wait for the next change, when polled as a stream.
+    waiting: Option<BoxFuture<'static, Next<T>>>,
+    ended: bool,
+}
+
+impl<T: Send + Sync + 'static> Observer<T> {
+    /// Waits for the first value; with `waits` as long as that takes, else it fails where there is none.
+    pub(super) async fn start(
+        mut known: watch::Receiver<Known<T>>,
+        waits: bool,
+        path: &Arc<str>,
+    ) -> Result<Self> {
+        let ready = |known: &Known<T>| {
+            !known.is_stale() && (known.value().is_some() || !waits) || known.ended().is_some()
+        };
+        let closed = |_| Error::SessionGone {
+            reason: ErrorKind::Closed,
+        };
+        let first = known.wait_for(ready).await.map_err(closed)?;
+        if let Some(error) = first.ended() {
+            return Err(error.clone());
+        }
+        match (first.value(), first.problem()) {
+            (Some(value), _) => {
+                let (told, value) = (first.told(), Arc::clone(value));
+                drop(first);
+                Ok(Self {
+                    known,
+                    told,
+                    first: value,
+                    waiting: None,
+                    ended: false,
+                })
+            }
+            (None, Some(Problem::Bad(bad))) => Err(Error::BadContent(bad.clone())),
+            (None, _) => Err(Error::NoConfig {
+                path: Arc::clone(path),
+            }),
+        }
+    }
+
+    /// The last good value.
+    pub(super) fn current(&self) -> Arc<T> {
+        let value = self.known.borrow().value().map(Arc::clone);
+        value.unwrap_or_else(|| Arc::clone(&self.first))
+    }
+
+    /// Waits for the next thing to be told. Cancel safe.
+    pub(super) async fn changed(&mut self) -> Result<ConfigChange<T>> {
+        loop {
+            if let Some(told) = self.next_told() {
+                return told;
+            }
+            if self.known.changed().await.is_err() {
+                return Err(self.task_gone());
+            }
+        }
+    }
+
+    /// The newest thing this observer has not been told.
+    fn next_told(&mut self) -> Option<Result<ConfigChange<T>>> {
+        let known = self.known.borrow_and_update();
+        let change = known.next(&mut self.told).map(Ok);
+        change.or_else(|| known.ended().map(|error| Err(error.clone())))
+    }
+
+    /// The task is gone: with its runtime, or after an error that it left.
+    fn task_gone(&self) -> Error {
+        let error = self.known.borrow().ended().cloned();
+        error.unwrap_or(Error::SessionGone {
+            reason: ErrorKind::Closed,
+        })
+    }
+
+    /// The same as a stream, which ends after an error.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<ConfigChange<T>>>> {
+        while !self.ended {
+            if let Some(told) = self.next_told() {
+                self.waiting = None;
+                self.ended = told.is_err();
+                return Poll::Ready(Some(told));
+            }
+            let waiting = self
+                .waiting
+                .get_or_insert_with(|| Box::pin(next_state(self.known.clone())));
+            let next = ready!(Pin::as_mut(waiting).poll(cx));
+            (self.known, self.waiting) = (next.known, None);
+            if next.is_last {
+                let told = self.next_told();
+                self.ended = told.is_none();
+                return Poll::Ready(Some(told.unwrap_or_else(|| Err(self.task_gone()))));
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+/// What a wait for the next change ends with.
+struct Next<T> {
+    known: watch::Receiver<Known<T>>,
+    /// The sender is gone: nothing follows.
+    is_last: bool,
+}
+
+/// The receiver once there is something it has not seen, or its sender is gone.
+async fn next_state<T>(mut known: watch::Receiver<Known<T>>) -> Next<T> {
+    let is_last = known.changed().await.is_err();
+    known.mark_changed();
+    Next { known, is_last }
+}
+
+impl<T> Clone for Observer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            known: self.known.clone(),
+            told: self.told,
+            first: Arc::clone(&self.first),
+            waiting: None,
+            ended: self.ended,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The task that keeps a node in existence until nobody wants it any more, and then sees to it that it goes.
+//!
+//! ```text
+//!   create --+-- created, or mine by its owner --> present --> wait: deleted? other data wanted? --+
+//!     ^  ^   +-- another session's --> wait until that is gone --+                                   |
+//!     |  +-------------------------------------------------------+-----------------------------------+
+//!     +-- the session ended: again in the next one
+//! ```
+//!
+//! Invariants: a node is taken for one's own only when its owner is the session that this one works in; what may have
+//! been created in a session is deleted in the same session, whatever was dropped half way.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use zk_client::{Client, ErrorKind, Node, Session, Stat, WatchChange, WatchEvent};
+
+use super::Presence;
+use crate::{
+    connection::{Patience, Setback, connected, is_bound, setback},
+    error::{Error, Result},
+    parents,
+};
+
+/// What the node is to hold; counted, so that who asked for it can wait for it.
+#[derive(Debug, Clone)]
+pub(super) struct Desired {
+    pub(super) data: Bytes,
+    pub(super) number: u64,
+}
+
+/// What the keeper tells.
+#[derive(Debug, Clone)]
+pub(super) struct Status {
+    pub(super) presence: Presence,
+    /// The last data that was written, by its number, or refused.
+    pub(super) written: u64,
+    pub(super) refused: Option<(u64, Error)>,
+    pub(super) ended: Option<Error>,
+    /// The release has waited for so long, and goes on without anybody waiting.
+    pub(super) gave_up: Option<Duration>,
+    pub(super) release_refused: Option<Error>,
+}
+
+impl Status {
+    pub(super) const fn new() -> Self {
+        Self {
+            presence: Presence::Absent,
+            written: 0,
+            refused: None,
+            ended: None,
+            gave_up: None,
+            release_refused: None,
+        }
+    }
+
+    pub(super) const fn is_present(&self) -> bool {
+        matches!(self.presence, Presence::Present { .. })
+    }
+}
+
+pub(super) struct Keeper {
+    client: Client,
+    path: Arc<str>,
+    desired: watch::Receiver<Desired>,
+    status: watch::Sender<Status>,
+    /// The session in which the node may have been created.
+    session: Option<Session>,
+    was_present: bool,
+}
+
+/// How a step ends that is not the last.
+enum Next {
+    /// The node is not there: create it.
+    Create,
+    /// The session is over.
+    Session,
+}
+
+impl Keeper {
+    pub(super) const fn new(
+        client: Client,
+        path: Arc<str>,
+        desired: watch::Receiver<Desired>,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        Self {
+            client,
+            path,
+            desired,
+            status,
+            session: None,
+            was_present: false,
+        }
+    }
+
+    /// Runs until the node is not wanted any more and is gone, or the client has no session for good.
+    pub(super) async fn run(mut self) {
+        let mut wanted = self.desired.clone();
+        let unwanted = async move { while wanted.changed().await.is_ok() {} };
+        let ended = tokio::select! {
+            biased;
+            () = unwanted => None,
+            error = self.keep() => Some(error),
+        };
+        match ended {
+            None => self.withdraw().await,
+            Some(error) => {
+                tracing::warn!(path = %self.path, %error, "a persistent node is not kept any more");
+                self.status.send_modify(|status| {
+                    status.presence = Presence::Absent;
+                    status.ended = Some(error);
+                });
+                self.withdraw().await;
+            }
+        }
+    }
+
+    /// Keeps the node in one session after the other; the error that ends it.
+    async fn keep(&mut self) -> Error {
+        let mut patience = Patience::new();
+        loop {
+            if let Err(over) = connected(&self.client).await {
+                return over;
+            }
+            let session = self.client.session();
+            self.session = Some(session.clone());
+            if let Err(error) = self.keep_in(&session, &mut patience).await {
+                return error;
+            }
+            self.tell(Presence::Absent);
+            if let Err(over) = patience.wait(&self.client).await {
+                return over;
+            }
+        }
+    }
+
+    /// Returns when the session is over.
+    async fn keep_in(&mut self, session: &Session, patience: &mut Patience) -> Result<()> {
+        loop {
+            match self.keep_once(session, patience).await {
+                Ok(Next::Create) => {}
+                Ok(Next::Session) => return Ok(()),
+                Err(error) => match setback(&error) {
+                    Setback::SessionEnded if is_bound(&error, session) => return Err(error.into()),
+                    Setback::SessionEnded => return Ok(()),
+                    Setback::Refused if !self.was_present => return Err(error.into()),
+                    found => {
+                        if found == Setback::Refused {
+                            tracing::warn!(path = %self.path, %error, "a persistent node cannot be created");
+                        }
+                        if patience.wait(session).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Creates the node or finds it, and follows what becomes of it.
+    async fn keep_once(
+        &mut self,
+        session: &Session,
+        patience: &mut Patience,
+    ) -> zk_client::Result<Next> {
+        let desired = self.desired.borrow_and_update().clone();
+        match session
+            .create(&self.path, desired.data.clone())
+            .ephemeral()
+            .await
+        {
+            Ok(created) => {
+                self.found(session, &created.stat);
+                self.written(desired.number);
+            }
+            Err(error) if error.kind() == ErrorKind::NodeExists => {}
+            Err(error) if error.kind() == ErrorKind::NoNode => {
+                let Some((above, _)) = self.path.rsplit_once('/') else {
+                    return Err(error);
+                };
+                if above.is_empty() {
+                    // The chroot itself, which is the user's to create.
+                    return Err(error);
+                }
+                parents::create(session, above).await?;
+                return Ok(Next::Create);
+            }
+            Err(error) => return Err(error),
+        }
+        patience.reset();
+        self.follow(session).await
+    }
+
+    /// Follows the node that is there until it is gone.
+    async fn follow(&mut self, session: &Session) -> zk_client::Result<Next> {
+        loop {
+            let Some((node, change)) = self.look(session).await? else {
+                self.tell(Presence::Absent);
+                return Ok(Next::Create);
+            };
+            let owner = node.stat.ephemeral_owner;
+            if owner != session.id() {
+                if self.tell(Presence::Waiting { owner }) {
+                    tracing::info!(path = %self.path, %owner, "another session's node is in the place of a persistent one");
+                }
+                if let WatchEvent::SessionEnded = change.await {
+                    return Ok(Next::Session);
+                }
+                continue;
+            }
+            self.found(session, &node.stat);
+            if let Some(next) = self.hold(session, &node, change).await? {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// The node as the leader sees it, with a watch.
+    async fn look(&self, session: &Session) -> zk_client::Result<Option<(Node, WatchChange)>> {
+        let sync = session.sync(&self.path).submit().await?;
+        let node = session.get(&self.path).watch().submit().await?;
+        sync.await?;
+        match node.await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == ErrorKind::NoNode => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what is wanted while the node is there; `None` when it is to be looked at again.
+    async fn hold(
+        &mut self,
+        session: &Session,
+        node: &Node,
+        mut change: WatchChange,
+    ) -> zk_client::Result<Option<Next>> {
+        let desired = self.desired.borrow_and_update().clone();
+        // After a lost connection the data may be that of an earlier attempt.
+        if self.status.borrow().written < desired.number {
+            if node.data != desired.data {
+                self.write(session, &desired).await?;
+                return Ok(None);
+            }
+            self.written(desired.number);
+        }
+        tokio::select! {
+            event = &mut change => Ok(match event {
+                WatchEvent::SessionEnded => Some(Next::Session),
+                WatchEvent::Deleted(_) => {
+                    tracing::warn!(path = %self.path, "somebody deleted a persistent node");
+                    self.tell(Presence::Absent);
+                    Some(Next::Create)
+                }
+                _ => None,
+            }),
+            changed = self.desired.changed() => match changed {
+                Ok(()) => Ok(None),
+                // Not wanted any more: `run` sees that, too.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    async fn write(&self, session: &Session, desired: &Desired) -> zk_client::Result<()> {
+        match session.set(&self.path, desired.data.clone()).await {
+            Ok(_) => self.written(desired.number),
+            Err(error) if error.kind() == ErrorKind::NoNode => {}
+            Err(error) if setback(&error) == Setback::Refused => {
+                self.status.send_modify(|status| {
+                    status.written = desired.number;
+                    status.refused = Some((desired.number, error.into()));
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, session: &Session, stat: &Stat) {
+        let (session, czxid) = (session.id(), stat.czxid);
+        self.was_present = true;
+        if self.tell(Presence::Present { session, czxid }) {
+            tracing::debug!(path = %self.path, %session, %czxid, "persistent node is there");
+        }
+    }
+
+    fn written(&self, number: u64) {
+        self.status.send_modify(|status| status.written = number);
+    }
+
+    /// True where that is news.
+    fn tell(&self, presence: Presence) -> bool {
+        self.status.send_if_modified(|status| {
+            let is_news = status.presence != presence;
+            status.presence = presence;
+            is_news
+        })
+    }
+
+    /// Makes the node go away, however long that takes while its session lives.
+    async fn withdraw(&self) {
+        let Some(session) = &self.session else {
+            return;
+        };
+        let waited = session.timeout();
+        let mut withdrawal = std::pin::pin!(self.delete(session));
+        if tokio::time::timeout(waited, &mut withdrawal).await.is_err() {
+            self.status
+                .send_modify(|status| status.gave_up = Some(waited));
+            withdrawal.await;
+        }
+    }
+
+    async fn delete(&self, session: &Session) {
+        let mut patience = Patience::new();
+        loop {
+            let Err(error) = self.try_delete(session).await else {
+                return;
+            };
+            match setback(&error) {
+                Setback::SessionEnded => return,
+                Setback::Connection if patience.wait(session).await.is_err() => return,
+                Setback::Connection => {}
+                Setback::Refused => {
+                    tracing::warn!(path = %self.path, %error, "a persistent node stays until its session ends");
+                    let refused = Some(error.into());
+                    self.status
+                        .send_modify(|status| status.release_refused = refused);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Deletes the node if it is this session's; a create that is still on its way comes before the look.
+    async fn try_delete(&self, session: &Session) -> zk_client::Result<()> {
+        let sync = session.sync(&self.path).submit().await?;
+        let stat = session.exists(&self.path).submit().await?;
+        sync.await?;
+        if stat
+            .await?
+            .is_none_or(|stat| stat.ephemeral_owner != session.id())
+        {
+            return Ok(());
+        }
+        match session.delete(&self.path).await {
+            Err(error) if error.kind() == ErrorKind::NoNode => Ok(()),
+            deleted => deleted,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! A node that is there as long as its owner is: ephemeral, and created again in every new session.
+//!
+//! **What it guarantees.** While a [`PersistentNode`] lives and its client has a session, the node exists, or is being created: it
+//! comes back after the expiry of the session and after somebody deleted it, and never twice, since there is one path. A node
+//! of the same path that belongs to another session (a process that died, or this one before its session expired) is waited
+//! for, never adopted and never deleted: the server deletes it when that session ends. It does **not** guarantee that the
+//! owner lives: the node outlives a process that dies by up to the session timeout. Nor is it a lock: between the end of a
+//! session and the next the path is free for anybody.
+//!
+//! **Fairness**: where several wait for one path, any of them may be the next. **CONNECTIONLOSS** while creating is survived: the
+//! owner of what is found decides. **Suspension** changes nothing. **Expiry**: created again in the client's next session; where
+//! the client opens none, the node is gone. **Cancellation** is safe at every await, dropping deletes the node in the
+//! background, [`PersistentNode::release`] waits for that. No herd: everybody watches the one node. What is above
+//! it is created as needed, as containers, and again when the server has reaped them.
+//!
+//! Two of them with one path in one session share the node: the first that ends deletes it, and the other creates it again.
+
+mod keeper;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tracing::Instrument;
+use zk_client::{Client, ErrorKind, Payload, SessionId, Zxid};
+
+use self::keeper::{Desired, Keeper, Status};
+use crate::error::{Error, Result};
+
+/// Where a [`PersistentNode`] stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Presence {
+    /// It is being created: there was no session, or no connection, or the node was deleted.
+    Absent,
+    /// Another session's node is in its place; it is created when that is gone.
+    Waiting {
+        /// That session; [`SessionId::NONE`] where the node is not an ephemeral one.
+        owner: SessionId,
+    },
+    /// It was created in this session, or found again there.
+    Present {
+        /// The session.
+        session: SessionId,
+        /// The transaction that created the node.
+        czxid: Zxid,
+    },
+}
+
+/// A node to be kept; made by [`persistent_node`](crate::ClientExt::persistent_node).
+#[must_use = "nothing is created until `start`"]
+#[derive(Debug, Clone)]
+pub struct PersistentNodeSource {
+    client: Client,
+    path: Arc<str>,
+    data: Bytes,
+    timeout: Option<Duration>,
+}
+
+impl PersistentNodeSource {
+    pub(crate) fn new(client: &Client, path: &str, data: Payload<'_>) -> Self {
+        Self {
+            client: client.clone(),
+            path: path.into(),
+            data: data.into_bytes(),
+            timeout: None,
+        }
+    }
+
+    /// Lets [`start`](Self::start) give up after this long.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Creates the node and keeps it; returns once it is there for the first time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] when a time was given and has passed: nothing stays behind. [`Error::SessionGone`], and what the
+    /// client reports (NOAUTH, NOCHILDRENFOREPHEMERALS, ...). Without a connection it waits, and while another session's
+    /// node is in its place.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future deletes what may have been created, in the background.
+    pub async fn start(self) -> Result<PersistentNode> {
+        let Self {
+            client,
+            path,
+            data,
+            timeout,
+        } = self;
+        let (desired, wanted) = watch::channel(Desired { data, number: 1 });
+        let (told, mut status) = watch::channel(Status::new());
+        let node = PersistentNode {
+            path: Arc::clone(&path),
+            desired: Some(desired),
+            status: status.clone(),
+        };
+        let runtime = client.runtime().clone();
+        let span = tracing::debug_span!("persistent_node", path = %path);
+        let keeper = Keeper::new(client, path, wanted, told);
+        runtime.spawn(keeper.run().instrument(span));
+        let first = status.wait_for(|status| status.is_present() || status.ended.is_some());
+        let first = match timeout {
+            None => first.await,
+            Some(waited) => {
+                tokio::time::timeout(waited, first)
+                    .await
+                    .map_err(|_| Error::Timeout {
+                        path: Arc::clone(&node.path),
+                        waited,
+                    })?
+            }
+        };
+        match &first.map_err(|_| closed())?.ended {
+            Some(error) => Err(error.clone()),
+            None => Ok(node),
+        }
+    }
+}
+
+/// A node that is kept in existence: see the [module's page](self).
+///
+/// Dropping it deletes the node in the background, also outside a runtime. It keeps the client, and so the session, open.
+#[must_use = "dropping it deletes the node"]
+pub struct PersistentNode {
+    path: Arc<str>,
+    /// Tells the keeper what the node is to hold; closed by dropping.
+    desired: Option<watch::Sender<Desired>>,
+    status: watch::Receiver<Status>,
+}
+
+impl PersistentNode {
+    /// The node's path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where it stands now, as far as is known here.
+    #[must_use]
+    pub fn presence(&self) -> Presence {
+        self.status.borrow().presence
+    }
+
+    /// Returns when the presence is another than when this was last asked, or than at the start. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionGone`] when the client has no session for good; the node is gone.
+    pub async fn changed(&mut self) -> Result<Presence> {
+        let before = self.status.borrow_and_update().presence;
+        let status = self
+            .status
+            .wait_for(|status| status.presence != before || status.ended.is_some())
+            .await
+            .map_err(|_| closed())?;
+        match &status.ended {
+            Some(error) => Err(error.clone()),
+            None => Ok(status.presence),
+        }
+    }
+
+    /// Gives the node other data, now and whenever it is created again; returns when it holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionGone`], and what the server says to the write. Without a connection it waits.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, the data is what the node will hold.
+    pub async fn set(&self, data: impl Into<Payload<'_>>) -> Result<()> {
+        let data = data.into().into_bytes();
+        let mut number = 0;
+        if let Some(desired) = &self.desired {
+            desired.send_modify(|desired| {
+                desired.number += 1;
+                desired.data = data;
+                number = desired.number;
+            });
+        }
+        let mut status = self.status.clone();
+        let status = status
+            .wait_for(|status| status.written >= number || status.ended.is_some())
+            .await
+            .map_err(|_| closed())?;
+        let refused = status.refused.as_ref().filter(|(at, _)| *at == number);
+        match (&status.ended, refused) {
+            (Some(error), _) | (None, Some((_, error))) => Err(error.clone()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Deletes the node and returns when it is gone.
+    ///
+    /// Without a connection it waits for one, at most for the session's timeout: then the session, and with it the node, is
+    /// likely to be gone anyway. Dropping the future does not stop the release.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] when the time has passed; the node is deleted in the background, or by the server. What the server
+    /// says when it refuses.
+    pub async fn release(mut self) -> Result<()> {
+        drop(self.desired.take());
+        // The task ends when it has nothing more to do.
+        while self.status.changed().await.is_ok() {
+            let status = self.status.borrow();
+            if let Some(waited) = status.gave_up {
+                let path = Arc::clone(&self.path);
+                return Err(Error::Timeout { path, waited });
+            }
+        }
+        match &self.status.borrow().release_refused {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for PersistentNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PersistentNode")
+            .field("path", &self.path)
+            .field("presence", &self.presence())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The client's runtime is gone, and with it the keeper.
+const fn closed() -> Error {
+    Error::SessionGone {
+        reason: ErrorKind::Closed,
+    }
+}

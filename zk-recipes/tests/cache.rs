@@ -1,0 +1,281 @@
+//! Caches: what they hold, what they tell, and that neither misses anything.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::{client, proxy::Proxy, server, soon, unique};
+use zk_client::Client;
+use zk_recipes::{cache::CacheSource, prelude::*};
+
+/// Both ways of watching.
+fn both(source: CacheSource) -> [CacheSource; 2] {
+    [source.clone(), source.one_shot_watches()]
+}
+
+/// What a stream tells, in short, up to and with the next `Synced`, or so many.
+async fn told(changes: &mut zk_recipes::CacheChanges, count: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    while told.len() < count {
+        let change = soon("a change", changes.next()).await.unwrap().unwrap();
+        told.push(match change {
+            CacheChange::Added(node) => format!("+{}", node.name()),
+            CacheChange::Changed { old, new } => {
+                assert_eq!(old.path, new.path);
+                format!("{}={}", new.name(), String::from_utf8_lossy(&new.data))
+            }
+            CacheChange::Removed(node) => format!("-{}", node.name()),
+            CacheChange::Synced => "synced".into(),
+            other => panic!("{other:?}"),
+        });
+    }
+    told
+}
+
+/// Waits until the cache holds just these nodes and data.
+async fn until_holds(cache: &Cache, expected: &BTreeMap<String, String>) {
+    let mut changes = cache.changes();
+    soon("the cache", async {
+        loop {
+            let snapshot = cache.snapshot();
+            let held: BTreeMap<String, String> = snapshot
+                .iter()
+                .map(|(path, node)| {
+                    let data = String::from_utf8_lossy(&node.data).into_owned();
+                    (path.to_string(), data)
+                })
+                .collect();
+            if held == *expected {
+                return;
+            }
+            changes.next().await.unwrap().unwrap();
+        }
+    })
+    .await;
+}
+
+/// Everything below a node, as the server has it.
+async fn read(client: &Client, root: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(path) = left.pop() {
+        if let Some(node) = client.get_opt(&path).await.unwrap() {
+            let data = String::from_utf8_lossy(&node.data).into_owned();
+            let names = client.children(&path).await.unwrap();
+            left.extend(names.iter().map(|name| format!("{path}/{name}")));
+            found.insert(path, data);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_cache_tells_what_is_there_and_then_what_changes() {
+    let server = server().await;
+    let client = client(server.address()).await;
+    let base = unique("cache");
+    for path in ["a/b", "a/c", "d"] {
+        client
+            .create_all(&format!("{base}/{path}"), "")
+            .await
+            .unwrap();
+    }
+    for source in both(client.tree_cache(&format!("{base}/a"))) {
+        let cache = source.start().await.unwrap();
+        assert_eq!((cache.len(), cache.is_stale()), (3, false));
+        let mut changes = cache.changes();
+        assert_eq!(told(&mut changes, 4).await, ["+a", "+b", "+c", "synced"]);
+        client.set(&format!("{base}/a/b"), "1").await.unwrap();
+        assert_eq!(told(&mut changes, 1).await, ["b=1"]);
+        client.create(&format!("{base}/a/b/e"), "").await.unwrap();
+        assert_eq!(told(&mut changes, 1).await, ["+e"]);
+        client.set(&format!("{base}/d"), "not told").await.unwrap();
+        client.delete_all(&format!("{base}/a/b")).await.unwrap();
+        let mut gone = told(&mut changes, 2).await;
+        gone.sort();
+        assert_eq!(gone, ["-b", "-e"]);
+        // Who comes late is told the same state.
+        assert_eq!(told(&mut cache.changes(), 3).await, ["+a", "+c", "synced"]);
+        client.create(&format!("{base}/a/b"), "").await.unwrap();
+        assert_eq!(told(&mut changes, 1).await, ["+b"]);
+    }
+}
+
+#[tokio::test]
+async fn children_and_nodes_are_followed_from_before_they_exist() {
+    let server = server().await;
+    let client = client(server.address()).await;
+    for way in 0..2 {
+        let base = unique("cache-absent");
+        let child = format!("{base}/a");
+        let [plain, one_shot] = both(client.children_cache(&base));
+        let children = if way == 0 { plain } else { one_shot };
+        let [plain, one_shot] = both(client.node_cache(&child));
+        let node = if way == 0 { plain } else { one_shot };
+        let (children, node) = (children.start().await.unwrap(), node.start().await.unwrap());
+        assert!(children.is_empty() && node.is_empty() && !node.is_stale());
+        let (mut told_children, mut told_node) = (children.changes(), node.changes());
+        assert_eq!(told(&mut told_children, 1).await, ["synced"]);
+        assert_eq!(told(&mut told_node, 1).await, ["synced"]);
+        for round in 0..3 {
+            client.create_all(&child, "x").await.unwrap();
+            assert_eq!(told(&mut told_children, 1).await, ["+a"], "{round}");
+            assert_eq!(told(&mut told_node, 1).await, ["+a"], "{round}");
+            client.create(&format!("{child}/below"), "").await.unwrap();
+            client.set(&child, "y").await.unwrap();
+            assert_eq!(told(&mut told_children, 1).await, ["a=y"], "{round}");
+            assert_eq!(told(&mut told_node, 1).await, ["a=y"], "{round}");
+            client.delete_all(&base).await.unwrap();
+            assert_eq!(told(&mut told_children, 1).await, ["-a"], "{round}");
+            assert_eq!(told(&mut told_node, 1).await, ["-a"], "{round}");
+        }
+        assert!(children.get(&child).is_none() && node.get(&child).is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_happens_without_a_connection_and_across_an_expiry_is_made_up_for() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (client, other) = (
+        client(&proxy.address()).await,
+        client(server.address()).await,
+    );
+    for (way, ends) in [(0, false), (1, false), (0, true), (1, true)] {
+        let base = unique("cache-gap");
+        for number in 0..20 {
+            other
+                .create_all(&format!("{base}/{number}/x"), "old")
+                .await
+                .unwrap();
+        }
+        let [plain, one_shot] = both(client.tree_cache(&base));
+        let source = if way == 0 { plain } else { one_shot };
+        let cache = source.start().await.unwrap();
+        until_holds(&cache, &read(&other, &base).await).await;
+        let mut states = client.states();
+        proxy.cut();
+        while states.next().await.unwrap().is_connected() {}
+        soon("staleness", async {
+            while !cache.is_stale() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        for number in 0..10 {
+            other
+                .set(&format!("{base}/{number}/x"), "new")
+                .await
+                .unwrap();
+            other
+                .delete_all(&format!("{base}/{}", number + 10))
+                .await
+                .unwrap();
+            other
+                .create(&format!("{base}/{number}/y"), "")
+                .await
+                .unwrap();
+        }
+        if ends {
+            server.end(&client.session()).await;
+        }
+        proxy.restore();
+        until_holds(&cache, &read(&other, &base).await).await;
+        soon("the end of staleness", async {
+            while cache.is_stale() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        other.set(&base, "after").await.unwrap();
+        until_holds(&cache, &read(&other, &base).await).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_snapshot_shows_was_there_at_one_moment() {
+    let server = server().await;
+    let (client, writer) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let base = unique("cache-moment");
+    let names = ["a", "b", "c", "d"].map(|name| format!("{base}/{name}"));
+    writer.create_all(&base, "").await.unwrap();
+    for name in &names {
+        writer.create(name, "0").await.unwrap();
+    }
+    for source in both(client.children_cache(&base)) {
+        let cache = source.start().await.unwrap();
+        let mut changes = cache.changes();
+        // All of them get the same number in one transaction: whoever sees two numbers at once saw two moments.
+        let writes = async {
+            for number in 0..300 {
+                let mut multi = writer.multi();
+                for name in &names {
+                    multi = multi.set(name, number.to_string()).any();
+                }
+                multi.commit().await.unwrap();
+            }
+        };
+        let mut seen = 0;
+        let looks = async {
+            loop {
+                let snapshot = cache.snapshot();
+                let mut numbers: Vec<_> = snapshot.values().map(|node| &node.data).collect();
+                assert_eq!(numbers.len(), 4);
+                numbers.dedup();
+                assert_eq!(numbers.len(), 1, "{numbers:?}");
+                seen += 1;
+                if numbers[0] == "299" {
+                    return;
+                }
+                changes.next().await.unwrap().unwrap();
+            }
+        };
+        soon("the last number", async { tokio::join!(writes, looks) }).await;
+        assert!(seen > 3, "{seen}");
+        writer.set(&names[0], "0").await.unwrap();
+        for name in &names {
+            writer.set(name, "0").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_closed_client_ends_the_cache_and_says_so() {
+    let server = server().await;
+    let client = client(server.address()).await;
+    let base = unique("cache-end");
+    let cache = client.tree_cache(&base).start().await.unwrap();
+    let mut changes = cache.changes();
+    assert_eq!(told(&mut changes, 1).await, ["synced"]);
+    client.close().await.unwrap();
+    let end = soon("the end", changes.next()).await;
+    assert!(matches!(
+        end,
+        Some(Err(zk_recipes::Error::SessionGone { .. }))
+    ));
+    assert!(changes.next().await.is_none() && cache.is_stale());
+    let error = client.tree_cache(&base).start().await.unwrap_err();
+    assert!(matches!(error, zk_recipes::Error::SessionGone { .. }));
+}
+
+#[tokio::test]
+async fn dropping_a_cache_removes_its_watch() {
+    let server = server().await;
+    let client = client(server.address()).await;
+    let base = unique("cache-drop");
+    client.create_all(&base, "").await.unwrap();
+    for source in both(client.tree_cache(&base)) {
+        let cache = source.start().await.unwrap();
+        let changes = cache.changes();
+        drop(cache);
+        client.set(&base, "x").await.unwrap();
+        drop(changes);
+        // Nothing is left that would hear of it, and nothing breaks.
+        client.set(&base, "y").await.unwrap();
+        client.sync(&base).await.unwrap();
+    }
+}

@@ -1,0 +1,312 @@
+//! Persistent nodes, groups and services: there while their owners are, and once.
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use support::{builder, client, proxy::Proxy, server, soon, unique, until_children};
+use zk_client::{ErrorKind, OnExpiry, SessionState};
+use zk_recipes::{Error, prelude::*};
+
+#[tokio::test]
+async fn a_persistent_node_comes_back_once_and_goes_with_its_owner() {
+    let server = server().await;
+    let (owner, other) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let path = format!("{}/me", unique("node"));
+    let mut node = owner.persistent_node(&path, "1").start().await.unwrap();
+    let first = other.get(&path).await.unwrap();
+    assert_eq!(
+        (first.data.as_ref(), first.stat.ephemeral_owner),
+        (&b"1"[..], owner.session().id())
+    );
+    // Somebody deletes it.
+    other.delete(&path).await.unwrap();
+    soon("its return", async {
+        while other.get_opt(&path).await.unwrap().is_none() {}
+    })
+    .await;
+    node.set("2").await.unwrap();
+    assert_eq!(other.get(&path).await.unwrap().data, "2");
+    // The session ends, twice.
+    for _ in 0..2 {
+        let old = owner.session().id();
+        server.end(&owner.session()).await;
+        soon("its return", async {
+            loop {
+                let there =
+                    matches!(node.presence(), Presence::Present { session, .. } if session != old);
+                if there {
+                    return;
+                }
+                node.changed().await.unwrap();
+            }
+        })
+        .await;
+        let back = other.get(&path).await.unwrap();
+        assert_eq!(back.stat.ephemeral_owner, owner.session().id());
+        // Created once, with what it held last.
+        assert_eq!((back.data.as_ref(), back.stat.version), (&b"2"[..], 0));
+    }
+    soon("the release", node.release()).await.unwrap();
+    assert!(other.get_opt(&path).await.unwrap().is_none());
+    let node = owner.persistent_node(&path, "3").start().await.unwrap();
+    let (_, gone) = other.exists(&path).watch().await.unwrap();
+    drop(node);
+    assert!(soon("the deletion", gone).await.is_deleted());
+}
+
+#[tokio::test]
+async fn somebody_elses_node_is_waited_for_and_left_alone() {
+    let server = server().await;
+    let (one, two) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let path = format!("{}/me", unique("node-taken"));
+    let first = one.persistent_node(&path, "one").start().await.unwrap();
+    let limit = Duration::from_millis(300);
+    let error = two
+        .persistent_node(&path, "two")
+        .timeout(limit)
+        .start()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    let waiting = tokio::spawn(two.persistent_node(&path, "two").start());
+    // A write of the owner's does not disturb who waits.
+    first.set("still one").await.unwrap();
+    assert_eq!(two.get(&path).await.unwrap().data, "still one");
+    first.release().await.unwrap();
+    let second = soon("the second", waiting).await.unwrap().unwrap();
+    assert_eq!(one.get(&path).await.unwrap().data, "two");
+    second.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_reply_and_a_cancelled_start_leave_no_node() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (owner, other) = (
+        client(&proxy.address()).await,
+        client(server.address()).await,
+    );
+    let path = format!("{}/me", unique("node-lost"));
+    for micros in (0..4000).step_by(97) {
+        let start = owner.persistent_node(&path, "x").start();
+        let started = tokio::time::timeout(Duration::from_micros(micros), start).await;
+        if micros % 5 == 0 {
+            proxy.blink();
+        }
+        drop(started);
+    }
+    soon("the last node to go", async {
+        while other.get_opt(&path).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let node = owner.persistent_node(&path, "x").start().await.unwrap();
+    assert_eq!(other.get(&path).await.unwrap().stat.version, 0);
+    node.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_release_without_a_server_gives_up_in_time() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let owner = builder(&proxy.address()).session_timeout(Duration::from_secs(1));
+    let owner = owner.connect().await.unwrap();
+    let path = format!("{}/me", unique("node-down"));
+    let node = owner.persistent_node(&path, "x").start().await.unwrap();
+    proxy.cut();
+    let error = soon("giving up", node.release()).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn where_no_session_follows_the_end_is_told() {
+    let server = server().await;
+    let owner = builder(server.address()).on_expiry(OnExpiry::Stop);
+    let owner = owner.connect().await.unwrap();
+    let path = format!("{}/me", unique("node-stop"));
+    let mut node = owner.persistent_node(&path, "x").start().await.unwrap();
+    server.end(&owner.session()).await;
+    let error = soon("the end", async {
+        loop {
+            if let Err(error) = node.changed().await {
+                return error;
+            }
+        }
+    })
+    .await;
+    let reason = ErrorKind::SessionExpired;
+    assert!(
+        matches!(error, Error::SessionGone { reason: told } if told == reason),
+        "{error}"
+    );
+    assert!(node.set("y").await.is_err());
+}
+
+#[tokio::test]
+async fn members_join_are_listed_watched_and_leave() {
+    let server = server().await;
+    let (one, two) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("group");
+    let group = one.group(&path);
+    assert_eq!(group.members().await.unwrap(), []);
+    group.create().await.unwrap();
+    group.create().await.unwrap();
+    let members = two.group(&path).watch().start().await.unwrap();
+    let mut changes = members.changes();
+    assert_eq!(changes.next().await.unwrap().unwrap(), CacheChange::Synced);
+    let first = group.join("a", "1").start().await.unwrap();
+    let mut second = two.group(&path).join("b", "2").start().await.unwrap();
+    for name in ["a", "b"] {
+        let joined = soon("a member", changes.next()).await.unwrap().unwrap();
+        assert!(
+            matches!(&joined, CacheChange::Added(node) if node.name() == name),
+            "{joined:?}"
+        );
+    }
+    let listed = group.members().await.unwrap();
+    let names: Vec<_> = listed.iter().map(|member| member.name.as_str()).collect();
+    assert_eq!((names.as_slice(), first.name()), (&["a", "b"][..], "a"));
+    assert_eq!(
+        (listed[1].data.as_ref(), listed[1].session),
+        (&b"2"[..], two.session().id())
+    );
+    // A group with members is not deleted.
+    let refused = group.delete().await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::Client(error) if error.kind() == ErrorKind::NotEmpty),
+        "{refused}"
+    );
+    server.end(&two.session()).await;
+    soon("its return", async {
+        while !matches!(second.presence(), Presence::Present { session, .. } if session == two.session().id()) {
+            second.changed().await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!(group.members().await.unwrap().len(), 2);
+    first.leave().await.unwrap();
+    drop(second);
+    until_children(&one, &path, "an empty group", <[_]>::is_empty).await;
+    group.delete().await.unwrap();
+    group.delete().await.unwrap();
+    assert_eq!(group.members().await.unwrap(), []);
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Zone {
+    zone: String,
+}
+
+fn instance(id: &str, zone: &str) -> ServiceInstance<Zone> {
+    let zone = Zone { zone: zone.into() };
+    ServiceInstance::new("billing")
+        .id(id)
+        .address("10.0.0.1")
+        .port(80)
+        .payload(zone)
+}
+
+#[tokio::test]
+async fn services_are_found_chosen_and_left_out() {
+    let server = server().await;
+    let (owner, user) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let base = unique("services");
+    let (services, found) = (owner.discovery(&base), user.discovery(&base));
+    let billing = found.provider::<Zone>("billing").start().await.unwrap();
+    assert!(billing.pick().is_none());
+    let waiting = async { soon("an instance", billing.wait()).await.unwrap() };
+    let (a, first) = tokio::join!(services.register(instance("a", "eu")), waiting);
+    let a = a.unwrap();
+    assert_eq!(
+        (
+            first.id.as_str(),
+            first.payload.as_ref().unwrap().zone.as_str()
+        ),
+        ("a", "eu")
+    );
+    let b = services.register(instance("b", "us")).await.unwrap();
+    let anonymous: ServiceInstance = ServiceInstance::new("mail").port(25);
+    let mail = services.register(anonymous).await.unwrap();
+    assert_eq!(mail.id().len(), 36);
+    assert_eq!(found.names().await.unwrap(), ["billing", "mail"]);
+    // A node that is no instance is left out.
+    owner
+        .create(&format!("{base}/billing/c"), "rubbish")
+        .await
+        .unwrap();
+    let listed = found.instances::<Zone>("billing").await.unwrap();
+    assert_eq!(
+        listed.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+    assert!(listed[0].registration_time_utc > 1_600_000_000_000);
+    let europe = found.provider::<Zone>("billing").sticky();
+    let europe = europe.filter(|it| it.payload.as_ref().is_some_and(|zone| zone.zone == "eu"));
+    let europe = Arc::new(europe.start().await.unwrap());
+    soon("both", async {
+        while billing.instances().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let picked: Vec<_> = (0..4).map(|_| billing.pick().unwrap().id.clone()).collect();
+    assert!(
+        picked[0] != picked[1] && picked[..2] == picked[2..],
+        "{picked:?}"
+    );
+    assert_eq!(europe.pick().unwrap().id, "a");
+    // Errors take it out.
+    let failing = europe.pick().unwrap();
+    europe.note_error(&failing);
+    europe.note_error(&failing);
+    assert!(europe.pick().is_none());
+    // What it says may change; who is disabled is not chosen.
+    let mut disabled = instance("ignored", "us");
+    disabled.enabled = false;
+    b.update(disabled).await.unwrap();
+    soon("the change", async {
+        while billing
+            .instances()
+            .iter()
+            .any(|it| it.id == "b" && it.enabled)
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!((0..4).all(|_| billing.pick().unwrap().id == "a"));
+    a.release().await.unwrap();
+    soon("nobody", async {
+        while billing.pick().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // A session that expires takes no registration with it for long.
+    let mut states = owner.states();
+    server.end(&owner.session()).await;
+    while !matches!(states.next().await.unwrap(), SessionState::Renewed { .. }) {}
+    soon("its return", async {
+        while !matches!(mail.presence(), Presence::Present { session, .. } if session == owner.session().id()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(found.instances::<()>("mail").await.unwrap().len(), 1);
+}
