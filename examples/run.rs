@@ -11,12 +11,16 @@
 )]
 
 use std::{
-    io::Write as _,
+    io::{BufRead as _, BufReader, Lines, Write as _},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     thread,
+    time::{Duration, Instant},
 };
 
+use zk_client::{Client, testing::FaultProxy};
+use zk_recipes::ClientExt as _;
+use zk_server::Server;
 use zk_tests::{apache, process::ServerProcess};
 
 /// Where cargo puts the examples: beside the folder of this test's own executable.
@@ -57,6 +61,38 @@ config  the program runs with   Settings { greeting: \"good morning\", workers: 
 config  an operator writes      Settings { greeting: \"good night\", workers: 1 }
 config  the program runs with   Settings { greeting: \"good night\", workers: 1 }
 done
+";
+
+const MEMBERSHIP: &str = "\
+group     alice is at 10.0.0.1
+group     bob is at 10.0.0.2
+group     alice's session has expired, and her node with it
+group     alice is back, with no code of hers
+group     alice has left
+services  billing is at http://a.example.org:8080/
+services  billing is at http://b.example.org:8080/
+services  billing is at http://a.example.org:8080/
+done
+";
+
+const TREE_CACHE: &str = "\
++ /examples/tree\x20
++ /examples/tree/apples 3
+that is all: 2 nodes
+= /examples/tree/apples 4
++ /examples/tree/pears 1
+- /examples/tree/apples
+- /examples/tree/pears
+- /examples/tree
+";
+
+const SETTINGS_DIRECTORY: &str = "\
+written   [\"pool_size\", \"url\"]
+current   Settings { url: \"db-2\", pool_size: 16, comment: Some(\"moved\") }
+written   [\"comment\", \"pool_size\", \"url\"]
+refused   an empty pool
+current   Settings { url: \"db-2\", pool_size: 16, comment: Some(\"moved\") }
+current   Settings { url: \"db-2\", pool_size: 20, comment: Some(\"moved\") }
 ";
 
 const CONFIG_RELOAD: &str = "\
@@ -146,6 +182,96 @@ fn barriers_queues_and_counters_do_what_they_say() {
 }
 
 #[test]
+fn members_come_back_and_services_are_found() {
+    assert_eq!(output("membership", &[]), MEMBERSHIP);
+}
+
+#[test]
+fn a_tree_is_followed_from_its_first_state_to_its_end() {
+    assert_eq!(output("tree_cache", &[]), TREE_CACHE);
+}
+
+#[test]
+fn a_directory_of_settings_is_one() {
+    assert_eq!(output("settings_directory", &[]), SETTINGS_DIRECTORY);
+}
+
+/// The example `service` as a process, and what it says.
+struct Service {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Service {
+    fn start(hosts: &str) -> Self {
+        let mut process = Command::new(example("service"))
+            .args(["--connect", hosts, "--name", "it"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut service = Self { process, lines };
+        service.until("is ready");
+        service
+    }
+
+    /// Waits for a line with this in it.
+    fn until(&mut self, what: &str) {
+        let found = self
+            .lines
+            .find(|line| line.as_ref().unwrap().contains(what));
+        assert!(found.is_some(), "it ended without {what:?}");
+    }
+
+    /// Asks it to end; how long that took, and what it said last.
+    fn terminate(mut self) -> (Duration, String) {
+        let start = Instant::now();
+        let process = self.process.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &process])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let last = self.lines.last().unwrap().unwrap();
+        assert!(self.process.wait().unwrap().success());
+        (start.elapsed(), last)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_ends_a_program_in_time_with_and_without_a_server() {
+    let server = Server::builder().start().await.unwrap();
+    let proxy = FaultProxy::start(server.local_addr()).await.unwrap();
+    let observer = Client::connect(server.connect_string()).await.unwrap();
+    let members = || async {
+        let group = observer.group("/examples/service");
+        group.members().await.unwrap().len()
+    };
+    for outage in [false, true] {
+        let hosts = proxy.connect_string();
+        let start = tokio::task::spawn_blocking(move || Service::start(&hosts));
+        let mut service = start.await.unwrap();
+        assert_eq!(members().await, 1);
+        if outage {
+            proxy.down();
+        }
+        let end = tokio::task::spawn_blocking(move || {
+            if outage {
+                service.until("Suspended");
+            }
+            service.terminate()
+        });
+        let (took, last) = end.await.unwrap();
+        assert!(took < Duration::from_secs(2), "{took:?} {last}");
+        // Gone at once where there was somebody to tell it, and else when its session ends.
+        assert_eq!(members().await, usize::from(outage));
+        assert_eq!(last.starts_with("left without"), outage, "{last}");
+    }
+}
+
+#[test]
 fn distributed_lock_takes_turns() {
     check_turns(
         &output("distributed_lock", &["--turns", "3", "--work-ms", "20"]),
@@ -171,6 +297,11 @@ fn apache_makes_no_difference() {
     for (name, expected) in [("barrier", BARRIER), ("queue", QUEUE), ("counter", COUNTER)] {
         assert_eq!(output(name, &["--connect", &hosts]), expected, "{name}");
     }
+    assert_eq!(output("membership", &["--connect", &hosts]), MEMBERSHIP);
+    assert_eq!(
+        output("settings_directory", &["--connect", &hosts]),
+        SETTINGS_DIRECTORY
+    );
     if built("config_reload") {
         assert_eq!(
             output("config_reload", &["--connect", &hosts]),
@@ -211,7 +342,14 @@ fn apache_makes_no_difference() {
 
 #[test]
 fn an_argument_nobody_knows_is_refused() {
-    for name in ["quickstart", "distributed_lock"] {
+    for name in [
+        "quickstart",
+        "distributed_lock",
+        "membership",
+        "tree_cache",
+        "settings_directory",
+        "service",
+    ] {
         let run = Command::new(example(name))
             .arg("--conect")
             .output()
