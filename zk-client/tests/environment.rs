@@ -1,5 +1,11 @@
 //! A client as the environment says, in processes of their own: a test must not change its own environment.
-#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests"
+)]
 
 use std::process::{Command, Output};
 

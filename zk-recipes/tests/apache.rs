@@ -12,10 +12,14 @@
 
 #[path = "barrier.rs"]
 mod barrier;
+#[path = "cache.rs"]
+mod cache;
 #[path = "config.rs"]
 mod config;
 #[path = "counter.rs"]
 mod counter;
+#[path = "group.rs"]
+mod group;
 #[path = "lock.rs"]
 mod lock;
 #[path = "lock_family.rs"]

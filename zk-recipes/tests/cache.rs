@@ -1,5 +1,11 @@
 //! Caches: what they hold, what they tell, and that neither misses anything.
-#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -139,7 +145,7 @@ async fn what_happens_without_a_connection_and_across_an_expiry_is_made_up_for()
     let server = server().await;
     let proxy = Proxy::start(server.address()).await;
     let (client, other) = (
-        client(&proxy.address()).await,
+        client(proxy.address()).await,
         client(server.address()).await,
     );
     for (way, ends) in [(0, false), (1, false), (0, true), (1, true)] {

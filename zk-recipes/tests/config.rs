@@ -478,15 +478,8 @@ async fn a_directory_is_one_struct_read_and_written_together() {
         .unwrap_err();
     assert!(matches!(error, Error::NoConfig { .. }), "{error}");
     let source = one.config(&path).directory::<Parts>();
-    let source = source.validate(|parts| match parts.size {
-        0 => Err("no size"),
-        _ => Ok(()),
-    });
-    let mut config = source
-        .or_start_with(parts("a", 1, None))
-        .watch()
-        .await
-        .unwrap();
+    let source = source.or_start_with(parts("a", 1, None));
+    let config = source.watch().await.unwrap();
     config.set(&parts("a", 1, None)).await.unwrap();
     config.set(&parts("b", 2, Some("x"))).await.unwrap();
     assert_eq!(*config.current(), parts("b", 2, Some("x")));
@@ -509,7 +502,25 @@ async fn a_directory_is_one_struct_read_and_written_together() {
     assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
     let refused = first.and(second).unwrap_err();
     assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
-    // A change by hand is told, also of the directory's own data, which means nothing.
+}
+
+#[tokio::test]
+async fn a_directory_is_changed_by_hand_and_refused_as_a_whole() {
+    let server = server().await;
+    let (one, two) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("directory-by-hand");
+    let source = one.config(&path).directory::<Parts>();
+    let source = source.validate(|parts| match parts.size {
+        0 => Err("no size"),
+        _ => Ok(()),
+    });
+    let source = source.or_start_with(parts("a", 1, None));
+    let mut config = source.watch().await.unwrap();
+    config.set(&parts("b", 2, Some("x"))).await.unwrap();
+    // The directory's own data means nothing.
     two.set(&path, "a remark").await.unwrap();
     two.set(&format!("{path}/size"), "9").await.unwrap();
     soon("the change", async {

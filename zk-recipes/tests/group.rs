@@ -1,5 +1,11 @@
 //! Persistent nodes, groups and services: there while their owners are, and once.
-#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -92,7 +98,7 @@ async fn a_lost_reply_and_a_cancelled_start_leave_no_node() {
     let server = server().await;
     let proxy = Proxy::start(server.address()).await;
     let (owner, other) = (
-        client(&proxy.address()).await,
+        client(proxy.address()).await,
         client(server.address()).await,
     );
     let path = format!("{}/me", unique("node-lost"));
@@ -119,7 +125,7 @@ async fn a_lost_reply_and_a_cancelled_start_leave_no_node() {
 async fn a_release_without_a_server_gives_up_in_time() {
     let server = server().await;
     let proxy = Proxy::start(server.address()).await;
-    let owner = builder(&proxy.address()).session_timeout(Duration::from_secs(1));
+    let owner = builder(proxy.address()).session_timeout(Duration::from_secs(1));
     let owner = owner.connect().await.unwrap();
     let path = format!("{}/me", unique("node-down"));
     let node = owner.persistent_node(&path, "x").start().await.unwrap();
@@ -276,7 +282,30 @@ async fn services_are_found_chosen_and_left_out() {
     europe.note_error(&failing);
     europe.note_error(&failing);
     assert!(europe.pick().is_none());
-    // What it says may change; who is disabled is not chosen.
+    a.release().await.unwrap();
+    b.release().await.unwrap();
+    soon("nobody", async {
+        while billing.pick().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_service_says_may_change_and_survives_an_expiry() {
+    let server = server().await;
+    let (owner, user) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let base = unique("services-change");
+    let (services, found) = (owner.discovery(&base), user.discovery(&base));
+    let a = services.register(instance("a", "eu")).await.unwrap();
+    let b = services.register(instance("b", "us")).await.unwrap();
+    let billing = found.provider::<Zone>("billing").start().await.unwrap();
+    assert_eq!(billing.instances().len(), 2);
+    // Who is disabled is not chosen.
     let mut disabled = instance("ignored", "us");
     disabled.enabled = false;
     b.update(disabled).await.unwrap();
@@ -291,22 +320,18 @@ async fn services_are_found_chosen_and_left_out() {
     })
     .await;
     assert!((0..4).all(|_| billing.pick().unwrap().id == "a"));
-    a.release().await.unwrap();
-    soon("nobody", async {
-        while billing.pick().is_some() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
     // A session that expires takes no registration with it for long.
     let mut states = owner.states();
     server.end(&owner.session()).await;
     while !matches!(states.next().await.unwrap(), SessionState::Renewed { .. }) {}
+    let new = owner.session().id();
     soon("its return", async {
-        while !matches!(mail.presence(), Presence::Present { session, .. } if session == owner.session().id()) {
+        while !matches!(a.presence(), Presence::Present { session, .. } if session == new) {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(found.instances::<()>("mail").await.unwrap().len(), 1);
+    let listed = found.instances::<Zone>("billing").await.unwrap();
+    assert!(listed.iter().any(|it| it.id == "a"), "{listed:?}");
+    drop(b);
 }

@@ -431,7 +431,7 @@ impl World {
         let refused = |op: &MultiOp| match op {
             MultiOp::Check(check) => self.check(&check.path, check.version).err(),
             MultiOp::SetData(set) => self.check(&set.path, set.version).err(),
-            other => panic!("not known here: {other:?}"),
+            _ => Some(ErrorCode::Unimplemented),
         };
         let failed = ops
             .iter()

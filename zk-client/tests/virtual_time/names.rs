@@ -138,7 +138,7 @@ async fn a_name_is_looked_up_again_at_every_attempt() {
     let (id, before) = (client.session().id(), names.lookups("zk"));
     // And again, while a session is there; between the two the name was gone altogether.
     names.change(|table| drop(table.names.remove("zk")));
-    names.ensemble.fault(|faults| drop(faults.down.insert(3)));
+    names.ensemble.fault(|faults| faults.down.extend([3]));
     names.ensemble.cut();
     until(&client, |state| state == SessionState::Suspended).await;
     while names.lookups("zk") < before + 3 {

@@ -74,7 +74,8 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::SessionGone`] when the client has no session for good. Nothing follows; the last good value stays.
+    /// [`Error::SessionGone`](crate::Error::SessionGone) when the client has no session for good. Nothing follows; the last
+    /// good value stays.
     pub async fn changed(&mut self) -> Result<ConfigChange<T>> {
         self.observer.changed().await
     }
