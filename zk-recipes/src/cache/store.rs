@@ -125,12 +125,16 @@ impl Store {
     }
 
     /// Takes over what has been read; `everything` when that was all there is.
+    ///
+    /// What is gone is told first, children before their parents, and then what is there, parents before their children.
     pub(super) fn commit(
         &mut self,
         changed: BTreeMap<Arc<str>, Option<CachedNode>>,
         everything: bool,
     ) {
-        for (path, now) in changed {
+        let (there, gone): (Vec<_>, Vec<_>) =
+            changed.into_iter().partition(|(_, now)| now.is_some());
+        for (path, now) in gone.into_iter().rev().chain(there) {
             let before = match &now {
                 Some(node) => self.nodes.insert(Arc::clone(&path), node.clone()),
                 None => self.nodes.remove(&path),
@@ -274,11 +278,11 @@ mod tests {
             assert_eq!(drain(&mut store, observer), ["+/a", "+/b", "synced"]);
         }
         store.commit([node("/a", 1, 3), gone("/b")].into(), false);
-        assert_eq!(drain(&mut store, early), ["/a 1>3", "-/b"]);
+        assert_eq!(drain(&mut store, early), ["-/b", "/a 1>3"]);
         // A reconnect that brought nothing new.
         store.commit([node("/a", 1, 3)].into(), true);
         assert_eq!(drain(&mut store, early), ["synced"]);
-        assert_eq!(drain(&mut store, late), ["/a 1>3", "-/b", "synced"]);
+        assert_eq!(drain(&mut store, late), ["-/b", "/a 1>3", "synced"]);
     }
 
     #[test]
