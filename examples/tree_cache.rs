@@ -27,7 +27,8 @@ async fn main() -> Result<(), Failure> {
     match writes {
         true => {
             let (followed, written) = tokio::join!(follow(&cache), write(&client, &path));
-            (followed?, written?);
+            followed?;
+            written?;
         }
         false => follow(&cache).await?,
     }

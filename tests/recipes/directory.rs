@@ -28,19 +28,22 @@ struct Settings {
     second: u64,
     /// There for every other number only.
     sometimes: Option<u64>,
+    /// Who wrote it: of two who write the same, neither could tell whose it is.
+    writer: u64,
 }
 
 impl Settings {
-    fn new(number: u64) -> Self {
+    fn new(number: u64, writer: u64) -> Self {
         Self {
             first: number,
             second: number,
             sometimes: (number % 2 == 1).then_some(number),
+            writer,
         }
     }
 
     fn number(&self) -> turmoil::Result<u64> {
-        let whole = Self::new(self.first);
+        let whole = Self::new(self.first, self.writer);
         match self.second == whole.second && self.sometimes == whole.sometimes {
             true => Ok(self.first),
             false => Err(format!("{self:?} is of several moments").into()),
@@ -94,7 +97,7 @@ fn run(seed: u64) -> Result<(), String> {
 async fn open(seed: u64, lossy: &Lossy) -> turmoil::Result<ConfigDirectory<Settings>> {
     let client = world::client(seed, lossy).connect().await?;
     let source = client.config(PATH).directory::<Settings>();
-    Ok(source.or_start_with(Settings::new(0)).watch().await?)
+    Ok(source.or_start_with(Settings::new(0, 0)).watch().await?)
 }
 
 /// Counts up, by compare and set.
@@ -106,7 +109,7 @@ async fn write(seed: u64, lossy: Lossy, written: Arc<Mutex<Written>>) -> turmoil
     while !after {
         after = now() >= FAULTS;
         let number = config.current().number()?;
-        match config.set(&Settings::new(number + 1)).await {
+        match config.set(&Settings::new(number + 1, seed)).await {
             Ok(()) => {
                 written.lock().certain += 1;
                 let current = config.current().number()?;

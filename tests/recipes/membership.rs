@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -26,6 +26,8 @@ use crate::{
 };
 
 const GROUP: &str = "/group";
+/// Where everybody keeps one node all the time.
+const NODES: &str = "/nodes";
 const FAULTS: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(300);
 const MEMBERS: u64 = 3;
@@ -37,7 +39,7 @@ type Creations = Arc<Mutex<BTreeMap<(String, SessionId), Zxid>>>;
 
 #[test]
 fn members_are_there_once_in_each_session_and_in_the_end_under_faults() {
-    let creations = AtomicUsize::new(0);
+    let creations = AtomicU64::new(0);
     seeds::each(|seed| {
         creations.fetch_add(run(seed)?, Relaxed);
         Ok(())
@@ -45,13 +47,10 @@ fn members_are_there_once_in_each_session_and_in_the_end_under_faults() {
     // Sessions expired, and members came back.
     let (all, seeds) = (creations.into_inner(), seeds::count());
     println!("{all} creations in {seeds} runs");
-    assert!(
-        seeds < 20 || all > (seeds * (MEMBERS + 1)) as usize,
-        "{all} in {seeds}"
-    );
+    assert!(seeds < 20 || all > seeds * MEMBERS, "{all} in {seeds}");
 }
 
-fn run(seed: u64) -> Result<usize, String> {
+fn run(seed: u64) -> Result<u64, String> {
     let (lossy, disk, creations) = (Lossy::default(), MemDisk::new(), Creations::default());
     let mut sim = world::simulation(seed, LIMIT);
     world::add_server(&mut sim, &disk);
@@ -74,7 +73,7 @@ fn run(seed: u64) -> Result<usize, String> {
         plan.step(&mut sim);
         ended = sim.step();
     }
-    let count = creations.lock().len();
+    let count = creations.lock().keys().map(|_| 1).sum();
     ended
         .map(|_| count)
         .map_err(|error| format!("{error}\n{plan:?}"))
@@ -84,6 +83,8 @@ fn run(seed: u64) -> Result<usize, String> {
 async fn member(name: String, seed: u64, lossy: Lossy) -> turmoil::Result {
     let client = world::client(seed, &lossy).connect().await?;
     let mut rng = Rng::with_seed(seed);
+    let node = client.persistent_node(&format!("{NODES}/{name}"), "");
+    let node = node.start().await?;
     let group = client.group(GROUP);
     let mut member = group.join(&name, "0").start().await?;
     let mut number = 0;
@@ -135,6 +136,7 @@ async fn member(name: String, seed: u64, lossy: Lossy) -> turmoil::Result {
     }
     lossy.one_in(0);
     leaves_nothing(&client, &format!("/services/service/{name}")).await?;
+    node.release().await?;
     let left = member.leave().await;
     if let Err(error) = left {
         return Err(format!("{name} could not leave: {error}").into());
@@ -157,26 +159,28 @@ async fn doomed(seed: u64, lossy: Lossy) -> turmoil::Result {
     Ok(())
 }
 
-/// Sees every node of the group: one for each name and session, never a second one while nobody left.
+/// Sees every node that is kept: one creation for each name and session, since nobody deletes them.
 async fn audit(seed: u64, creations: Creations) -> turmoil::Result {
     let client = world::client(seed, &Lossy::default()).connect().await?;
-    let members = client.group(GROUP).watch().start().await?;
-    let mut changes = members.changes();
+    let nodes = client.children_cache(NODES).start().await?;
+    let mut changes = nodes.changes();
     while now() < FAULTS + T * 5 {
         let Ok(change) = timeout(T, changes.next()).await else {
             continue;
         };
-        let node = match change.ok_or("the changes ended")?? {
-            CacheChange::Added(node) | CacheChange::Changed { new: node, .. } => node,
-            _ => continue,
+        let change = change.ok_or("the changes ended")??;
+        let (CacheChange::Added(node) | CacheChange::Changed { new: node, .. }) = change else {
+            continue;
         };
-        let owner = node.stat.ephemeral_owner;
+        let (owner, czxid) = (node.stat.ephemeral_owner, node.stat.czxid);
         if owner == SessionId::NONE {
             return Err(format!("{node:?} belongs to nobody").into());
         }
-        creations
-            .lock()
-            .insert((node.name().to_owned(), owner), node.stat.czxid);
+        let key = (node.name().to_owned(), owner);
+        let first = *creations.lock().entry(key).or_insert(czxid);
+        if first != czxid {
+            return Err(format!("created in {first}, and again: {node:?}").into());
+        }
     }
     client.close().await?;
     Ok(())
