@@ -3,7 +3,10 @@
 //! What a client sees is compared: every node with its Stat, data and ACL, before a server ends and after the
 //! other one has started. Sessions go on with the passwords they got from the first server.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use zk_proto::{
     Acl, CreateMode, ErrorCode, Stat, Zxid,
@@ -39,6 +42,8 @@ enum End {
 /// The directory, who has it, and the clients.
 struct Exchange {
     server: ServerProcess,
+    /// Where the log is.
+    logs: PathBuf,
     launchers: [Launcher; 2],
     clients: Vec<FrameClient>,
     script: Script,
@@ -46,20 +51,33 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn begin(test: &str, first: Whose) -> Option<Self> {
+    /// Where the log goes is a directory of its own if that is said.
+    fn begin(test: &str, first: Whose, passwords: &str, separate_log: bool) -> Option<Self> {
         let apaches = apache::launcher_or_skip(test)?;
         let launchers = [ours::launcher().unwrap(), apaches];
-        let settings = [
+        let mut settings = vec![
             ("extendedTypesEnabled", "true"),
-            ("sessionPasswords", "apache"),
+            ("sessionPasswords", passwords),
             ("snapCount", SNAP_COUNT),
             // Nothing is to change by itself between two dumps.
             ("znode.container.checkIntervalMs", "100000000"),
         ];
         let launcher = launchers[first as usize].clone();
+        let mut server = ServerProcess::prepare(launcher, &[]).unwrap();
+        let logs = match separate_log {
+            true => server.data_dir().with_file_name("logs"),
+            false => server.data_dir(),
+        };
+        let log_dir = logs.display().to_string();
+        if separate_log {
+            settings.push(("dataLogDir", &log_dir));
+        }
+        server.configure(&settings).unwrap();
+        server.start().unwrap();
         Some(Self {
-            server: ServerProcess::launch(launcher, &settings).unwrap(),
+            server,
             launchers,
+            logs,
             clients: Vec::new(),
             script: Script::new(first as u64 + 1),
             last_seen: Zxid::ZERO,
@@ -106,14 +124,7 @@ impl Exchange {
 
     /// The other server takes the directory over, and every client resumes its session there.
     async fn hand_over(&mut self, end: End, to: Whose) {
-        match end {
-            End::Stopped => drop(self.server.terminate().unwrap()),
-            End::Killed => self.server.kill().unwrap(),
-        }
-        let files = |prefix: &str| self.files(prefix);
-        assert!(files("snapshot.") > 2 && files("log.") > 2);
-        self.server.launch_as(self.launchers[to as usize].clone());
-        self.server.start().unwrap();
+        self.change_servers(end, to);
         for client in &mut self.clients {
             let request = client.resumption(self.last_seen);
             let again = FrameClient::open(self.server.addr(), &request).await;
@@ -123,10 +134,18 @@ impl Exchange {
         }
     }
 
-    fn files(&self, prefix: &str) -> usize {
-        let names = std::fs::read_dir(self.server.data_dir().join("version-2")).unwrap();
-        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name.starts_with(prefix)).count()
+    fn change_servers(&mut self, end: End, to: Whose) {
+        match end {
+            End::Stopped => drop(self.server.terminate().unwrap()),
+            End::Killed => self.server.kill().unwrap(),
+        }
+        let data = self.server.data_dir();
+        assert!(files(&data, "snapshot.") > 2 && files(&self.logs, "log.") > 2);
+        if data != self.logs {
+            assert_eq!(files(&data, "log."), 0, "every log is in its own directory");
+        }
+        self.server.launch_as(self.launchers[to as usize].clone());
+        self.server.start().unwrap();
     }
 
     /// Walks the tree as a client that may read everything.
@@ -155,14 +174,20 @@ impl Exchange {
     }
 }
 
+fn files(directory: &Path, prefix: &str) -> usize {
+    let names = std::fs::read_dir(directory.join("version-2")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
 async fn ask(client: &mut FrameClient, request: Request) -> Response {
     let reply = client.call(&request).await.unwrap();
     assert_eq!(reply.code, ErrorCode::Ok, "{request:?}");
     reply.response(request.op_code()).unwrap()
 }
 
-async fn exchange(test: &str, first: Whose, ends: &[End]) {
-    let Some(mut exchange) = Exchange::begin(test, first) else {
+async fn exchange(test: &str, first: Whose, separate_log: bool, ends: &[End]) {
+    let Some(mut exchange) = Exchange::begin(test, first, "apache", separate_log) else {
         return;
     };
     exchange.connect().await;
@@ -192,11 +217,68 @@ async fn exchange(test: &str, first: Whose, ends: &[End]) {
 #[tokio::test]
 async fn a_directory_goes_from_ours_to_apache_and_back() {
     let ends = [End::Stopped, End::Killed, End::Killed, End::Stopped];
-    exchange("disk, from ours to Apache and back", Whose::Ours, &ends).await;
+    exchange(
+        "disk, from ours to Apache and back",
+        Whose::Ours,
+        false,
+        &ends,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_directory_goes_from_apache_to_ours_and_back() {
     let ends = [End::Stopped, End::Stopped, End::Killed, End::Killed];
-    exchange("disk, from Apache to ours and back", Whose::Apaches, &ends).await;
+    exchange(
+        "disk, from Apache to ours and back",
+        Whose::Apaches,
+        false,
+        &ends,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_directory_of_its_own_goes_from_ours_to_apache_and_back() {
+    let ends = [End::Killed, End::Stopped];
+    exchange("disk, dataLogDir, ours first", Whose::Ours, true, &ends).await;
+}
+
+#[tokio::test]
+async fn a_log_directory_of_its_own_goes_from_apache_to_ours_and_back() {
+    let ends = [End::Killed, End::Killed];
+    exchange(
+        "disk, dataLogDir, Apache first",
+        Whose::Apaches,
+        true,
+        &ends,
+    )
+    .await;
+}
+
+/// Nobody need know of our passwords to come over: sessions that Apache's server made keep the passwords that it gave
+/// them. Those that ours made since do not go back, unless told so from the start.
+#[tokio::test]
+async fn sessions_of_apache_go_on_under_our_passwords_and_ours_end_at_apache() {
+    let test = "disk, passwords of both kinds";
+    let Some(mut exchange) = Exchange::begin(test, Whose::Apaches, "hmac", false) else {
+        return;
+    };
+    exchange.connect().await;
+    exchange.write().await;
+    exchange.hand_over(End::Killed, Whose::Ours).await;
+    // The newest client is the only one with a session of ours, once the others were there before.
+    exchange.write().await;
+    let ours = exchange.clients.pop().unwrap();
+    let of_ours = ours.resumption(exchange.last_seen);
+    // A restart of ours knows both kinds.
+    exchange.clients.push(ours);
+    exchange.hand_over(End::Killed, Whose::Ours).await;
+    exchange.clients.pop().unwrap().cut();
+    exchange.hand_over(End::Stopped, Whose::Apaches).await;
+    let refused = FrameClient::open(exchange.server.addr(), &of_ours).await;
+    assert!(
+        refused.unwrap().refused(),
+        "Apache computes another password"
+    );
 }

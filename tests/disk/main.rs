@@ -213,3 +213,57 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Snapshots that Apache has packed, each way it can, and the log behind them.
+#[tokio::test]
+async fn we_read_what_apache_packs() {
+    for (method, ending) in [("gz", ".gz"), ("snappy", ".snappy")] {
+        let test = format!("disk, {method}");
+        if apache::launcher_or_skip(&test).is_none() {
+            return;
+        }
+        let property = format!("zookeeper.snapshot.compression.method={method}");
+        let launcher = apache::launcher_with(apache::Heap::SMALL, &[&property]).unwrap();
+        let settings = [("extendedTypesEnabled", "true"), ("snapCount", "60")];
+        let mut server = ServerProcess::launch(launcher, &settings).unwrap();
+        let mut client = FrameClient::connect(server.addr(), 40_000).await.unwrap();
+        let mut script = Script::new(5);
+        for _ in 0..60 {
+            for _ in 0..10 {
+                client.send(&script.request()).await.unwrap();
+            }
+            for _ in 0..10 {
+                client.reply().await.unwrap();
+            }
+        }
+        server.terminate().unwrap();
+        let version = server.data_dir().join("version-2");
+        let names = fs::read_dir(&version).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let packed = |name: &String| name.starts_with("snapshot.") && name.ends_with(ending);
+        assert!(
+            names.filter(packed).count() > 2,
+            "{method}: nothing is packed"
+        );
+
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(&server.data_dir(), copy.path()).unwrap();
+        let data_dir = format!("dataDir={}", copy.path().display());
+        let ours = Config::without_file(&["extendedTypesEnabled=true", &data_dir]).unwrap();
+        let (_directories, mut back) = recover_in(&ours.config);
+        let ours = dump(&mut back.tree);
+        assert!(
+            back.snapshot > Zxid(100) && ours.nodes.len() > 50,
+            "{method}"
+        );
+        assert_eq!(back.digest_mismatch, None, "{method}");
+
+        // What Apache itself makes of them, in a snapshot that is not packed.
+        server.launch_as(apache::launcher(apache::Heap::SMALL).unwrap());
+        server.start().unwrap();
+        server.kill().unwrap();
+        let config = config(&server, &["extendedTypesEnabled=true"]);
+        let (_directories, mut theirs) = recover_in(&config);
+        assert_eq!(dump(&mut theirs.tree), ours, "{method}");
+    }
+}

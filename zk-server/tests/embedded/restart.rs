@@ -2,13 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use zk_proto::{CreateMode, ErrorCode, connect::ConnectResponse};
+use zk_proto::{CreateMode, ErrorCode, connect::ConnectResponse, op::Request};
 use zk_server::{
     Server,
-    storage::{MemDisk, mem_disk::FaultyCall},
+    storage::{Disk, MemDisk, mem_disk::FaultyCall},
 };
 
-use crate::client::{create, delete, exists, get, resume, tcp};
+use crate::{
+    client::{create, delete, exists, get, resume, tcp},
+    memory_net::MemoryNet,
+};
 
 async fn start(disk: &MemDisk) -> Server {
     let server = Server::builder()
@@ -161,4 +164,58 @@ fn a_runtime_that_is_dropped_takes_its_server_with_it() {
         tokio::time::timeout(limit, again).await.unwrap();
     });
     drop(server);
+}
+
+/// Snapshots are due all the time, and of them three stay, with the logs that they need.
+#[tokio::test(start_paused = true)]
+async fn what_is_purged_is_not_missed() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let disk = MemDisk::new();
+    let start = async |net: &Arc<MemoryNet>| {
+        let server = Server::builder()
+            .net(net.clone())
+            .disk(Arc::new(disk.clone()))
+            .set("snapCount", "20")
+            .set("autopurge.purgeInterval", "1")
+            .set("autopurge.snapRetainCount", "3");
+        server.start().await.unwrap()
+    };
+    let names = |prefix: &str| {
+        let files = disk.subdirectory("version-2").unwrap().list().unwrap();
+        let mut names: Vec<_> = files.into_iter().map(|file| file.name).collect();
+        names.retain(|name| name.starts_with(prefix));
+        names
+    };
+    let net = MemoryNet::new(1 << 16);
+    let server = start(&net).await;
+    for hour in 0..3 {
+        let (mut client, _) = net.connect().open().await;
+        for i in 0..200 {
+            let path = format!("/h{hour}n{i}");
+            let made = client
+                .call(1, create(&path, "x", CreateMode::Persistent))
+                .await;
+            assert_eq!(made.header.err, 0);
+        }
+        client.call(2, Request::CloseSession).await;
+        let before = (names("snapshot.").len(), names("log.").len());
+        assert!(before.0 > 3 && before.1 > 4, "{before:?}");
+        tokio::time::sleep(HOUR + Duration::from_secs(1)).await;
+        let after = (names("snapshot.").len(), names("log.").len());
+        assert_eq!(after.0, 3, "after hour {hour}");
+        assert!(
+            after.1 <= 5,
+            "{after:?}: a log for each, one before, one that is written"
+        );
+    }
+    server.shutdown().await.unwrap();
+    let net = MemoryNet::new(1 << 16);
+    let _server = start(&net).await;
+    let (mut client, _) = net.connect().open().await;
+    for hour in 0..3 {
+        for i in 0..200 {
+            let found = client.call(1, exists(&format!("/h{hour}n{i}"))).await;
+            assert_eq!(found.header.err, 0, "/h{hour}n{i}");
+        }
+    }
 }

@@ -19,6 +19,10 @@ impl Learner {
         if !follows(self.logged, zxid) {
             return self.misbehaved("a gap between proposals");
         }
+        // In a log, no record is where it ends.
+        if transaction.entry.is_empty() {
+            return self.misbehaved("a proposal of nothing");
+        }
         self.logged = zxid;
         if acknowledge {
             self.to_ack.push_back(zxid);
