@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Failover(FailoverArgs),
     /// A million watches, and what they weigh.
     Watches(WatchesArgs),
+    /// 1000 and 5000 watchers of one node, and how soon all are told, beside a bare server's fan-out.
+    FanOut(FanOutArgs),
+    /// A new server's first answer, ours and Apache's in turn.
+    Start(StartArgs),
     /// Be the bare server that shows what the machine allows: canned answers, durable writes, nothing else.
     ///
     /// Measured like any server: `compare --ours "target/release/examples/load floor"`.
@@ -89,6 +93,32 @@ pub(crate) struct BigTreeArgs {
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
     /// Where the server's directory is made; must be on a real disk.
+    #[arg(long, default_value = "/tmp")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FanOutArgs {
+    /// The server's command, to which the zoo.cfg's path is appended; without it, the release build of zk-server.
+    #[arg(long)]
+    pub(crate) ours: Option<String>,
+    /// How often everybody is told; the medians are printed.
+    #[arg(long, default_value_t = 21)]
+    pub(crate) rounds: usize,
+    /// Where the servers' directories are made; must be on a real disk.
+    #[arg(long, default_value = "/tmp")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct StartArgs {
+    /// The server's command, to which the zoo.cfg's path is appended; without it, the release build of zk-server.
+    #[arg(long)]
+    pub(crate) ours: Option<String>,
+    /// How often each is started; the medians are printed.
+    #[arg(long, default_value_t = 9)]
+    pub(crate) rounds: usize,
+    /// Where the servers' directories are made; must be on a real disk.
     #[arg(long, default_value = "/tmp")]
     pub(crate) dir: PathBuf,
 }

@@ -49,7 +49,10 @@ pub(crate) fn big_tree(args: &BigTreeArgs) -> Result<ExitCode> {
     let mut server = ServerProcess::prepare_in(home, launcher, &[])?;
     server.start()?;
     let empty = rss(&server)?;
+    let begun = Instant::now();
     let count = create(&server, args.count)?;
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    println!("{count} creates over 4 connections, 16 in flight on each: {rate:.0} a second");
     let each = rss(&server)?.saturating_sub(empty) / count;
     println!("{count} nodes of 128 bytes: {each} bytes of resident memory each (at most {EACH})");
 

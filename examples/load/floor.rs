@@ -5,22 +5,23 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Seek as _, SeekFrom, Write as _},
+    io::{self, Seek as _, SeekFrom, Write as _},
     path::Path,
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     thread,
 };
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::oneshot,
 };
 use zk_proto::{
-    OpCode, Password, SessionId,
+    OpCode, Password, SessionId, Xid, Zxid,
     connect::ConnectResponse,
     frame::{MAX_BUFFER, put_frame, take_frame},
+    header::ReplyHeader,
+    watch::{EventType, KeeperState, WatcherEvent},
 };
 
 use super::Result;
@@ -50,12 +51,13 @@ pub(crate) fn serve(config: &Path) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
+    let watchers = Watchers::default();
     runtime.block_on(async {
         let listener = TcpListener::bind(addr).await?;
         loop {
             let (stream, _) = listener.accept().await?;
-            let connection = Connection::new(appends.clone());
-            tokio::spawn(connection.run(stream));
+            let connection = Connection::new(stream, appends.clone(), watchers.clone());
+            tokio::spawn(connection.run());
         }
     })
 }
@@ -92,7 +94,7 @@ impl Log {
         }
     }
 
-    fn append(&mut self, batch: &[u8]) -> std::io::Result<()> {
+    fn append(&mut self, batch: &[u8]) -> io::Result<()> {
         if self.written + batch.len() > LOG {
             self.file.seek(SeekFrom::Start(0))?;
             self.written = 0;
@@ -103,7 +105,12 @@ impl Log {
     }
 }
 
+/// Who waits for the next write, whatever it writes.
+type Watchers = Arc<Mutex<Vec<Arc<TcpStream>>>>;
+
 struct Connection {
+    stream: Arc<TcpStream>,
+    watchers: Watchers,
     appends: mpsc::Sender<Append>,
     input: BytesMut,
     out: BytesMut,
@@ -114,24 +121,27 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(appends: mpsc::Sender<Append>) -> Self {
+    fn new(stream: TcpStream, appends: mpsc::Sender<Append>, watchers: Watchers) -> Self {
         Self {
+            stream: Arc::new(stream),
+            watchers,
             appends,
-            input: BytesMut::with_capacity(64 * 1024),
-            out: BytesMut::with_capacity(64 * 1024),
+            input: BytesMut::with_capacity(4 * 1024),
+            out: BytesMut::with_capacity(4 * 1024),
             writes: BytesMut::new(),
             data: vec![b'z'; 128],
             connected: false,
         }
     }
 
-    async fn run(mut self, mut stream: TcpStream) {
+    async fn run(mut self) {
+        let stream = self.stream.clone();
         let _ = stream.set_nodelay(true);
-        while let Ok(1..) = stream.read_buf(&mut self.input).await {
+        while let Ok(1..) = read(&stream, &mut self.input).await {
             if self.input.starts_with(b"srvr") {
-                let _ = stream
-                    .write_all(b"Zookeeper version: floor\nMode: standalone\n")
-                    .await;
+                self.out
+                    .put_slice(b"Zookeeper version: floor\nMode: standalone\n");
+                let _ = write_all(&stream, &mut self.out).await;
                 return;
             }
             while let Ok(Some(frame)) = take_frame(&mut self.input, MAX_BUFFER) {
@@ -143,10 +153,38 @@ impl Connection {
                 if self.appends.send(append).is_err() || durable.await.is_err() {
                     return;
                 }
+                self.tell_watchers();
             }
-            if stream.write_all_buf(&mut self.out).await.is_err() {
+            if write_all(&stream, &mut self.out).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Writes the same event to everybody who waits for one.
+    fn tell_watchers(&self) {
+        let watchers = self
+            .watchers
+            .lock()
+            .map(|mut all| std::mem::take(&mut *all));
+        let watchers = watchers.unwrap_or_default();
+        if watchers.is_empty() {
+            return;
+        }
+        let header = ReplyHeader {
+            xid: Xid::NOTIFICATION,
+            zxid: Zxid(1),
+            err: 0,
+        };
+        let event = WatcherEvent {
+            event_type: EventType::NodeDataChanged,
+            state: KeeperState::SyncConnected,
+            path: "/watched".into(),
+        };
+        let mut frame = BytesMut::new();
+        put_frame(&mut frame, &[&header, &event]);
+        for watcher in watchers {
+            let _ = watcher.try_write(&frame);
         }
     }
 
@@ -169,6 +207,11 @@ impl Connection {
         let op = i32::from_be_bytes(op.try_into().unwrap_or_default());
         match OpCode::from_i32(op) {
             Some(OpCode::GetData) => {
+                if body.last() == Some(&1)
+                    && let Ok(mut watchers) = self.watchers.lock()
+                {
+                    watchers.push(self.stream.clone());
+                }
                 let data = u32::try_from(self.data.len()).unwrap_or(0).to_be_bytes();
                 reply(&mut self.out, xid, &[&data, &self.data, &[0; 68]]);
             }
@@ -195,6 +238,28 @@ impl Connection {
             _ => reply(&mut self.out, xid, &[body]),
         }
     }
+}
+
+async fn read(stream: &TcpStream, input: &mut BytesMut) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        input.reserve(4 * 1024);
+        match stream.try_read_buf(input) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+async fn write_all(stream: &TcpStream, out: &mut BytesMut) -> io::Result<()> {
+    while !out.is_empty() {
+        match stream.try_write(out) {
+            Ok(written) => out.advance(written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Appends a reply: header without error, and a body.

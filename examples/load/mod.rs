@@ -8,11 +8,13 @@ mod compare;
 mod connection;
 mod engine;
 mod failover;
+mod fan_out;
 mod floor;
 mod half_open;
 mod report;
 mod rows;
 mod session;
+mod start;
 mod template;
 mod usage;
 mod watches;
@@ -33,6 +35,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Compare(args) => compare::compare(&args),
         Command::BigTree(args) => big_tree::big_tree(&args),
         Command::Failover(args) => failover::failover(&args),
+        Command::FanOut(args) => fan_out::fan_out(&args),
+        Command::Start(args) => start::start(&args),
         Command::HalfOpen(args) => half_open::half_open(&args),
         Command::Watches(args) => watches::watches(&args),
         Command::Floor { config } => floor::serve(&config).map(|()| ExitCode::SUCCESS),

@@ -107,6 +107,12 @@ impl Session {
         put_frame(&mut self.out, &[&header, record]);
     }
 
+    /// Sends a request at once; [`answer`](Self::answer) takes its answer.
+    pub(crate) fn tell(&mut self, op: OpCode, record: &dyn Encode) -> Result<()> {
+        self.ask(op, record);
+        self.flush()
+    }
+
     /// The next answer's error code.
     pub(crate) fn answer(&mut self) -> Result<ErrorCode> {
         self.flush()?;
