@@ -242,28 +242,6 @@ fn one_frame_cannot_ask_for_more_than_an_answer_may_hold() {
 }
 
 #[test]
-fn a_list_of_children_is_no_longer_than_an_answer_may_be() {
-    let mut server = Server::new();
-    server.create("/p", b"");
-    // A name has at most as much as a frame.
-    let name = "n".repeat(900 << 10);
-    let enough = crate::limits::MAX_REPLY / name.len() + 1;
-    for child in 0..enough {
-        server.create(&format!("/p/{child:04}{name}"), b"");
-    }
-    let before = server.watches.get_mut().count();
-    assert_eq!(
-        server.read(&children("/p")),
-        Err(ErrorCode::MarshallingError)
-    );
-    assert_eq!(
-        server.watches.get_mut().count(),
-        before,
-        "and no watch is left"
-    );
-}
-
-#[test]
 fn watches_are_checked_and_removed() {
     let mut server = Server::new();
     let check = |path: &str, kind| {
