@@ -265,7 +265,7 @@ fn phases(id: usize, log: &str, began: SystemTime) -> String {
     let day = f64::from(24 * 60 * 60);
     let began = began.as_secs_f64() % day;
     let mut text = String::new();
-    for line in log.lines() {
+    for line in log.lines().map(without_colours) {
         // 2026-11-21T17:31:42.123456Z  INFO zk_server::...: what
         let (Some(clock), Some(what)) = (line.get(11..26), line.get(27..)) else {
             continue;
@@ -283,6 +283,16 @@ fn phases(id: usize, log: &str, began: SystemTime) -> String {
         }
     }
     text
+}
+
+/// A line without the escape sequences (`ESC [ ... m`) that colour it.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let end = part.find('m').map_or(0, |end| end + 1);
+        text + &part[end..]
+    })
 }
 
 /// Prints the figures of both sides and forgets them; whether ours are as they must be.
@@ -321,4 +331,18 @@ fn report(sides: &mut [Side], end: End) -> bool {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_logged_is_told_by_its_time_since_the_leader_went() {
+        let began = UNIX_EPOCH + Duration::from_millis(1_000);
+        let log = "\u{1b}[2m1970-01-01T00:00:01.250000Z\u{1b}[0m \u{1b}[32m INFO\u{1b}[0m it leads\nno time\n";
+        let told = phases(3, log, began);
+        assert!(told.contains("250.0 ms, member 3: INFO it leads"), "{told}");
+        assert_eq!(told.lines().count(), 1);
+    }
 }

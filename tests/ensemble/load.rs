@@ -78,6 +78,7 @@ pub(crate) struct Ledger {
     zxids: Vec<Zxid>,
     ephemeral: Option<String>,
     resumed: u64,
+    lost_sessions: u64,
     last_zxid: Zxid,
 }
 
@@ -187,6 +188,11 @@ impl Ledger {
         self.resumed
     }
 
+    /// How many of its sessions nobody knew any more.
+    pub(crate) fn lost_sessions(&self) -> u64 {
+        self.lost_sessions
+    }
+
     /// The node below which it writes.
     pub(crate) fn home(&self) -> &str {
         &self.home
@@ -262,6 +268,7 @@ impl Writer {
                     "{member} does not know a session that was alive {:?} ago",
                     heard.elapsed()
                 );
+                self.ledger.lost_sessions += u64::from(resuming);
                 session = None;
                 self.ledger.ephemeral = None;
                 continue;

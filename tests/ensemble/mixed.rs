@@ -66,7 +66,7 @@ enum Plan {
 
 /// One ensemble under load; members of equal history elect the last of them.
 struct Mixed {
-    makes: [Make; 3],
+    makes: Vec<Make>,
     members: Members,
     load: Load,
     /// How often each make came to lead.
@@ -75,13 +75,22 @@ struct Mixed {
 
 impl Mixed {
     async fn begin(test: &str, makes: [Make; 3]) -> Option<Self> {
+        Self::begin_with_observers(test, makes, &[]).await
+    }
+
+    async fn begin_with_observers(
+        test: &str,
+        voters: [Make; 3],
+        observers: &[Make],
+    ) -> Option<Self> {
         apache::launcher_or_skip(test)?;
         let theirs = apache::launcher_with(Heap::SMALL, &[TELL_PLANS])?;
-        let launchers = makes.map(|make| match make {
+        let launcher = |make: &Make| match make {
             Ours => ours::launcher().unwrap(),
             Theirs => theirs.clone(),
-        });
-        let launchers: Vec<Launcher> = launchers.into();
+        };
+        let makes = [&voters, observers].concat();
+        let launchers: Vec<Launcher> = makes.iter().map(launcher).collect();
         let settings = [
             ("tickTime", "1000"),
             ("snapCount", "1000"),
@@ -91,7 +100,9 @@ impl Mixed {
             // Nothing is to change by itself between two dumps.
             ("znode.container.checkIntervalMs", "100000000"),
         ];
-        let mut members = Members::prepare(&launchers, &settings).unwrap();
+        let (voting, observing) = launchers.split_at(voters.len());
+        let prepared = Members::prepare_with_observers(voting, observing, &settings);
+        let mut members = prepared.unwrap();
         members.start().unwrap();
         let load = Load::begin(members.addresses(), WRITERS, true).await;
         Some(Self {
@@ -285,6 +296,64 @@ async fn one_of_ours_among_two_of_apaches() {
 #[tokio::test]
 async fn one_of_apaches_among_two_of_ours() {
     changes("one of Apache's among two of ours", [Ours, Ours, Theirs]).await;
+}
+
+#[tokio::test]
+async fn observers_of_each_make_see_what_leaders_of_each_make_do() {
+    let test = "observers of ours and of Apache's";
+    let voters = [Theirs, Theirs, Ours];
+    let Some(mut mixed) = Mixed::begin_with_observers(test, voters, &[Ours, Theirs]).await else {
+        return;
+    };
+    while mixed.led.contains(&0) {
+        mixed.change_leader().await.unwrap();
+    }
+    // An observer that was away, too: of each make, and with a leader of each.
+    for leader in [Ours, Theirs] {
+        let ledgers = mixed.assert_well().await;
+        mixed.elect(leader).unwrap();
+        mixed.load.go_on(ledgers);
+        for observer in [3, 4] {
+            mixed.members.member(observer).kill().unwrap();
+        }
+        mixed.load.grown(BETWEEN, LIMIT).await;
+        mixed.members.start().unwrap();
+        mixed.load.grown(BETWEEN, LIMIT).await;
+    }
+    mixed.assert_well().await;
+    let [ours, theirs] = mixed.led;
+    println!("{test}: ours led {ours} times, Apache's {theirs}");
+}
+
+/// One member after the other becomes one of the other make, in its own directory, and all of them back again.
+#[tokio::test]
+async fn members_are_replaced_one_by_one_and_back_while_clients_write() {
+    let test = "rolling replacement of Apache's members by ours and back";
+    let Some(mut mixed) = Mixed::begin(test, [Theirs; 3]).await else {
+        return;
+    };
+    let theirs = apache::launcher_with(Heap::SMALL, &[TELL_PLANS]).unwrap();
+    for (make, launcher) in [(Ours, ours::launcher().unwrap()), (Theirs, theirs)] {
+        for member in 0..3 {
+            mixed.load.grown(BETWEEN, LIMIT).await;
+            let process = mixed.members.member(member);
+            match make {
+                Ours => drop(process.terminate().unwrap()),
+                Theirs => process.kill().unwrap(),
+            }
+            process.launch_as(launcher.clone());
+            mixed.makes[member] = make;
+            mixed.load.grown(BETWEEN, LIMIT).await;
+            mixed.members.start().unwrap();
+            mixed.load.grown(BETWEEN, LIMIT).await;
+        }
+        let ledgers = mixed.assert_well().await;
+        let lost: u64 = ledgers.iter().map(Ledger::lost_sessions).sum();
+        assert_eq!(lost, 0, "sessions ended with their members");
+        mixed.load.go_on(ledgers);
+    }
+    println!("{test}: {} writes acknowledged", mixed.load.acknowledged());
+    mixed.load.pause();
 }
 
 #[tokio::test]

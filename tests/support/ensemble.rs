@@ -63,6 +63,21 @@ impl Members {
         Self::prepare_at(dirs, launchers, settings)
     }
 
+    /// As [`prepare`](Self::prepare), with members behind the voting ones that only observe.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_with_observers(
+        voters: &[Launcher],
+        observers: &[Launcher],
+        settings: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let launchers = [voters, observers].concat();
+        let dirs = launchers.iter().map(|_| TempDir::with_prefix("zk-member-"));
+        let dirs = dirs.collect::<io::Result<Vec<_>>>()?;
+        Self::prepare_all(dirs, &launchers, voters.len(), settings)
+    }
+
     /// As [`prepare`](Self::prepare), in directories that are there already, one for each launcher.
     ///
     /// # Errors
@@ -72,10 +87,24 @@ impl Members {
         launchers: &[Launcher],
         settings: &[(&str, &str)],
     ) -> io::Result<Self> {
+        Self::prepare_all(dirs, launchers, launchers.len(), settings)
+    }
+
+    fn prepare_all(
+        dirs: Vec<TempDir>,
+        launchers: &[Launcher],
+        voters: usize,
+        settings: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let mut lines = Vec::new();
         for id in 1..=launchers.len() {
             let (quorum, election) = (ports::free()?.port(), ports::free()?.port());
-            let line = format!("127.0.0.1:{quorum}:{election}:participant");
+            let role = if id <= voters {
+                "participant"
+            } else {
+                "observer"
+            };
+            let line = format!("127.0.0.1:{quorum}:{election}:{role}");
             lines.push((format!("server.{id}"), line));
         }
         let mut all = Vec::new();
@@ -91,7 +120,9 @@ impl Members {
         all.extend(settings);
         let mut processes = Vec::new();
         for ((dir, launcher), id) in dirs.into_iter().zip(launchers).zip(1..) {
-            let process = ServerProcess::prepare_in(dir, launcher.clone(), &all)?;
+            let mut own = all.clone();
+            own.extend((id > voters).then_some(("peerType", "observer")));
+            let process = ServerProcess::prepare_in(dir, launcher.clone(), &own)?;
             if launchers.len() > 1 {
                 fs::write(process.data_dir().join("myid"), format!("{id}\n"))?;
             }
