@@ -29,6 +29,8 @@
 
 mod enter;
 mod leave;
+#[cfg(test)]
+mod model;
 mod round;
 
 use std::sync::Arc;

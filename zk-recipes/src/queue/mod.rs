@@ -70,23 +70,21 @@
 mod dead;
 mod delivery;
 mod order;
+mod place;
 mod put;
 mod stream;
 mod take;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use zk_client::{Client, ErrorKind, Payload};
 
+use self::place::Place;
 pub use self::{dead::DeadLetter, delivery::Delivery, stream::Deliveries};
 use crate::{
     attempt::Attempt,
     connection::Persistence,
     error::{Error, Result},
-    parents,
 };
 
 /// The priority of items that are put without one, as kazoo's.
@@ -101,32 +99,10 @@ pub struct Queue {
     deliveries_max: Option<u32>,
 }
 
-/// The queue's nodes.
-#[derive(Debug)]
-struct Place {
-    client: Client,
-    path: Arc<str>,
-    entries: Arc<str>,
-    taken: Arc<str>,
-    puts: Arc<str>,
-    dead: Arc<str>,
-    /// Whether it is known that nothing of another recipe is in the directory.
-    checked: AtomicBool,
-}
-
 impl Queue {
     pub(crate) fn new(client: &Client, path: &str) -> Self {
-        let child = |name| Arc::from(parents::child(path, name));
         Self {
-            place: Arc::new(Place {
-                client: client.clone(),
-                path: path.into(),
-                entries: child("entries"),
-                taken: child("taken"),
-                puts: child("puts"),
-                dead: child("dead"),
-                checked: AtomicBool::new(false),
-            }),
+            place: Arc::new(Place::new(client, path)),
             deliveries_max: None,
         }
     }
@@ -316,47 +292,5 @@ impl Queue {
     ) -> Attempt<T> {
         let span = tracing::debug_span!("queue", path = %self.place.path, op);
         Attempt::plain((&self.place.client, &self.place.path, span), work)
-    }
-}
-
-impl Place {
-    /// Creates the directories. That of the items is no container: a new one would begin its numbers anew, and a name that
-    /// one consumer still has in mind would be another item's.
-    async fn create(&self, client: &Client) -> zk_client::Result<()> {
-        parents::create(client, &self.path).await?;
-        loop {
-            match client.create(&self.entries, "").await {
-                Err(error) if error.kind() == ErrorKind::NodeExists => break,
-                Err(error) if error.kind() == ErrorKind::NoNode => {
-                    parents::create(client, &self.path).await?;
-                }
-                created => {
-                    created?;
-                    break;
-                }
-            }
-        }
-        parents::create(client, &self.taken).await
-    }
-
-    /// Looks, once, whether another recipe keeps its items here.
-    async fn check(&self, client: &Client) -> zk_client::Result<Result<()>> {
-        if self.checked.load(Ordering::Relaxed) {
-            return Ok(Ok(()));
-        }
-        let children = match client.children(&self.path).await {
-            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(Ok(())),
-            children => children?,
-        };
-        Ok(match order::foreign(&children) {
-            Some(name) => Err(Error::Foreign {
-                path: Arc::clone(&self.path),
-                name: name.to_owned(),
-            }),
-            None => {
-                self.checked.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-        })
     }
 }
