@@ -43,26 +43,31 @@ impl World {
             .collect()
     }
 
+    /// The world after the transaction by which a member opens the round, or fails to.
+    fn open(&self, m: usize, count: usize) -> Self {
+        let mut next = self.clone();
+        let Some((round, with)) = next.opening[m].take() else {
+            return next;
+        };
+        let there: BTreeSet<_> = (self.nodes.iter())
+            .filter(|node| node.0 == round)
+            .map(|node| node.1)
+            .collect();
+        if self.present == round && with.iter().all(|other| there.contains(other)) {
+            let enough = with.len() >= count && with.contains(&m);
+            assert!(enough, "opened early: {self:?}");
+            next.present = round + 1;
+            next.opened.insert(round, there);
+        }
+        next
+    }
+
     /// Every world that one step of member `m` can lead to. Looking and deciding are one step, a transaction
     /// another: in between anything may happen.
     fn steps(&self, m: usize, count: usize, rounds: u64) -> Vec<Self> {
         let mut next = self.clone();
-        if let Some((round, with)) = self.opening[m].clone() {
-            next.opening[m] = None;
-            let checked = with
-                .iter()
-                .all(|other| self.nodes.contains(&(round, *other)));
-            if checked && self.present == round {
-                assert!(
-                    with.len() >= count && with.contains(&m),
-                    "opened early: {self:?}"
-                );
-                next.present = round + 1;
-                let there = self.nodes.iter().filter(|node| node.0 == round);
-                next.opened
-                    .insert(round, there.map(|node| node.1).collect());
-            }
-            return vec![next];
+        if self.opening[m].is_some() {
+            return vec![self.open(m, count)];
         }
         let children = self.children();
         match self.members[m] {
