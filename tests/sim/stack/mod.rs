@@ -205,6 +205,7 @@ impl World {
                 me: id(server),
                 votes: true,
                 verifiers,
+                members: None,
                 text: None,
                 version: Zxid::ZERO,
                 tick,

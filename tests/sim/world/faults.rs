@@ -190,6 +190,7 @@ impl World {
                 me: id(node),
                 votes: node < self.swarm.voters,
                 verifiers: vec![verifier],
+                members: None,
                 text: None,
                 version: Zxid::ZERO,
                 tick,

@@ -113,6 +113,7 @@ pub(super) fn member_config(config: &Config, me: ServerId) -> Result<MemberConfi
             me,
             votes: config.servers.get(&me).is_some_and(is_voter),
             verifiers: vec![verifier],
+            members: Some(config.servers.keys().copied().collect()),
             text,
             version: Zxid::ZERO,
             tick,

@@ -40,6 +40,7 @@ fn config(votes: bool) -> ZabConfig {
         me: ME,
         votes,
         verifiers: vec![must(QuorumVerifier::majority([ME]))],
+        members: None,
         text: None,
         version: Zxid::ZERO,
         tick: second,

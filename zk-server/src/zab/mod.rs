@@ -31,7 +31,7 @@ mod sync_plan;
 mod synchronization;
 mod syncs;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use zk_proto::{Epoch, ServerId, Utf8Bytes, Zxid};
@@ -78,6 +78,8 @@ pub struct ZabConfig {
     pub votes: bool,
     /// Who is a quorum.
     pub verifiers: Vec<QuorumVerifier>,
+    /// Who may learn from a leader; `None`: whoever comes, as from Apache's. A learner gets the whole tree.
+    pub members: Option<BTreeSet<ServerId>>,
     /// The configuration in the text form that NEWLEADER carries.
     pub text: Option<Utf8Bytes>,
     /// The configuration's version; a learner with a later one is refused.

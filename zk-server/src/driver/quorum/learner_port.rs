@@ -27,6 +27,9 @@ use crate::{
 /// No packet is longer: a transaction, and what stands around it.
 pub(super) const PACKET_MAX: usize = 64 << 20;
 
+/// Nor is the first one, by which a learner says who it is.
+const INTRODUCTION_MAX: usize = 1 << 10;
+
 /// What goes to a learner.
 pub(super) enum ToLearner {
     Bytes(Bytes),
@@ -103,8 +106,10 @@ fn tell(hub: &Hub, input: LeaderInput) {
 
 async fn read(hub: &Hub, mut from: impl AsyncRead + Unpin, link: LinkId) -> io::Result<()> {
     let mut buffer = BytesMut::new();
+    let mut limit = INTRODUCTION_MAX;
     loop {
-        while let Some(packet) = take_packet(&mut buffer, PACKET_MAX).map_err(io::Error::other)? {
+        while let Some(packet) = take_packet(&mut buffer, limit).map_err(io::Error::other)? {
+            limit = PACKET_MAX;
             let message = LearnerMessage::from_packet(packet).map_err(io::Error::other)?;
             tell(hub, LeaderInput::Message { link, message });
         }

@@ -35,6 +35,7 @@ fn lonely(read_only: bool) -> (World, SessionId) {
             me: ServerId(1),
             votes: true,
             verifiers,
+            members: None,
             text: None,
             version: Zxid(0),
             tick: 2 * second,

@@ -42,6 +42,10 @@ impl Leader {
         accepted: Epoch,
         observes: bool,
     ) {
+        let members = self.config.members.as_ref();
+        if members.is_some_and(|members| !members.contains(&info.server_id)) {
+            return self.close(link, "is no member of this ensemble");
+        }
         if info.config_version > self.config.version {
             return self.close(link, "has a later configuration");
         }

@@ -51,6 +51,7 @@ impl Alone {
             me: ServerId(1),
             votes: true,
             verifiers: vec![QuorumVerifier::majority([ServerId(1)]).unwrap()],
+            members: Some([ServerId(1), ServerId(2)].into()),
             text: None,
             version: Zxid::ZERO,
             tick: second,
@@ -212,4 +213,33 @@ fn zookeeper_1465_1697_a_large_snapshot_may_take_longer_than_init_limit() {
         !alone.leader.links.contains_key(&link),
         "nothing has moved for 11 s"
     );
+}
+
+#[test]
+fn strangers_learn_nothing() {
+    let mut alone = Alone::new();
+    alone.disk();
+    alone.events();
+    let closed = |alone: &mut Alone, server, link| {
+        alone.input(Input::Opened(LinkId(link)));
+        let info = zk_proto::quorum::LearnerInfo {
+            server_id: ServerId(server),
+            protocol_version: zk_proto::quorum::PROTOCOL_VERSION,
+            config_version: Zxid::ZERO,
+        };
+        let message = LearnerMessage::ObserverInfo {
+            accepted_epoch: Epoch(0),
+            info,
+        };
+        let link = LinkId(link);
+        alone.input(Input::Message { link, message });
+        let outputs = std::mem::take(&mut alone.outputs);
+        outputs
+            .iter()
+            .any(|output| matches!(output, Output::Close { .. }))
+    };
+    assert!(!closed(&mut alone, 2, 1), "a member");
+    for (stranger, link) in [(9, 2), (-1, 3)] {
+        assert!(closed(&mut alone, stranger, link), "{stranger}");
+    }
 }
