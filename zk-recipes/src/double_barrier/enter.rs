@@ -120,6 +120,8 @@ impl Member {
             let evidence = evidence.await?;
             let name = own_name(&joined.node);
             match round::enter((present, joined.round), &name, &children, self.count) {
+                // The evidence may be too old by now; another look brings another.
+                round::Enter::Entered if evidence.time_left().is_none() => {}
                 round::Enter::Entered => {
                     if let Some(inside) = self.inside(place, evidence).await? {
                         return Ok(inside);
