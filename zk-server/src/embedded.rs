@@ -99,7 +99,7 @@ impl Server {
         self.hub.local_addr
     }
 
-    /// What it is: `standalone`, `leader`, `follower` or `observer`; `None` while it serves nobody.
+    /// What it is: `standalone`, `leader`, `follower`, `observer` or `read-only`; `None` while it serves nobody.
     #[must_use]
     pub fn mode(&self) -> Option<&'static str> {
         *self.hub.shared.mode.read()

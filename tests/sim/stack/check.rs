@@ -34,6 +34,9 @@ pub(super) struct History {
     pub(super) watched: Vec<Watched>,
     pub(super) syncs: usize,
     pub(super) events: usize,
+    /// Sessions that another connection took over, and sessions that were over.
+    pub(super) resumed: usize,
+    pub(super) expired: usize,
 }
 
 impl History {

@@ -145,25 +145,27 @@ impl Client {
         self.input.extend_from_slice(bytes);
         while let Some(frame) = take_frame(&mut self.input, 1 << 20).unwrap() {
             match self.greeted {
-                false => self.greeting(frame),
+                false => self.greeting(frame, history),
                 true => self.reply(frame, history),
             }
         }
     }
 
-    fn greeting(&mut self, frame: Bytes) {
+    fn greeting(&mut self, frame: Bytes, history: &mut History) {
         let response = ConnectResponse::from_bytes(frame).unwrap();
         if response.timeout_ms <= 0 {
             // Expired: another session begins, which has seen nothing.
             self.session = SessionId::NONE;
             self.password = Password::zero();
             self.seen = Zxid::ZERO;
+            history.expired += 1;
             return;
         }
         assert!(
             self.session == SessionId::NONE || self.session == response.session_id,
             "another session than the one asked for"
         );
+        history.resumed += usize::from(self.session != SessionId::NONE);
         self.session = response.session_id;
         self.password = response.password;
         self.greeted = true;

@@ -58,7 +58,7 @@ impl World {
         let at = self.soon(1_500);
         self.schedule(at, Event::Fault);
         let server = self.random.usize(0..self.servers.len());
-        let fault = match self.random.u8(0..6) {
+        let fault = match self.random.u8(0..8) {
             0 => {
                 self.stop(server, false);
                 "kill"
@@ -82,6 +82,14 @@ impl World {
                 "isolation"
             }
             4 => {
+                self.servers[server].paused_until = self.soon(1_500);
+                "pause"
+            }
+            5 => {
+                self.reset_links(server);
+                "reset of a server's links"
+            }
+            6 => {
                 let conns: Vec<_> = self.links.keys().copied().collect();
                 if let Some(conn) = conns.get(self.random.usize(0..conns.len().max(1))) {
                     self.schedule(

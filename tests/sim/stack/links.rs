@@ -10,6 +10,9 @@ impl World {
         if self.calm {
             return;
         }
+        if self.random.u8(0..200) == 0 {
+            return self.sleep(client);
+        }
         let at = self.soon(40);
         self.schedule(at, Event::Client(client));
         let Some(conn) = self.conn_of[client] else {
@@ -23,6 +26,17 @@ impl World {
             }
             self.send(conn, bytes.into());
         }
+    }
+
+    /// The client's machine sleeps for longer than its session lasts.
+    fn sleep(&mut self, client: usize) {
+        if let Some(conn) = self.conn_of[client] {
+            let now = self.now;
+            self.schedule(now, Event::ToClient { conn, bytes: None });
+            self.schedule(now, Event::ToServer { conn, bytes: None });
+        }
+        let wakes = self.now + 3_000 * MS;
+        self.schedule(wakes, Event::Client(client));
     }
 
     pub(super) fn dial(&mut self, client: usize) {

@@ -147,7 +147,23 @@ impl World {
         server.process.is_some() && server.incarnation == incarnation
     }
 
+    /// Whom an event has to wait for while that server stands still.
+    fn server_of(&self, event: &Event) -> Option<usize> {
+        match event {
+            Event::Input { server, .. }
+            | Event::Disk { server, .. }
+            | Event::Timer { server, .. } => Some(*server),
+            Event::ToServer { conn, .. } => self.links.get(conn).map(|link| link.1),
+            _ => None,
+        }
+    }
+
     fn step(&mut self, event: Event) {
+        if let Some(server) = self.server_of(&event)
+            && self.servers[server].paused_until > self.now
+        {
+            return self.schedule(self.servers[server].paused_until, event);
+        }
         match event {
             Event::Input {
                 server,
@@ -357,7 +373,9 @@ fn clients_see_what_they_were_promised() {
         None => 0..number("ZK_STACK_SEEDS").unwrap_or(8),
     };
     let (mut writes, mut reads, mut syncs, mut events) = (0, 0, 0, 0);
+    let (mut resumed, mut expired) = (0, 0);
     let mut faults = BTreeMap::<_, u32>::new();
+    let count = seeds.clone().count();
     for seed in seeds {
         println!("ZK_STACK_SEED={seed}");
         let mut world = World::new(seed);
@@ -368,6 +386,7 @@ fn clients_see_what_they_were_promised() {
             "seed {seed}: {}",
             history.acknowledged.len()
         );
+        (resumed, expired) = (resumed + history.resumed, expired + history.expired);
         writes += history.acknowledged.len();
         (reads, syncs, events) = (
             reads + history.reads.len(),
@@ -379,7 +398,12 @@ fn clients_see_what_they_were_promised() {
             .iter()
             .for_each(|(fault, n)| *faults.entry(*fault).or_default() += n);
     }
-    println!("{writes} writes, {reads} reads, {syncs} syncs, {events} events; {faults:?}");
+    println!("{writes} writes, {reads} reads, {syncs} syncs, {events} events");
+    assert!(
+        count < 8 || (resumed > 0 && expired > 0 && events > 0),
+        "too quiet"
+    );
+    println!("sessions resumed {resumed} times, and {expired} over; {faults:?}");
 }
 
 #[test]

@@ -154,6 +154,28 @@ impl World {
         self.later(at, leader, Input::Quorum(QuorumInput::Leader(input)));
     }
 
+    /// Every link of a server breaks; both ends hear of it.
+    pub(super) fn reset_links(&mut self, server: usize) {
+        let at = self.soon(2);
+        for Link {
+            learner, leader, ..
+        } in self.network.links.clone()
+        {
+            if learner.0 == server {
+                let (link, input) = (learner.1, LearnerInput::Disconnected);
+                self.later(
+                    at,
+                    server,
+                    Input::Quorum(QuorumInput::Learner { link, input }),
+                );
+            } else if leader.0 == server {
+                let closed = QuorumInput::Leader(LeaderInput::Closed(leader.1));
+                self.later(at, server, Input::Quorum(closed));
+            }
+        }
+        self.close_links(server);
+    }
+
     /// Every link of a server ends; the other ends hear of it.
     pub(super) fn close_links(&mut self, server: usize) {
         let links = std::mem::take(&mut self.network.links);

@@ -30,6 +30,8 @@ pub(super) struct Server {
     pub(super) process: Option<Process>,
     /// Counts the processes: what was meant for an earlier one does not reach a later one.
     pub(super) incarnation: u32,
+    /// Until when its process stands still.
+    pub(super) paused_until: Duration,
     /// How far its wall clock is off, in milliseconds.
     pub(super) skew_ms: i64,
 }
@@ -88,6 +90,7 @@ impl Server {
             disk: MemDisk::new(),
             process: None,
             incarnation: 0,
+            paused_until: Duration::ZERO,
             skew_ms: 0,
         }
     }
@@ -135,6 +138,7 @@ impl Server {
         };
         let peer = Peer::among(options, shared.clone(), self.now(mono), config, epochs);
         self.incarnation += 1;
+        self.paused_until = Duration::ZERO;
         self.process = Some(Process {
             peer,
             shared,
