@@ -20,6 +20,7 @@ mod holds;
 mod lock;
 mod lock_family;
 mod membership;
+mod lock_live;
 mod name;
 mod outage;
 mod queue;
