@@ -279,6 +279,52 @@ fn distributed_lock_takes_turns() {
     );
 }
 
+/// Leaders one after another, epochs that grow, and everybody has the terms that were asked for.
+fn check_elections(said: &str) {
+    let terms: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains(" leads"))
+        .collect();
+    for (name, expected) in [("a leads,", 2), ("b leads,", 2), ("c leads: true", 1)] {
+        let count = terms.iter().filter(|line| line.starts_with(name)).count();
+        assert_eq!(count, expected, "{said}");
+    }
+    let epoch = |line: &&str| {
+        let number = line.rsplit_once(" 0x").unwrap().1;
+        u64::from_str_radix(number, 16).unwrap()
+    };
+    let epochs: Vec<u64> = terms.iter().map(epoch).collect();
+    assert!(epochs.is_sorted_by(|a, b| a < b), "{said}");
+    assert!(said.contains("c takes part since"), "{said}");
+}
+
+fn check_sharing(said: &str) {
+    let mut lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 10, "{said}");
+    assert!(lines[0].starts_with("writes alone, with token"), "{said}");
+    assert_eq!(lines[1], "two read together; nobody writes: true");
+    lines[2..8].sort_unstable();
+    assert_eq!(
+        (lines[2], lines[7]),
+        ("file 1 is here", "file 6 is here"),
+        "{said}"
+    );
+    assert!(
+        lines[8].starts_with("holds /examples/accounts/a with token"),
+        "{said}"
+    );
+    assert!(
+        lines[9].starts_with("holds /examples/accounts/b with token"),
+        "{said}"
+    );
+}
+
+#[test]
+fn leaders_and_those_who_share_take_turns() {
+    check_elections(&output("leader_election", &[]));
+    check_sharing(&output("shared_access", &[]));
+}
+
 #[test]
 fn config_reload_fails_no_request() {
     if built("config_reload") {
@@ -302,6 +348,8 @@ fn apache_makes_no_difference() {
         output("settings_directory", &["--connect", &hosts]),
         SETTINGS_DIRECTORY
     );
+    check_elections(&output("leader_election", &["--connect", &hosts]));
+    check_sharing(&output("shared_access", &["--connect", &hosts]));
     if built("config_reload") {
         assert_eq!(
             output("config_reload", &["--connect", &hosts]),
