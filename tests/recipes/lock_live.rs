@@ -82,6 +82,9 @@ async fn short_suspensions_lose_no_guard() {
         // Long enough for a heartbeat.
         sleep(T / 2).await;
     }
+    // The holder says when it loses one, and nothing when it does not.
+    holder.finish().await;
+    assert_eq!(holder.lost, BTreeMap::new(), "lost by a short suspension");
     let client = three.client(three.leader).await;
     for (place, token) in &guards {
         let holders = client
@@ -91,10 +94,6 @@ async fn short_suspensions_lose_no_guard() {
             .unwrap();
         assert_eq!(holders[0].token, *token);
     }
-    assert_eq!(holder.lost, BTreeMap::new());
-    // The holder says when it loses one: it is asked by its end.
-    holder.finish().await;
-    assert_eq!(holder.lost, BTreeMap::new(), "lost by a short suspension");
 }
 
 async fn every_fault(launcher: Launcher, whose: &str) {

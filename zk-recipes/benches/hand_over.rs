@@ -101,10 +101,8 @@ fn main() {
 fn start_server() -> String {
     let (sender, address) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all();
-        let runtime = { runtime }.build().unwrap();
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let server = Server::builder().start().await.unwrap();
             sender.send(server.connect_string()).unwrap();

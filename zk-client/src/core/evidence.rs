@@ -87,6 +87,12 @@ impl Evidence {
         unanswered.map(|sent| sent + timeout / 6)
     }
 
+    /// How long to wait at most between two attempts to connect: only a third of the timeout may be left to renew the
+    /// proof, and it has to hold several.
+    pub(crate) fn longest_pause(&self, timeout: Duration) -> Option<Duration> {
+        self.state.until.map(|_| timeout / 16)
+    }
+
     /// When the run is lost.
     pub(crate) const fn deadline(&self) -> Option<Moment> {
         self.state.until

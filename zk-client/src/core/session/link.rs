@@ -69,8 +69,15 @@ impl Session {
             .hosts
             .delay_after_round(&self.config.retry, &mut self.rng);
         self.phase = Phase::Idle {
-            redial_at: self.now + delay,
+            redial_at: self.now + self.no_longer_than_proof_allows(delay),
         };
+    }
+
+    fn no_longer_than_proof_allows(&self, delay: Duration) -> Duration {
+        match self.evidence.longest_pause(self.timeout()) {
+            Some(longest) => delay.min(longest),
+            None => delay,
+        }
     }
 
     pub(super) fn link_closed(&mut self, error: Option<Source>) {
@@ -105,7 +112,7 @@ impl Session {
         let delay = self
             .hosts
             .delay_after_failure(&self.config.retry, &mut self.rng);
-        self.give_up_link(delay);
+        self.give_up_link(self.no_longer_than_proof_allows(delay));
     }
 
     /// Drops the connection, and looks for another one after this time.

@@ -1,5 +1,7 @@
 //! Heartbeats through the leader, and what they prove.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// Asks for evidence and answers the `sync` after `delay`.
@@ -83,6 +85,31 @@ fn a_lost_connection_loses_nothing_before_the_deadline() {
     answer_sync(&mut world, seen[0].xid);
     assert_eq!(until(&world), Some(T * 2 / 3));
     assert!(world.evidence.iter().all(|state| state.run == 1));
+}
+
+#[test]
+fn while_a_proof_runs_out_attempts_to_connect_come_close_together() {
+    let mut config = config();
+    config.retry = RetryPolicy::constant(T);
+    let mut world = World::new(config);
+    world.connect();
+    prove(&mut world, Duration::ZERO);
+    world.cut();
+    let refused = || Input::DialFailed(Arc::new(std::io::Error::other("refused")));
+    world.handle(refused());
+    let before = world.dials;
+    for attempt in 1..=8 {
+        world.pass(T / 16);
+        assert_eq!(world.dials, before + attempt);
+        world.handle(refused());
+    }
+    // Once it is lost there is no hurry any more.
+    world.pass(T / 4);
+    assert_eq!(until(&world), None);
+    let before = world.dials;
+    world.handle(refused());
+    world.pass(T / 2);
+    assert_eq!(world.dials, before);
 }
 
 #[test]
