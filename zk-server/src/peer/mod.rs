@@ -8,7 +8,7 @@
 //! The verbs are `handle`, `poll_output`, `next_deadline`. One input, then every output must be drained
 //! before the next: asserted.
 //!
-//! Among others, agreement ([`Member`]) says what a quorum has, and when clients are served ([`ensemble`]); proposing,
+//! Among others, agreement ([`Member`]) says what a quorum has, and when clients are served (`ensemble`); proposing,
 //! applying and answering are the same. Deliberately not here: how agreement is reached, and who moves bytes.
 
 mod apply;
