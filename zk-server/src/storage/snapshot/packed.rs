@@ -14,6 +14,8 @@ use crate::storage::{
 pub(super) struct Unpacked {
     pub(super) bytes: Box<dyn Read + Send>,
     pub(super) limit: u64,
+    /// The length of the file.
+    pub(super) file_len: u64,
 }
 
 /// Opens a snapshot file for reading from the beginning.
@@ -27,14 +29,17 @@ pub(super) fn open(disk: &dyn Disk, file: &SnapshotFile) -> io::Result<Unpacked>
         Packing::Plain => Unpacked {
             bytes: Box::new(reader),
             limit: len,
+            file_len: len,
         },
         Packing::Gzip => Unpacked {
             bytes: Box::new(flate2::read::MultiGzDecoder::new(reader)),
             limit: u64::MAX,
+            file_len: len,
         },
         Packing::Snappy => Unpacked {
             bytes: Box::new(SnappyReader::new(io::BufReader::new(reader))?),
             limit: u64::MAX,
+            file_len: len,
         },
     })
 }

@@ -39,7 +39,7 @@ pub(in crate::storage) enum LoadError {
     Tree(#[from] BuildError),
 }
 
-/// From this size on, reading and building take a thread each.
+/// From this length of a file on, reading and building take a thread each.
 const WORTH_A_THREAD: u64 = 4 << 20;
 
 /// How much the one is ahead of the other at most: so many batches of this size.
@@ -64,7 +64,7 @@ pub(in crate::storage) fn load(
         Portion::Step(step) => Ok(builder.take(step)?),
         Portion::Nodes(batch) => Ok(builder.batch(&batch)?),
     };
-    let trailer = match input.source.limit < WORTH_A_THREAD {
+    let trailer = match input.source.file_len < WORTH_A_THREAD {
         true => walk(input, options, put),
         false => walk_ahead(input, options, put),
     }?;
