@@ -18,5 +18,6 @@ mod partitions;
 mod power;
 mod quorums;
 mod read_only;
+mod reconfig;
 mod words;
 mod writer;

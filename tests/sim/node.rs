@@ -11,15 +11,16 @@ use zk_proto::{
     Acl, Decode, Encode, Epoch, Reader, SessionId, Xid, Zxid,
     quorum::SessionTouch,
     stat::StatPersisted,
-    txn::{CreateTxn, Txn, TxnHeader, TxnLogEntry},
+    txn::{CreateTxn, SetDataTxn, Txn, TxnHeader, TxnLogEntry},
 };
 use zk_server::{
+    reconfig::Configuration,
     storage::{
         Directories, DiskDone, DiskOp, EpochKind, LogExecutor, LogOptions, MemDisk,
         RecoveryOptions, SnapshotOptions, put_piece, recover, write_snapshot,
     },
     tree::{CutNode, DataTree, Effects, TreeBuilder, TreeOptions},
-    zab::{CommittedLog, Epochs, Input, Member, MemberConfig},
+    zab::{CommittedLog, Epochs, Input, Member, ZabConfig},
 };
 
 use crate::swarm::Fault;
@@ -36,6 +37,8 @@ pub(crate) struct Node {
     /// What is wrong with its disk.
     pub(crate) broken: Option<Fault>,
     pub(crate) durable: DurableState,
+    /// What its dynamic configuration file says; none before the first reconfiguration.
+    pub(crate) configuration: Option<Configuration>,
 }
 
 /// What the disk has said is safe: the oracle's knowledge.
@@ -87,6 +90,8 @@ pub(crate) enum Work {
     Op(DiskOp),
     /// Make the tree the newest snapshot.
     Install,
+    /// Write the dynamic configuration file.
+    Configure(Configuration),
 }
 
 /// Something the disk has done.
@@ -142,15 +147,19 @@ impl Node {
             slow_until: Duration::ZERO,
             broken: None,
             durable: DurableState::default(),
+            configuration: None,
         }
     }
 
     /// Starts the process on what the disk has kept, which must be all that it ever said was safe.
-    pub(crate) fn start(&mut self, config: MemberConfig, committed_log: usize) {
+    pub(crate) fn start(&mut self, mut config: ZabConfig, committed_log: usize) {
         let directories = Directories::on(Arc::new(self.disk.clone())).unwrap();
         let mut recovered = recover(&directories, &recovery()).unwrap();
         let applied = history(&mut recovered.tree);
         let last = recovered.tree.last_zxid();
+        if let Some(seen) = configuration_of(&recovered.tree) {
+            config.configurations.see(seen);
+        }
         let safe = &self.durable.log;
         assert!(
             applied.starts_with(safe),
@@ -199,6 +208,10 @@ impl Node {
                 Work::Install => {
                     done.extend(self.execute_ops(std::mem::take(&mut ops)));
                     done.push(self.install());
+                }
+                Work::Configure(configuration) => {
+                    done.extend(self.execute_ops(std::mem::take(&mut ops)));
+                    self.configuration = Some(configuration);
                 }
             }
         }
@@ -349,7 +362,14 @@ impl Process {
     }
 }
 
-/// What was ever applied to a tree: every transaction here makes one node, and none goes.
+/// The configuration in a tree, if a reconfiguration put one there.
+pub(crate) fn configuration_of(tree: &DataTree) -> Option<Configuration> {
+    let text = tree.node("/zookeeper/config")?.data()?;
+    Configuration::parse(str::from_utf8(text).unwrap()).ok()
+}
+
+/// What was ever applied to a tree: every transaction here makes one node, and none goes; or it is a reconfiguration,
+/// which remembers those before it.
 fn history(tree: &mut DataTree) -> Vec<Zxid> {
     let cut = tree.begin_cut();
     let mut zxids = Vec::new();
@@ -360,8 +380,48 @@ fn history(tree: &mut DataTree) -> Vec<Zxid> {
     };
     while tree.walk_cut(&cut, usize::MAX, &mut emit) {}
     tree.end_cut(cut);
+    if let Some(configuration) = configuration_of(tree) {
+        zxids.extend(reconfigurations(&configuration));
+    }
     zxids.sort();
     zxids
+}
+
+/// The reconfigurations that led to this one, and itself. The first server's client address remembers them.
+pub(crate) fn reconfigurations(configuration: &Configuration) -> Vec<Zxid> {
+    let first = configuration.servers().values().next();
+    let client = first.and_then(|first| first.client.as_ref()?.host.clone());
+    let before = client.unwrap_or_default();
+    let before = before.split('.').filter_map(|zxid| {
+        let zxid = i64::from_str_radix(zxid, 16).ok()?;
+        (zxid > 0).then_some(Zxid(zxid))
+    });
+    let own = configuration.version();
+    before.chain((own.counter() > 0).then_some(own)).collect()
+}
+
+/// The transaction of a reconfiguration.
+pub(crate) fn reconfig_entry(zxid: Zxid, write: u64, configuration: &Configuration) -> Bytes {
+    let number = i32::try_from(write).unwrap();
+    let header = TxnHeader {
+        client_id: SessionId(i64::from(number)),
+        cxid: Xid(number),
+        zxid,
+        time: 0,
+        kind: zk_proto::OpCode::Reconfig.code(),
+    };
+    let txn = Txn::Reconfig(SetDataTxn {
+        path: "/zookeeper/config".into(),
+        data: Some(configuration.to_string().into()),
+        version: -1,
+    });
+    let digest = None;
+    TxnLogEntry {
+        header,
+        txn,
+        digest,
+    }
+    .to_bytes()
 }
 
 /// The transaction of a write.

@@ -121,7 +121,7 @@ impl Oracle {
         epoch: Epoch,
         applied: &[Zxid],
         disks: &BTreeMap<ServerId, &DurableState>,
-        verifier: &QuorumVerifier,
+        electorate: &[QuorumVerifier],
     ) {
         let before = self.established.insert(epoch, leader);
         assert!(
@@ -143,8 +143,11 @@ impl Oracle {
         let holders = disks
             .iter()
             .filter(|(_, disk)| disk.log.starts_with(applied));
+        let holders = holders.map(|(server, _)| *server).collect();
         assert!(
-            verifier.contains_quorum(&holders.map(|(id, _)| *id).collect()),
+            electorate
+                .iter()
+                .all(|voters| voters.contains_quorum(&holders)),
             "CommittedLogDurability: {epoch:?} begins with what no quorum has on disk"
         );
         if before == self.committed.len() {
@@ -159,7 +162,7 @@ impl Oracle {
         applied: &[Zxid],
         entry: &Bytes,
         disks: &BTreeMap<ServerId, &DurableState>,
-        verifier: &QuorumVerifier,
+        electorate: &[QuorumVerifier],
     ) {
         let Some((&zxid, _)) = applied.split_last() else {
             return;
@@ -175,10 +178,12 @@ impl Oracle {
         );
         if applied.len() > self.committed.len() {
             let holders = disks.iter().filter(|(_, disk)| disk.has(zxid));
-            let holders: BTreeSet<_> = holders.map(|(id, _)| *id).collect();
+            let holders = holders.map(|(server, _)| *server).collect();
             assert!(
-                verifier.contains_quorum(&holders),
-                "CommittedLogDurability: {zxid} is on these disks only: {holders:?}"
+                electorate
+                    .iter()
+                    .all(|voters| voters.contains_quorum(&holders)),
+                "CommittedLogDurability: {zxid} is on the disks of {holders:?} only"
             );
             self.committed.extend_from_slice(&applied[known..]);
             let floor = self.floor.get(&write_of(entry));

@@ -1,13 +1,9 @@
 //! What differs from seed to seed: the ensemble, its speed, and which faults may strike.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use fastrand::Rng;
-use zk_proto::ServerId;
-use zk_server::{quorum::QuorumVerifier, zab::COUNTER_MAX};
+use zk_server::zab::COUNTER_MAX;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,11 +35,13 @@ pub(crate) enum Fault {
     Wipe,
     /// No fault: a member takes a snapshot and rolls its log.
     Snapshot,
+    /// No fault: the leader is asked for another configuration.
+    Reconfig,
 }
 
 impl Fault {
     /// Every kind.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAll,
@@ -57,6 +55,7 @@ impl Fault {
         Self::DiskFull,
         Self::Wipe,
         Self::Snapshot,
+        Self::Reconfig,
     ];
 }
 
@@ -83,20 +82,16 @@ impl Quorums {
         }
     }
 
-    pub(crate) fn verifier(self, voters: usize) -> QuorumVerifier {
-        let ids: BTreeSet<_> = (1..=voters as i64).map(ServerId).collect();
-        let one = vec![ids.clone()];
-        let (groups, weights) = match self {
-            Self::Majority => return QuorumVerifier::majority(ids).unwrap(),
-            Self::Weightless => (one, [(ServerId(voters as i64), 0)].into()),
-            Self::Weighted => (one, [(ServerId(1), 2)].into()),
-            Self::Groups => {
-                let groups = [&[1, 2][..], &[3], &[4, 5]];
-                let group = |ids: &[i64]| ids.iter().copied().map(ServerId).collect();
-                (groups.map(group).into(), BTreeMap::new())
-            }
-        };
-        QuorumVerifier::hierarchical(ids, groups, &weights).unwrap()
+    /// What it says in a configuration.
+    pub(crate) fn lines(self, voters: usize) -> String {
+        let all: Vec<_> = (1..=voters).map(|id| id.to_string()).collect();
+        let one = format!("group.1={}\n", all.join(":"));
+        match self {
+            Self::Majority => String::new(),
+            Self::Weightless => format!("{one}weight.{voters}=0\n"),
+            Self::Weighted => format!("{one}weight.1=2\n"),
+            Self::Groups => "group.1=1:2\ngroup.2=3\ngroup.3=4:5\n".to_owned(),
+        }
     }
 }
 
@@ -106,6 +101,8 @@ pub(crate) struct Swarm {
     pub(crate) voters: usize,
     pub(crate) observers: usize,
     pub(crate) quorums: Quorums,
+    /// Servers that run and belong to no configuration at first.
+    pub(crate) spares: usize,
     pub(crate) faults: Vec<Fault>,
     pub(crate) chaos: Duration,
     /// The longest pause between two faults.
@@ -135,6 +132,10 @@ impl Swarm {
             voters,
             observers: random.usize(0..3),
             quorums: Quorums::draw(random, voters),
+            spares: match faults.contains(&Fault::Reconfig) {
+                true => random.usize(0..3),
+                false => 0,
+            },
             faults,
             chaos: ms(random.u64(1_500..5_000)),
             fault_interval: ms(random.u64(30..1_500)),

@@ -38,6 +38,7 @@ fn swarm(voters: usize, observers: usize, committed_log: usize) -> Swarm {
         voters,
         observers,
         quorums: Quorums::Majority,
+        spares: 0,
         faults: Vec::new(),
         chaos: ms(0),
         fault_interval: ms(1),

@@ -14,6 +14,7 @@ use crate::{
         wires::Wiring,
     },
     error::Fatal,
+    reconfig::Configuration,
     storage::Disk,
 };
 
@@ -96,7 +97,7 @@ impl Server {
     /// The address it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.hub.local_addr
+        *self.hub.local_addr.read()
     }
 
     /// What it is: `standalone`, `leader`, `follower`, `observer` or `read-only`; `None` while it serves nobody.
@@ -110,6 +111,12 @@ impl Server {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.hub.shared.leads()
+    }
+
+    /// The configuration of the ensemble that is in force as far as this member knows; `None` for a server alone.
+    #[must_use]
+    pub fn configuration(&self) -> Option<Arc<Configuration>> {
+        self.hub.shared.configuration()
     }
 
     /// Ends a session as if its client had gone silent for longer than its timeout.

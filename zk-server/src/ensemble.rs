@@ -19,12 +19,8 @@ use zk_proto::{ServerId, SessionId};
 use crate::{
     Server, StartError,
     config::{Config, HostPort, PeerRole, ServerAddress, ServerSpec},
-    driver::{
-        settings::verifier,
-        wires::{Wires, Wiring},
-    },
+    driver::wires::{Wires, Wiring},
     error::Fatal,
-    quorum::QuorumVerifier,
 };
 
 /// Servers that serve as one, on loopback ports, each with a directory that goes with the ensemble.
@@ -42,8 +38,8 @@ use crate::{
 pub struct Ensemble {
     members: Vec<Place>,
     wires: Arc<Wires>,
-    /// Who is a quorum; `None` for a lone server.
-    verifier: Option<QuorumVerifier>,
+    /// Options of every member.
+    settings: Vec<(String, String)>,
 }
 
 /// What of a member outlives it.
@@ -70,62 +66,21 @@ impl Ensemble {
     /// # Errors
     /// [`StartError`], of the first wrong value or the first member that does not start.
     pub async fn start_with(members: usize, settings: &[(&str, &str)]) -> Result<Self, StartError> {
-        let mut clients = Vec::new();
-        let mut servers = BTreeMap::new();
-        // Held until every port is known, so that none is given twice.
-        let mut held = Vec::new();
-        let mut port = || -> io::Result<u16> {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let port = listener.local_addr()?.port();
-            held.push(listener);
-            Ok(port)
-        };
-        for id in (1..).take(members) {
-            let client = port()?;
-            clients.push(client);
-            let address = ServerAddress {
-                host: Ipv4Addr::LOCALHOST.to_string(),
-                quorum_port: port()?,
-                election_port: Some(port()?),
-            };
-            let spec = ServerSpec {
-                addresses: vec![address],
-                role: PeerRole::Participant,
-                client: Some(HostPort {
-                    host: Some(Ipv4Addr::LOCALHOST.to_string()),
-                    port: client,
-                }),
-            };
-            servers.insert(ServerId(id), spec);
-        }
-        drop(held);
+        let own: Vec<_> = specs(members, PeerRole::Participant)?;
+        let servers: BTreeMap<_, _> = (1..).map(ServerId).zip(own.iter().cloned()).collect();
         let mut ensemble = Self {
             members: Vec::new(),
             wires: Arc::default(),
-            verifier: None,
+            settings: Vec::new(),
         };
-        for (id, client) in (1..).zip(clients) {
-            let directory = tempfile::Builder::new().prefix("zk-ensemble-").tempdir()?;
-            let mut config = Config {
-                tick_time: Duration::from_millis(200),
-                servers: servers.clone(),
-                my_id: (members > 1).then_some(ServerId(id)),
-                ..Config::default()
-            };
-            for (key, value) in settings {
-                if let Some(warning) = config.set(key, value)? {
-                    tracing::warn!("{warning}");
-                }
-            }
-            if members > 1 {
-                ensemble.verifier = Some(verifier(&config)?);
-            }
-            ensemble.members.push(Place {
-                config,
-                client: SocketAddr::from((Ipv4Addr::LOCALHOST, client)),
-                directory,
-                server: None,
-            });
+        for (key, value) in settings {
+            let setting = ((*key).to_owned(), (*value).to_owned());
+            ensemble.settings.push(setting);
+        }
+        for (member, own) in own.iter().enumerate() {
+            let id = (members > 1).then_some(server_id(member));
+            let place = ensemble.place(id, own, servers.clone())?;
+            ensemble.members.push(place);
         }
         for member in 0..members {
             ensemble.restart(member).await?;
@@ -133,17 +88,77 @@ impl Ensemble {
         Ok(ensemble)
     }
 
+    /// Adds a server that runs and is no member yet: it knows where the others are, and waits to be let in. The ensemble
+    /// must have been started with `reconfigEnabled`.
+    ///
+    /// Returns the number by which it is counted here, from 0, and its line of a configuration, the part behind
+    /// `server.N=`, where `N` is that number and 1: what a client's `reconfig` must be told.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn add(&mut self, role: PeerRole) -> Result<(usize, String), StartError> {
+        let own = specs(1, role)?.remove(0);
+        let line = own.to_string();
+        let member = self.members.len();
+        let mut servers: BTreeMap<_, _> = self.running().collect();
+        servers.insert(server_id(member), own.clone());
+        let place = self.place(Some(server_id(member)), &own, servers)?;
+        self.members.push(place);
+        self.restart(member).await?;
+        Ok((member, line))
+    }
+
+    /// How every member that runs was started.
+    fn running(&self) -> impl Iterator<Item = (ServerId, ServerSpec)> + '_ {
+        let running = self.members.iter().enumerate();
+        let running = running.filter(|(_, place)| place.server.is_some());
+        running.filter_map(|(member, place)| {
+            let id = server_id(member);
+            Some((id, place.config.servers.get(&id)?.clone()))
+        })
+    }
+
+    fn place(
+        &self,
+        id: Option<ServerId>,
+        own: &ServerSpec,
+        servers: BTreeMap<ServerId, ServerSpec>,
+    ) -> Result<Place, StartError> {
+        let directory = tempfile::Builder::new().prefix("zk-ensemble-").tempdir()?;
+        let mut config = Config {
+            tick_time: Duration::from_millis(200),
+            servers,
+            my_id: id,
+            ..Config::default()
+        };
+        for (key, value) in &self.settings {
+            if let Some(warning) = config.set(key, value)? {
+                tracing::warn!("{warning}");
+            }
+        }
+        let port = own.client.as_ref().map_or(0, |client| client.port);
+        Ok(Place {
+            config,
+            client: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            directory,
+            server: None,
+        })
+    }
+
     /// Where clients connect, every member by a comma from the next.
     #[must_use]
     pub fn connect_string(&self) -> String {
-        let members = self.members.iter().map(|place| place.client.to_string());
+        let members = (0..self.members.len()).filter_map(|member| self.client_address(member));
+        let members = members.map(|address| address.to_string());
         members.collect::<Vec<_>>().join(",")
     }
 
     /// Where one member serves clients; `None` if there is no such member.
     #[must_use]
     pub fn client_address(&self, member: usize) -> Option<SocketAddr> {
-        self.members.get(member).map(|place| place.client)
+        let place = self.members.get(member)?;
+        let server = place.server.as_ref();
+        Some(server.map_or(place.client, Server::local_addr))
     }
 
     /// Waits until a member leads, with a quorum in sync behind it, and tells which. Cancel safe.
@@ -166,9 +181,11 @@ impl Ensemble {
 
     /// Whether a member and those that it reaches are a quorum.
     fn reaches_quorum(&self, member: usize) -> bool {
-        let Some(verifier) = &self.verifier else {
+        let server = self.member(member);
+        let Some(configuration) = server.and_then(Server::configuration) else {
             return true;
         };
+        let verifier = configuration.verifier();
         let reaches = |other: &usize| {
             let (a, b) = (server_id(member), server_id(*other));
             self.member(*other).is_some() && self.wires.runs(b) && self.wires.is_whole(a, b)
@@ -279,4 +296,29 @@ impl Ensemble {
 /// What the member counted so from 0 is in its configuration.
 fn server_id(member: usize) -> ServerId {
     ServerId(i64::try_from(member).map_or(i64::MAX, |member| member + 1))
+}
+
+/// So many servers on free loopback ports.
+fn specs(count: usize, role: PeerRole) -> io::Result<Vec<ServerSpec>> {
+    // Held until every port is known, so that none is given twice.
+    let mut held = Vec::new();
+    let mut port = || -> io::Result<u16> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        held.push(listener);
+        Ok(port)
+    };
+    let mut spec = || -> io::Result<ServerSpec> {
+        let address = ServerAddress {
+            host: Ipv4Addr::LOCALHOST.to_string(),
+            quorum_port: port()?,
+            election_port: Some(port()?),
+        };
+        Ok(ServerSpec {
+            addresses: vec![address],
+            role,
+            client: Some(HostPort::at(Ipv4Addr::LOCALHOST.to_string(), port()?)),
+        })
+    };
+    (0..count).map(|_| spec()).collect()
 }

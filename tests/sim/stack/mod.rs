@@ -13,20 +13,17 @@ mod network;
 mod rest;
 mod server;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use fastrand::Rng;
-use zk_proto::{ServerId, Zxid};
+use zk_proto::ServerId;
 use zk_server::{
-    election::{self, ElectionConfig},
+    election,
     peer::{Input, Order, Output, QuorumInput},
-    quorum::QuorumVerifier,
+    reconfig::{Configuration, Configurations},
     storage::read_history,
-    zab::{COUNTER_MAX, MemberConfig, ZabConfig},
+    zab::{COUNTER_MAX, ZabConfig},
 };
 
 use self::{
@@ -206,30 +203,18 @@ impl World {
         }
     }
 
-    fn config(&self, server: usize) -> MemberConfig {
-        let ids: BTreeSet<_> = (0..self.servers.len()).map(id).collect();
-        let verifiers = vec![QuorumVerifier::majority(ids.clone()).unwrap()];
+    fn config(&self, server: usize) -> ZabConfig {
+        let servers = (1..=self.servers.len()).map(|id| format!("server.{id}=h{id}:1:2\n"));
+        let all = Configuration::parse(&servers.collect::<String>()).unwrap();
         let tick = 100 * MS;
-        MemberConfig {
-            election: ElectionConfig {
-                me: id(server),
-                members: ids,
-                verifiers: verifiers.clone(),
-                text: None,
-            },
-            zab: ZabConfig {
-                me: id(server),
-                votes: true,
-                verifiers,
-                members: None,
-                text: None,
-                version: Zxid::ZERO,
-                tick,
-                init_limit: 10 * tick,
-                sync_limit: 5 * tick,
-                connect_retry: 5 * MS,
-                counter_max: COUNTER_MAX,
-            },
+        ZabConfig {
+            me: id(server),
+            configurations: Configurations::new(id(server), all, false),
+            tick,
+            init_limit: 10 * tick,
+            sync_limit: 5 * tick,
+            connect_retry: 5 * MS,
+            counter_max: COUNTER_MAX,
         }
     }
 

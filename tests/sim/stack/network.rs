@@ -81,7 +81,8 @@ impl World {
             Order::InstallSnapshot { .. }
             | Order::Recover { .. }
             | Order::ReadLog { .. }
-            | Order::SendSnapshot { .. } => {}
+            | Order::SendSnapshot { .. }
+            | Order::Configure(_) => {}
         }
     }
 

@@ -21,7 +21,7 @@ use zk_server::{
     },
     time::Now,
     tree::{Cut, DataTree, TreeBuilder},
-    zab::{Epochs, MemberConfig},
+    zab::{Epochs, ZabConfig},
 };
 
 /// A server, running or not.
@@ -104,7 +104,7 @@ impl Server {
     }
 
     /// Starts on what the disk has kept.
-    pub(super) fn start(&mut self, mono: Duration, config: MemberConfig, answers_early: bool) {
+    pub(super) fn start(&mut self, mono: Duration, config: ZabConfig, answers_early: bool) {
         let settings = settings();
         let directories = Directories::on(Arc::new(self.disk.clone())).unwrap();
         let recovery = RecoveryOptions::of(&settings, 1);
@@ -122,8 +122,8 @@ impl Server {
         let shared = Shared::new(recovered.tree, 1, auth, MaxConns::default());
         let shared = Arc::new(shared);
         let options = PeerOptions {
-            server: config.zab.me,
-            tick: config.zab.tick,
+            server: config.me,
+            tick: config.tick,
             min_session_timeout_ms: 500,
             max_session_timeout_ms: 4_000,
             snapshots: SnapshotTrigger::new(&settings, 1, recovered.txns_since_snapshot),

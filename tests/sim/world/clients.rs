@@ -204,9 +204,10 @@ impl World {
             "G6: {write} before {first:?}"
         );
         let applied = std::mem::take(&mut process.applied);
+        let electorate = self.electorate(&applied);
         let disks = disks(&self.nodes);
         self.oracle
-            .commit(&applied, &transaction.entry, &disks, &self.verifier);
+            .commit(&applied, &transaction.entry, &disks, &electorate);
         if mine {
             self.oracle.acknowledge(write, &applied);
         }

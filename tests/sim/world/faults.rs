@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use zk_proto::Zxid;
 use zk_server::{
-    election::ElectionConfig,
+    reconfig::{Configuration, Configurations},
     storage::{DiskOp, MemDisk, mem_disk::FaultyCall},
-    zab::{Input, MemberConfig, ZabConfig},
+    zab::{Input, ZabConfig},
 };
 
 use super::{Event, World, id};
@@ -29,7 +28,10 @@ impl World {
             lasting.as_micros()
         ));
         // Those of disks count when they strike.
-        if !matches!(fault, Fault::DiskError | Fault::DiskFull | Fault::Wipe) {
+        if !matches!(
+            fault,
+            Fault::DiskError | Fault::DiskFull | Fault::Wipe | Fault::Reconfig
+        ) {
             self.report.struck(fault);
         }
         let until = self.now + lasting;
@@ -66,6 +68,7 @@ impl World {
             }
             Fault::Wipe => self.wipe(node),
             Fault::Snapshot => self.snapshot(node),
+            Fault::Reconfig => self.reconfig(node, other),
         }
         let interval = self.swarm.fault_interval;
         let next = self.random_duration(interval / 10, interval);
@@ -92,6 +95,10 @@ impl World {
     }
 
     fn wipe(&mut self, node: usize) {
+        // Who votes, and so who may lose what, is not the same for ever.
+        if self.swarm.faults.contains(&Fault::Reconfig) {
+            return;
+        }
         let voters = &self.nodes[..self.swarm.voters];
         let accepted = voters.iter().map(|node| node.durable.accepted).max();
         // What it has acknowledged may be committed yet.
@@ -176,29 +183,38 @@ impl World {
         self.input(node, Input::Start);
     }
 
-    pub(super) fn member_config(&self, node: usize) -> MemberConfig {
-        let verifier = self.verifier.clone();
+    /// The configuration that everything begins with; a spare adds itself to its own.
+    pub(super) fn first_configuration(&self, node: usize) -> Configuration {
+        let settled = self.swarm.voters + self.swarm.observers;
+        let mut lines = String::new();
+        for server in (0..settled).chain((node >= settled).then_some(node)) {
+            let is_observer = (self.swarm.voters..settled).contains(&server);
+            lines += &line(server, is_observer, "0");
+        }
+        // Who is a voter more than that is in no group: a spare observes, where there are groups.
+        let quorums = self.swarm.quorums.lines(self.swarm.voters);
+        if !quorums.is_empty() {
+            lines = lines.replace(
+                &line(node, false, "0"),
+                &line(node, node >= self.swarm.voters, "0"),
+            );
+        }
+        Configuration::parse(&(lines + &quorums)).unwrap()
+    }
+
+    pub(super) fn member_config(&self, node: usize) -> ZabConfig {
+        let known = self.nodes[node].configuration.clone();
+        let known = known.unwrap_or_else(|| self.first_configuration(node));
+        let enabled = self.swarm.faults.contains(&Fault::Reconfig);
         let tick = self.swarm.tick;
-        MemberConfig {
-            election: ElectionConfig {
-                me: id(node),
-                members: (0..self.nodes.len()).map(id).collect(),
-                verifiers: vec![verifier.clone()],
-                text: None,
-            },
-            zab: ZabConfig {
-                me: id(node),
-                votes: node < self.swarm.voters,
-                verifiers: vec![verifier],
-                members: None,
-                text: None,
-                version: Zxid::ZERO,
-                tick,
-                init_limit: tick * 10,
-                sync_limit: tick * 5,
-                connect_retry: Duration::from_millis(5),
-                counter_max: self.swarm.counter_max,
-            },
+        ZabConfig {
+            me: id(node),
+            configurations: Configurations::new(id(node), known, enabled),
+            tick,
+            init_limit: tick * 10,
+            sync_limit: tick * 5,
+            connect_retry: Duration::from_millis(5),
+            counter_max: self.swarm.counter_max,
         }
     }
 
@@ -213,4 +229,14 @@ impl World {
             node.slow_until = self.now;
         }
     }
+}
+
+/// A server's line of a configuration; the client's address remembers what `client` says.
+pub(super) fn line(server: usize, is_observer: bool, client: &str) -> String {
+    let role = if is_observer {
+        "observer"
+    } else {
+        "participant"
+    };
+    format!("server.{}=h{server}:1:2:{role};{client}:3\n", id(server).0)
 }

@@ -4,6 +4,7 @@ mod clients;
 mod disks;
 mod faults;
 mod network;
+mod reconfig;
 mod script;
 
 use std::{
@@ -20,14 +21,14 @@ use zk_proto::{
 };
 use zk_server::{
     election,
-    quorum::QuorumVerifier,
+    reconfig::Configuration,
     time::Now,
     zab::{Departure, Input, LeaderInput, LinkId, Output},
 };
 
 use crate::{
     net::{Net, Wire},
-    node::{DurableState, Node, Process},
+    node::{DurableState, Node, Process, Work},
     oracle::Oracle,
     swarm::{Fault, Swarm},
 };
@@ -104,8 +105,6 @@ impl Report {
 /// The world of one seed.
 pub(crate) struct World {
     swarm: Swarm,
-    /// Who is a quorum.
-    verifier: QuorumVerifier,
     random: Rng,
     now: Duration,
     events: BTreeMap<(Duration, u64), Event>,
@@ -114,6 +113,8 @@ pub(crate) struct World {
     net: Net,
     oracle: Oracle,
     last_write: u64,
+    /// Every configuration that was proposed.
+    configurations: BTreeMap<Zxid, Configuration>,
     chaos_until: Duration,
     /// Whether members that stop come back by themselves.
     restarts: bool,
@@ -142,10 +143,9 @@ impl World {
 
     /// A world in which nothing happens by itself.
     pub(crate) fn empty(swarm: Swarm, random: Rng) -> Self {
-        let count = swarm.voters + swarm.observers;
+        let count = swarm.voters + swarm.observers + swarm.spares;
         Self {
             chaos_until: swarm.chaos,
-            verifier: swarm.quorums.verifier(swarm.voters),
             swarm,
             random,
             now: Duration::ZERO,
@@ -155,6 +155,7 @@ impl World {
             net: Net::default(),
             oracle: Oracle::default(),
             last_write: 0,
+            configurations: BTreeMap::new(),
             restarts: false,
             healed_at: None,
             report: Report::default(),
@@ -204,8 +205,9 @@ impl World {
     /// Whether all serve under one leader and nothing is under way.
     fn is_well(&self) -> bool {
         let last = self.oracle.committed.last().copied();
-        let all_there = self.nodes.iter().all(|node| {
-            node.process.as_ref().is_some_and(|process| {
+        let members = self.members();
+        let all_there = members.iter().all(|node| {
+            self.nodes[*node].process.as_ref().is_some_and(|process| {
                 process.serving
                     && process.applied.last().copied() == last
                     && process.pending.is_empty()
@@ -250,8 +252,8 @@ impl World {
 
     fn check_quiescence(&mut self) {
         let mut dumps = Vec::new();
-        for node in &mut self.nodes {
-            if let Some(process) = &mut node.process {
+        for node in self.members() {
+            if let Some(process) = &mut self.nodes[node].process {
                 self.oracle.check_acknowledged(&process.applied);
                 dumps.push(process.dump());
             }
@@ -442,6 +444,18 @@ impl World {
                 ));
                 self.todo(node, Input::Reloaded(last));
             }
+            Output::Configured(known) => {
+                self.trace(format_args!(
+                    "{}  knows {} and {}",
+                    id(node).0,
+                    known.version(),
+                    known.last_seen().version()
+                ));
+                let configuration = Work::Configure((**known.committed()).clone());
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.ops.push(configuration);
+                }
+            }
             Output::State { state, departure } => self.state(node, state, departure),
             Output::Serve { epoch } => self.serve(node, epoch),
             Output::Notify { to, notification } => self.notify(node, to, notification),
@@ -488,9 +502,10 @@ impl World {
         process.serving = true;
         if process.member.state() == ServerState::Leading {
             let applied = process.applied.clone();
+            let electorate = self.electorate(&applied);
             let disks = disks(&self.nodes);
             self.oracle
-                .establish(node, epoch, &applied, &disks, &self.verifier);
+                .establish(node, epoch, &applied, &disks, &electorate);
             self.report.established += 1;
         }
     }

@@ -14,7 +14,7 @@ use zk_server::{
 use super::{Event, World, id, index};
 use crate::{
     net::{End, Link, Wire},
-    node::Node,
+    node::{Node, configuration_of},
 };
 
 impl World {
@@ -250,10 +250,13 @@ impl World {
                 );
             }
             (Wire::Snapshot(copy), _) => {
+                let mut configuration = None;
                 if let Some(process) = &mut self.nodes[node].process {
                     process.take_tree(&copy);
+                    configuration = configuration_of(&process.tree);
                 }
-                self.input(node, Input::Learner(LearnerInput::SnapshotReceived));
+                let received = LearnerInput::SnapshotReceived(configuration);
+                self.input(node, Input::Learner(received));
             }
             (Wire::Close, true) => self.input(node, Input::Leader(LeaderInput::Closed(id))),
             (Wire::Close, false) => self.input(node, Input::Learner(LearnerInput::Disconnected)),

@@ -84,6 +84,17 @@ impl Credentials {
         }
     }
 
+    /// What a client of another server has, by that server's word; whether ACLs are looked at at all is decided here.
+    #[must_use]
+    pub fn of_forwarded(ids: Vec<Id>, config: &AuthConfig) -> Self {
+        let first = Self {
+            ids: Vec::new(),
+            passes_all: config.skip_acl,
+        };
+        ids.into_iter()
+            .fold(first, |credentials, id| credentials.with(id))
+    }
+
     /// The identities, in the order in which they were acquired.
     #[must_use]
     pub fn ids(&self) -> &[Id] {

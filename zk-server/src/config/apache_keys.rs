@@ -91,7 +91,6 @@ const ENSEMBLE: &[&str] = &[
     "observerMasterPort",
     "quorumCnxnTimeoutMs",
     "quorumListenOnAllIPs",
-    "reconfigEnabled",
     "tcpKeepAlive",
 ];
 

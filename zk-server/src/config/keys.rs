@@ -135,7 +135,12 @@ const KEYS: &[(&str, Setter)] = &[
     ("snapshot.trust.empty", |c, v| {
         put(&mut c.snapshot_trust_empty, java_boolean(v))
     }),
-    ("standaloneEnabled", |_, v| boolean(v).map(drop)),
+    ("reconfigEnabled", |c, v| {
+        put(&mut c.reconfig_enabled, boolean(v))
+    }),
+    ("standaloneEnabled", |c, v| {
+        put(&mut c.standalone_enabled, boolean(v))
+    }),
     ("syncEnabled", |c, v| put(&mut c.sync_enabled, boolean(v))),
     ("leaderServes", |c, v| {
         put(&mut c.leader_serves, Ok(v != "no"))

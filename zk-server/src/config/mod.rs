@@ -9,9 +9,11 @@
 //! understood is a warning, never an error, unless ignoring it would weaken who may connect; secrets do not
 //! show in `Debug`.
 //!
-//! Deliberately not here: resolving names, opening directories, and reconfiguration at run time.
+//! Deliberately not here: resolving names, opening directories.
 
 mod apache_keys;
+#[cfg(feature = "driver")]
+pub(crate) mod dynamic;
 mod keys;
 mod listen;
 pub(crate) mod properties;
@@ -30,7 +32,7 @@ use std::{
 };
 
 use thiserror::Error;
-use zk_proto::ServerId;
+use zk_proto::{ServerId, Zxid};
 
 /// Everything that can be set about a server; the defaults are Apache's.
 ///
@@ -135,6 +137,17 @@ pub struct Config {
 
     /// `server.N`: the members; at most one is a standalone server.
     pub servers: BTreeMap<ServerId, ServerSpec>,
+    /// The version of the dynamic configuration file that names the members; 0 where they stand in the file itself.
+    pub version: Zxid,
+    /// The file it was read from, beside which dynamic configuration files are written; `None`: they are written in
+    /// `dataDir`.
+    pub file: Option<PathBuf>,
+    /// What the file's `.dynamic.next` says: a configuration that may come into force.
+    pub(crate) next: Option<String>,
+    /// `reconfigEnabled`: whether clients may change the members while the ensemble serves.
+    pub reconfig_enabled: bool,
+    /// `standaloneEnabled`: whether one server alone is no ensemble.
+    pub standalone_enabled: bool,
     /// `myid`: which of them this is, if there is more than one.
     pub my_id: Option<ServerId>,
     /// `initLimit`: how many ticks a learner may take to connect and to get in sync.
@@ -246,6 +259,11 @@ impl Default for Config {
             session_secret_file: None,
             io_threads: None,
             servers: BTreeMap::new(),
+            version: Zxid::ZERO,
+            file: None,
+            next: None,
+            reconfig_enabled: false,
+            standalone_enabled: true,
             my_id: None,
             init_limit: 10,
             sync_limit: 5,

@@ -3,7 +3,11 @@
 //! `server.N=host:quorumPort:electionPort[:role][;[clientHost:]clientPort]`, with several addresses of one
 //! server separated by `|` and IPv6 addresses in brackets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
 
 use zk_proto::ServerId;
 
@@ -129,6 +133,44 @@ impl PeerRole {
 fn port(text: &str) -> Result<u16, String> {
     text.parse()
         .map_err(|_| format!("{text:?} is not a port number"))
+}
+
+/// What stands behind `server.N=` (`QuorumServer.toString`).
+impl fmt::Display for ServerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, address) in self.addresses.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "|" };
+            let ServerAddress {
+                host, quorum_port, ..
+            } = address;
+            let election = address.election_port.unwrap_or_default();
+            write!(f, "{separator}{}:{quorum_port}:{election}", Host(host))?;
+        }
+        f.write_str(match self.role {
+            PeerRole::Participant => ":participant",
+            PeerRole::Observer => ":observer",
+        })?;
+        if let Some(client) = &self.client {
+            let host = client.host.as_deref().unwrap_or("0.0.0.0");
+            write!(f, ";{}:{}", Host(host), client.port)?;
+        }
+        Ok(())
+    }
+}
+
+/// A host as Java prints it: a name as it is, an IPv6 address in full and in brackets.
+struct Host<'a>(&'a str);
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.parse() {
+            Ok(IpAddr::V6(address)) => {
+                let parts: Vec<_> = address.segments().map(|part| format!("{part:x}")).into();
+                write!(f, "[{}]", parts.join(":"))
+            }
+            _ => f.write_str(self.0),
+        }
+    }
 }
 
 #[cfg(test)]

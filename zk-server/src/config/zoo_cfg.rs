@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 #[cfg(feature = "driver")]
-use zk_proto::ServerId;
+use zk_proto::{ServerId, Zxid};
 
+#[cfg(feature = "driver")]
+use super::dynamic;
 use super::{Config, ConfigError, Parsed, PeerRole, keys, properties};
 
 impl Config {
@@ -40,10 +42,19 @@ impl Config {
         };
         let load = || {
             let mut settings = Settings::of_file(&read(path)?, overrides)?;
-            if let Some(members) = settings.0.remove("dynamicConfigFile") {
-                settings.put_members(&read(Path::new(&members))?)?;
+            let mut version = Zxid::ZERO;
+            let members = settings.0.remove("dynamicConfigFile");
+            if let Some(members) = &members {
+                let members = Path::new(members);
+                settings.put_members(&read(members)?)?;
+                version = dynamic::version(members).unwrap_or_default();
             }
             let mut parsed = settings.apply_file()?;
+            parsed.config.version = version;
+            parsed.config.file = Some(path.to_owned());
+            if members.is_some() {
+                parsed.config.next = dynamic::next(path);
+            }
             parsed.config.read_my_id()?;
             Ok(parsed)
         };
@@ -89,7 +100,7 @@ impl Config {
     /// Whether there are others.
     #[must_use]
     pub fn is_ensemble(&self) -> bool {
-        self.servers.len() > 1
+        self.servers.len() > usize::from(self.standalone_enabled)
     }
 
     /// Which of the servers this is, from the file `myid` in `dataDir`, and so where it serves clients.

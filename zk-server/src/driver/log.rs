@@ -21,8 +21,10 @@ use super::{
     space::{GLANCE, Space},
 };
 use crate::{
+    config::dynamic::Files,
     error::Fatal,
     peer::{Input, QuorumInput, Shared},
+    reconfig::Configurations,
     storage::{
         BackgroundJob, Directories, DiskDone, DiskOp, LogExecutor, RecoveryOptions, put_piece,
         recover, write_snapshot,
@@ -38,6 +40,8 @@ pub(super) enum LogWork {
     Install(Cut),
     /// Read the disk anew, and go on with this generation.
     Recover(u64),
+    /// Write down the ensemble's configuration.
+    Configure(Box<Configurations>),
 }
 
 /// What the log has still to do.
@@ -122,6 +126,8 @@ pub(super) struct Log {
     pub(super) slow_fsync: Duration,
     /// Held so that nobody else takes them before the log has ended.
     pub(super) directories: Directories,
+    /// The files with the ensemble's configuration; none where it does not change, or the disk is no directory.
+    pub(super) files: Option<Files>,
     /// How to read the disk anew.
     pub(super) recovery: RecoveryOptions,
 }
@@ -202,6 +208,10 @@ impl Log {
                     self.execute_ops(std::mem::take(&mut ops));
                     self.recover(generation);
                 }
+                LogWork::Configure(known) => {
+                    self.execute_ops(std::mem::take(&mut ops));
+                    self.configure(&known);
+                }
             }
         }
         match ops.is_empty() {
@@ -221,6 +231,13 @@ impl Log {
             .map_err(|error| Fatal::io("writing the leader's snapshot", &error));
         let input = QuorumInput::Installed { cut, written };
         self.mailbox.push(Input::Quorum(input));
+    }
+
+    /// A member whose files cannot be written starts with an older configuration next time, and hears of the newer one.
+    fn configure(&mut self, known: &Configurations) {
+        if let Some(Err(error)) = self.files.as_mut().map(|files| files.write(known)) {
+            tracing::error!(%error, "the dynamic configuration files");
+        }
     }
 
     fn recover(&mut self, generation: u64) {

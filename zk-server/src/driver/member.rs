@@ -151,6 +151,12 @@ impl Member {
                 Output::Quorum(Order::ReadLog { link, from, limit }) => {
                     self.snapshots.read_log(link, from, limit);
                 }
+                Output::Quorum(Order::Configure(known)) => {
+                    if let Some(quorum) = &mut self.quorum {
+                        quorum.configure(&known);
+                    }
+                    self.ops.push(LogWork::Configure(Box::new(known)));
+                }
                 Output::Quorum(order) => {
                     if let Some(quorum) = &mut self.quorum {
                         quorum.carry_out(order);

@@ -33,11 +33,13 @@ use std::{
     },
 };
 
+use parking_lot::RwLock;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::{clock::Clock, mailbox::Mailbox, wires::Wiring};
 use crate::{
-    config::Config,
+    config::{Config, HostPort},
     error::Fatal,
     limits::ConnLimits,
     peer::{Input, Shared},
@@ -52,7 +54,10 @@ pub(crate) struct Hub {
     pub(crate) clock: Clock,
     pub(crate) config: Config,
     pub(crate) conn_limits: ConnLimits,
-    pub(crate) local_addr: SocketAddr,
+    /// Where clients connect.
+    pub(crate) local_addr: RwLock<SocketAddr>,
+    /// Where clients are to connect from now on, when the configuration has moved this member.
+    pub(crate) client_port: watch::Sender<Option<HostPort>>,
     pub(crate) started: Now,
     pub(crate) sizes: Sizes,
     /// What of the other members can be reached, in an ensemble of one process.

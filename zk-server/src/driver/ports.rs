@@ -11,7 +11,9 @@ use super::{
     Hub,
     connection::ConnectionTask,
     net::{Listener, Transport},
+    start::move_to,
 };
+use crate::config::HostPort;
 
 /// A connection on its way to another thread: taken off one reactor, not yet on the next.
 pub(super) type Handover = (std::net::TcpStream, SocketAddr);
@@ -86,10 +88,18 @@ impl Places {
 }
 
 /// Accepts until the server stops.
-pub(super) async fn accept(hub: Arc<Hub>, port: Port, mut places: Places) {
+pub(super) async fn accept(hub: Arc<Hub>, mut port: Port, mut places: Places) {
+    let mut moved = hub.client_port.subscribe();
     loop {
         let accepted = tokio::select! {
             accepted = port.accept() => accepted,
+            Ok(()) = moved.changed() => {
+                let to = moved.borrow_and_update().clone();
+                if let Some(to) = to {
+                    port = move_port(&hub, port, &to).await;
+                }
+                continue;
+            }
             () = hub.stop.cancelled() => return,
         };
         let placed = accepted.and_then(|(transport, remote)| places.place(&hub, transport, remote));
@@ -97,6 +107,24 @@ pub(super) async fn accept(hub: Arc<Hub>, port: Port, mut places: Places) {
             // Out of file descriptors, or a client that was gone at once: neither ends the port.
             tracing::warn!(%error, "could not accept a connection");
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Listens where a new configuration wants clients to connect; connections that are there stay
+/// (`ServerCnxnFactory.reconfigure`).
+async fn move_port(hub: &Hub, port: Port, to: &HostPort) -> Port {
+    let moved = move_to(to, &hub.config).await;
+    let moved = moved.and_then(|port| Ok((port.local_addr()?, port)));
+    match moved {
+        Ok((address, moved)) => {
+            tracing::info!(%address, "clients connect here from now on");
+            *hub.local_addr.write() = address;
+            moved
+        }
+        Err(error) => {
+            tracing::error!(%to, %error, "clients cannot connect where the configuration says");
+            port
         }
     }
 }

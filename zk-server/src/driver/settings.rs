@@ -1,22 +1,21 @@
 //! From the configuration to what the cores want to know.
 
-use std::{collections::hash_map::RandomState, fmt::Write as _, hash::BuildHasher, time::Duration};
+use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
-use zk_proto::{ServerId, Utf8Bytes, Zxid};
+use zk_proto::ServerId;
 
 use crate::{
     auth::AuthConfig,
-    config::{Config, PeerRole, ServerSpec},
-    election::ElectionConfig,
+    config::Config,
     error::Fatal,
     limits::ConnLimits,
     peer::{LocalSessions, MaxConns, PeerOptions, ReaperOptions},
     prep::PrepOptions,
-    quorum::QuorumVerifier,
+    reconfig::{Configuration, Configurations},
     session::Passwords,
     storage::SnapshotTrigger,
-    zab::{COUNTER_MAX, MemberConfig, ZabConfig},
+    zab::{COUNTER_MAX, ZabConfig},
 };
 
 /// A number that nobody outside can know.
@@ -72,10 +71,11 @@ pub(super) fn peer_options(config: &Config, passwords: Passwords, replayed: u64)
             auth: auth_config(config),
             enforce_quota: config.enforce_quota,
             close_session_txn: config.close_session_txn_enabled,
+            reconfig_enabled: config.reconfig_enabled,
+            standalone_enabled: config.standalone_enabled,
             // Apache's allowance beyond `jute.maxbuffer` is as much again, and 1 KiB at least.
             max_txn: (config.jute_max_buffer as usize)
                 .saturating_add(config.jute_max_buffer.max(1024) as usize),
-            ..PrepOptions::default()
         },
         passwords,
         local_sessions: local_sessions(config),
@@ -97,88 +97,42 @@ fn local_sessions(config: &Config) -> LocalSessions {
     }
 }
 
-/// What election and agreement want to know.
-pub(super) fn member_config(config: &Config, me: ServerId) -> Result<MemberConfig, Fatal> {
-    let verifier = verifier(config)?;
-    let text = Some(Utf8Bytes::from(text(config).as_str()));
+/// What election and agreement want to know; `in_tree` is the configuration that was logged last.
+pub(super) fn zab_config(
+    config: &Config,
+    me: ServerId,
+    in_tree: Option<Configuration>,
+) -> Result<ZabConfig, Fatal> {
+    let enabled = config.reconfig_enabled;
+    let mut configurations = Configurations::new(me, configuration(config)?, enabled);
+    let next = config.next.as_deref().map(Configuration::parse);
+    let mut seen: Vec<_> = next
+        .and_then(Result::ok)
+        .into_iter()
+        .chain(in_tree)
+        .collect();
+    seen.sort_by_key(Configuration::version);
+    for configuration in seen {
+        configurations.see(configuration);
+    }
     let tick = config.tick_time;
-    Ok(MemberConfig {
-        election: ElectionConfig {
-            me,
-            members: config.servers.keys().copied().collect(),
-            verifiers: vec![verifier.clone()],
-            text: text.clone(),
-        },
-        zab: ZabConfig {
-            me,
-            votes: config.servers.get(&me).is_some_and(is_voter),
-            verifiers: vec![verifier],
-            members: Some(config.servers.keys().copied().collect()),
-            text,
-            version: Zxid::ZERO,
-            tick,
-            init_limit: tick * config.init_limit,
-            sync_limit: tick * config.sync_limit,
-            connect_retry: Duration::from_millis(5),
-            counter_max: COUNTER_MAX,
-        },
+    Ok(ZabConfig {
+        me,
+        configurations,
+        tick,
+        init_limit: tick * config.init_limit,
+        sync_limit: tick * config.sync_limit,
+        connect_retry: Duration::from_millis(5),
+        counter_max: COUNTER_MAX,
     })
 }
 
-fn is_voter(server: &ServerSpec) -> bool {
-    server.role == PeerRole::Participant
-}
-
-/// Who is a quorum: a majority of the voters, or of their groups where there are groups or weights.
-pub(crate) fn verifier(config: &Config) -> Result<QuorumVerifier, Fatal> {
-    let voters = config.servers.iter().filter(|(_, spec)| is_voter(spec));
-    let voters = voters.map(|(id, _)| *id);
-    let verifier = match config.groups.is_empty() && config.weights.is_empty() {
-        true => QuorumVerifier::majority(voters),
-        false => {
-            let groups = config.groups.values().cloned().collect();
-            QuorumVerifier::hierarchical(voters, groups, &config.weights)
-        }
-    };
-    verifier.map_err(|error| Fatal::new(error.to_string()))
-}
-
-/// The ensemble as a dynamic configuration file has it (`QuorumMaj.toString`, `QuorumHierarchical.toString`).
-fn text(config: &Config) -> String {
-    let mut text = String::new();
-    for (id, spec) in &config.servers {
-        let role = match spec.role {
-            PeerRole::Participant => "participant",
-            PeerRole::Observer => "observer",
-        };
-        let addresses = spec.addresses.iter().map(|address| {
-            let host = match address.host.contains(':') {
-                true => format!("[{}]", address.host),
-                false => address.host.clone(),
-            };
-            let election = address.election_port.unwrap_or_default();
-            format!("{host}:{}:{election}", address.quorum_port)
-        });
-        let addresses: Vec<_> = addresses.collect();
-        let _ = write!(text, "server.{}={}:{role}", id.0, addresses.join("|"));
-        if let Some(client) = &spec.client {
-            let host = client.host.as_deref().unwrap_or("0.0.0.0");
-            let _ = write!(text, ";{host}:{}", client.port);
-        }
-        text.push('\n');
-    }
-    for (group, servers) in &config.groups {
-        let servers: Vec<_> = servers.iter().map(|server| server.0.to_string()).collect();
-        let _ = writeln!(text, "group.{group}={}", servers.join(":"));
-    }
-    if !(config.groups.is_empty() && config.weights.is_empty()) {
-        for (id, _) in config.servers.iter().filter(|(_, spec)| is_voter(spec)) {
-            let weight = config.weights.get(id).copied().unwrap_or(1);
-            let _ = writeln!(text, "weight.{}={weight}", id.0);
-        }
-    }
-    text.push_str("version=0");
-    text
+/// The configuration in force as far as the files say.
+pub(crate) fn configuration(config: &Config) -> Result<Configuration, Fatal> {
+    let (servers, groups) = (config.servers.clone(), config.groups.clone());
+    let weights = config.weights.clone();
+    Configuration::new(servers, groups, weights, config.version)
+        .map_err(|error| Fatal::new(error.to_string()))
 }
 
 fn reaper_options(config: &Config) -> ReaperOptions {

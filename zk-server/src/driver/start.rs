@@ -8,11 +8,12 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
+use parking_lot::RwLock;
 use rustix::{io::Errno, net::sockopt::set_ipv6_v6only};
 use tempfile::TempDir;
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::{mpsc, oneshot},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -27,17 +28,16 @@ use super::{
     net::{Net, Transport},
     ports::{Handover, Places, Port, accept, serve},
     quorum::{self, QuorumPorts},
-    settings::{auth_config, conn_limits, max_conns, member_config, peer_options, seed},
+    settings::{auth_config, conn_limits, max_conns, peer_options, seed, zab_config},
     snapshot::Snapshots,
     space::Space,
     wires::Wiring,
 };
 use crate::{
-    config::Config,
+    config::{Config, HostPort, dynamic::Files},
     embedded::StartError,
     error::Fatal,
-    peer::{Peer, Shared},
-    quorum::QuorumVerifier,
+    peer::{Peer, Shared, configuration_of},
     storage::RecoveryOptions,
     tree::DataTree,
     zab::Epochs,
@@ -89,6 +89,19 @@ pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartErro
         io_threads,
         wiring,
     } = setup;
+    let mut config = config;
+    let mut bind = bind;
+    if matches!(place, Place::Directory) {
+        let before = config.client_address.clone();
+        config.read_written()?;
+        if let Some(moved) = config
+            .client_address
+            .as_ref()
+            .filter(|now| Some(*now) != before.as_ref())
+        {
+            bind = resolve(moved).await?;
+        }
+    }
     let ports = match config.my_id {
         Some(me) if config.is_ensemble() => Some(quorum::bind(&config, me).await?),
         None if config.is_ensemble() => {
@@ -135,6 +148,7 @@ fn assemble(
     ports: Option<quorum::Bound>,
     wiring: Wiring,
 ) -> Result<(Member, Log, Arc<Hub>), Fatal> {
+    let files = may_block.then(|| Files::of(&config)).flatten();
     let Opened {
         directories,
         recovered,
@@ -167,15 +181,15 @@ fn assemble(
         space: Space::new(directories.logs.clone(), hub.config.min_free_space_bytes),
         slow_fsync: hub.config.fsync_warning_threshold,
         recovery,
+        files,
         directories: directories.clone(),
     };
     let snapshots = Snapshots::new(&hub, directories, may_block);
     let shared = hub.shared.clone();
     let peer = match hub.config.my_id.filter(|_| ports.is_some()) {
         Some(me) => {
-            let config = member_config(&hub.config, me)?;
-            let voters = config.zab.verifiers.iter().flat_map(QuorumVerifier::voters);
-            hub.shared.metrics.quorum.quorum_size.set(voters.count());
+            let in_tree = configuration_of(&hub.shared.tree.read());
+            let config = zab_config(&hub.config, me, in_tree)?;
             Peer::among(options, shared, hub.started, config, epochs)
         }
         None => Peer::new(options, shared, hub.started),
@@ -205,7 +219,8 @@ fn hub(
         started: clock.now(),
         clock,
         conn_limits: conn_limits(&config),
-        local_addr,
+        local_addr: RwLock::new(local_addr),
+        client_port: watch::Sender::new(None),
         sizes,
         wiring,
         trace_mask: TraceMask::default(),
@@ -215,6 +230,22 @@ fn hub(
         #[cfg(feature = "testing")]
         reply_before_write: super::settings::reply_before_write(&config),
         config,
+    })
+}
+
+/// Where to bind what a configuration names.
+pub(super) async fn resolve(at: &HostPort) -> io::Result<SocketAddr> {
+    let host = at.host.as_deref().unwrap_or("::");
+    let found = lookup_host((host, at.port)).await?.next();
+    found.ok_or_else(|| io::Error::other(format!("{host} has no address")))
+}
+
+/// Listens for clients somewhere else, as a new configuration says.
+pub(super) async fn move_to(at: &HostPort, config: &Config) -> io::Result<Port> {
+    let listener = bind(resolve(at).await?, config)?;
+    Ok(Port::Tcp {
+        listener,
+        keep_alive: config.client_tcp_keep_alive,
     })
 }
 

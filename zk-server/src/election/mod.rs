@@ -107,6 +107,8 @@ pub struct ElectionConfig {
     pub verifiers: Vec<QuorumVerifier>,
     /// The configuration in the text form that notifications carry.
     pub text: Option<Utf8Bytes>,
+    /// Whether this server observes when another one leads; one that is in no configuration follows.
+    pub observes: bool,
 }
 
 impl ElectionConfig {
@@ -114,6 +116,12 @@ impl ElectionConfig {
         self.verifiers
             .iter()
             .any(|verifier| verifier.is_voter(server))
+    }
+
+    /// Whether the configuration in force has it as a voter.
+    fn is_elector(&self, server: ServerId) -> bool {
+        let current = self.verifiers.first();
+        current.is_some_and(|verifier| verifier.is_voter(server))
     }
 
     fn may_lead(&self, server: ServerId) -> bool {
@@ -211,6 +219,30 @@ impl Election {
         })
     }
 
+    /// Who belongs to the ensemble has changed. An election that is on is to be begun anew, with [`Input::Look`].
+    pub fn reconfigure(&mut self, config: ElectionConfig) {
+        self.unreachable
+            .retain(|server| config.members.contains(server));
+        self.config = config;
+    }
+
+    /// Settles without an election: a new configuration says who leads.
+    pub fn assume(&mut self, vote: Vote) {
+        self.started = true;
+        self.vote = vote;
+        self.finalize_at = None;
+        self.state = self.role_under(vote.leader);
+    }
+
+    /// What this server is when that one leads.
+    fn role_under(&self, leader: ServerId) -> ServerState {
+        match self.config.observes {
+            _ if leader == self.config.me => ServerState::Leading,
+            true => ServerState::Observing,
+            false => ServerState::Following,
+        }
+    }
+
     /// What this server is.
     #[must_use]
     pub const fn state(&self) -> ServerState {
@@ -231,8 +263,8 @@ impl Election {
         self.started = true;
         self.state = ServerState::Looking;
         self.round += 1;
-        // A server that may not vote proposes what loses against everybody.
-        self.own = if self.config.is_voter(self.config.me) {
+        // A server that may not vote, or not yet, proposes what loses against everybody.
+        self.own = if self.config.is_elector(self.config.me) {
             Vote {
                 leader: self.config.me,
                 zxid: last_zxid,
@@ -262,8 +294,11 @@ impl Election {
             return;
         }
         if !self.config.is_voter(from) {
-            // An observer asks where the leader is; another observer does not know.
-            if self.config.is_voter(self.config.me) {
+            // An observer asks where the leader is, or somebody who was left out of the ensemble; another one that looks
+            // for it does not know.
+            let knows = self.state != ServerState::Looking;
+            let asks = notification.state == ServerState::Looking;
+            if asks && (knows || self.config.is_voter(self.config.me)) {
                 self.send(from);
             }
             return;
@@ -404,13 +439,7 @@ impl Election {
 
     fn settle(&mut self, ballot: Ballot) {
         self.vote = ballot.vote;
-        self.state = if self.vote.leader == self.config.me {
-            ServerState::Leading
-        } else if self.config.is_voter(self.config.me) {
-            ServerState::Following
-        } else {
-            ServerState::Observing
-        };
+        self.state = self.role_under(self.vote.leader);
         self.finalize_at = None;
         self.outputs.push_back(Output::Settled {
             state: self.state,

@@ -31,6 +31,7 @@ impl Table {
                 members: members.clone(),
                 verifiers: vec![verifier.clone()],
                 text: None,
+                observes: !verifier.is_voter(me),
             })
         };
         Self {

@@ -15,7 +15,7 @@ use zk_proto::{
 
 use super::{must, options};
 use crate::{
-    quorum::QuorumVerifier,
+    reconfig::{Configuration, Configurations},
     storage::{
         Directories, DiskDone, DiskOp, Durable, LogExecutor, MemDisk, put_piece, recover,
         write_snapshot,
@@ -36,13 +36,14 @@ const LINK: LinkId = LinkId(1);
 
 fn config(votes: bool) -> ZabConfig {
     let second = Duration::from_secs(1);
+    let servers = match votes {
+        true => "server.1=h:1:2",
+        false => "server.1=h:1:2:observer\nserver.2=h:3:4",
+    };
+    let configuration = must(Configuration::parse(servers));
     ZabConfig {
         me: ME,
-        votes,
-        verifiers: vec![must(QuorumVerifier::majority([ME]))],
-        members: None,
-        text: None,
-        version: Zxid::ZERO,
+        configurations: Configurations::new(ME, configuration, true),
         tick: second,
         init_limit: 10 * second,
         sync_limit: 5 * second,
@@ -335,7 +336,7 @@ impl Following {
             }
             Output::ReceiveSnapshot { zxid } => {
                 self.last_commit = zxid;
-                self.inputs.push_back(LearnerInput::SnapshotReceived);
+                self.inputs.push_back(LearnerInput::SnapshotReceived(None));
             }
             Output::InstallSnapshot { zxid } => {
                 self.disk.install(zxid);

@@ -30,6 +30,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use zk_proto::{ServerId, SessionId, Zxid};
 
+#[cfg(feature = "driver")]
+pub(crate) use self::ensemble::configuration_of;
 use self::{
     ensemble::{Ensemble, changes_census},
     reaper::Reaper,
@@ -49,7 +51,7 @@ use crate::{
     storage::{DiskDone, DiskOp, SnapshotTrigger},
     time::Now,
     tree::{Cut, DataTree, Effects},
-    zab::{COMMITTED_LOG_COUNT, CommittedLog, Epochs, Member, MemberConfig},
+    zab::{COMMITTED_LOG_COUNT, CommittedLog, Epochs, Member, ZabConfig},
 };
 
 /// What a peer needs to know from the start.
@@ -162,19 +164,17 @@ impl Peer {
         options: PeerOptions,
         shared: Arc<Shared>,
         now: Now,
-        config: MemberConfig,
+        config: ZabConfig,
         epochs: Epochs,
     ) -> Self {
         let mut peer = Self::new(options, shared, now);
         let committed = CommittedLog::new(peer.last_committed, COMMITTED_LOG_COUNT);
-        let text = config
-            .zab
-            .text
-            .clone()
-            .map(|text| (text, config.zab.version));
+        peer.shared.configured(&config.configurations);
+        let voters = config.configurations.committed().verifier().voters();
+        peer.shared.metrics.quorum.quorum_size.set(voters.count());
         let member = Member::new(config, epochs, committed);
         *peer.shared.mode.write() = None;
-        peer.ensemble = Some(Box::new(Ensemble::new(member, text)));
+        peer.ensemble = Some(Box::new(Ensemble::new(member)));
         peer
     }
 

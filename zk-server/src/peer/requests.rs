@@ -136,6 +136,9 @@ impl Peer {
             let standing = self.standing(now, tree, session, request);
             let write = WriteRequest { standing, ..*write };
             if let Some(zxid) = self.next_zxid() {
+                let next = self.next_configuration(request, zxid);
+                let op = next.as_ref().map_or(write.op, WriteOp::Reconfig);
+                let write = WriteRequest { op, ..write };
                 let prepared = self.prep.prepare(tree, &write, zxid, now);
                 self.propose(now, prepared, origin, received);
             }

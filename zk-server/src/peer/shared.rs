@@ -15,6 +15,7 @@ use crate::{
     auth::{AuthConfig, Credentials},
     conn::handle::{ConnHandle, canonical},
     metrics::Metrics,
+    reconfig::{Configuration, Configurations},
     time::Now,
     tree::{
         DataTree,
@@ -40,6 +41,7 @@ pub struct Shared {
     pub metrics: Metrics,
     /// What the server is, in one word of the answer to `srvr`; `None`: nobody is served.
     pub mode: RwLock<Option<&'static str>>,
+    configuration: RwLock<Option<Arc<Configuration>>>,
     /// Whether this member leads an ensemble, with a quorum in sync.
     leads: AtomicBool,
     /// How many requests the peer has and has not answered.
@@ -58,6 +60,7 @@ impl Shared {
             auth,
             metrics: Metrics::default(),
             mode: RwLock::new(Some("standalone")),
+            configuration: RwLock::new(None),
             leads: AtomicBool::new(false),
             outstanding: AtomicUsize::new(0),
             outstanding_limit: usize::MAX,
@@ -70,6 +73,16 @@ impl Shared {
     pub const fn with_outstanding_limit(mut self, limit: usize) -> Self {
         self.outstanding_limit = limit;
         self
+    }
+
+    /// The configuration of the ensemble that is in force as far as this member knows; `None` for a server alone.
+    #[must_use]
+    pub fn configuration(&self) -> Option<Arc<Configuration>> {
+        self.configuration.read().clone()
+    }
+
+    pub(super) fn configured(&self, configurations: &Configurations) {
+        *self.configuration.write() = Some(configurations.committed().clone());
     }
 
     /// Whether this member leads an ensemble, with a quorum in sync.

@@ -128,13 +128,31 @@ impl Change<'_> {
         }))
     }
 
-    /// A single server has no members to change.
-    pub(super) fn reconfig(&self) -> Result<Txn, ErrorCode> {
+    /// The next configuration is known; `None` of a single server, which has no members to change.
+    pub(super) fn reconfig(
+        &mut self,
+        next: Option<&Result<Utf8Bytes, ErrorCode>>,
+    ) -> Result<Txn, ErrorCode> {
         if !self.options.reconfig_enabled {
             return Err(ErrorCode::ReconfigDisabled);
         }
         self.request.standing.session?;
-        Err(ErrorCode::Unimplemented)
+        let text = next.ok_or(ErrorCode::Unimplemented)?.clone()?;
+        let path = Utf8Bytes::from_static(path::CONFIG);
+        let node = self.node(&path)?;
+        self.allow(&node, Perms::WRITE)?;
+        let mut after = node.clone();
+        after.stat.version = -1;
+        after.stat.mtime = self.time;
+        after.stat.mzxid = self.zxid;
+        after.data_len = text.len();
+        after.body_crc = body_crc(path.as_bytes(), text.as_bytes());
+        self.replace(&path, &node, after);
+        Ok(Txn::Reconfig(SetDataTxn {
+            path,
+            data: Some(text.as_bytes().clone()),
+            version: -1,
+        }))
     }
 
     /// The node at a path as it will be.

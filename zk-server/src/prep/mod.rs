@@ -20,7 +20,7 @@ mod session;
 mod tests;
 
 use zk_proto::{
-    Encode, ErrorCode, OpCode, SessionId, Xid, Zxid,
+    Encode, ErrorCode, OpCode, SessionId, Utf8Bytes, Xid, Zxid,
     op::Request,
     persist::DIGEST_VERSION,
     txn::{ErrorTxn, Txn, TxnDigest, TxnHeader},
@@ -42,6 +42,8 @@ pub struct PrepOptions {
     pub enforce_quota: bool,
     /// Whether reconfig is allowed at all (`reconfigEnabled`).
     pub reconfig_enabled: bool,
+    /// Whether an ensemble must have two voters (`standaloneEnabled`).
+    pub standalone_enabled: bool,
     /// Whether the end of a session lists its nodes (`closeSessionTxn.enabled`).
     pub close_session_txn: bool,
     /// The longest transaction, in bytes (`jute.maxbuffer` and its `extrasize`): Apache reads no longer one back.
@@ -54,6 +56,7 @@ impl Default for PrepOptions {
             auth: AuthConfig::default(),
             enforce_quota: false,
             reconfig_enabled: false,
+            standalone_enabled: true,
             close_session_txn: true,
             max_txn: 2 * zk_proto::frame::MAX_BUFFER,
         }
@@ -99,6 +102,9 @@ pub struct WriteRequest<'a> {
 pub enum WriteOp<'a> {
     /// A client's request. One that only the server may make, or that is no write, is refused.
     Request(&'a Request),
+    /// A client's reconfiguration, and what comes of it: the text of the next configuration or the error. Whether the
+    /// client may, and whether anybody may, is still to be seen.
+    Reconfig(&'a Result<Utf8Bytes, ErrorCode>),
     /// A client's write that could not be decoded.
     Malformed,
     /// Begin the session.
@@ -138,6 +144,12 @@ impl Prep {
             options,
             outstanding: Outstanding::default(),
         }
+    }
+
+    /// How it prepares.
+    #[must_use]
+    pub const fn options(&self) -> &PrepOptions {
+        &self.options
     }
 
     /// Makes a transaction of a request, under this zxid and with this time.
@@ -207,6 +219,7 @@ impl Change<'_> {
     fn txn(&mut self) -> Result<Txn, ErrorCode> {
         match self.request.op {
             WriteOp::Request(request) => self.client_txn(request),
+            WriteOp::Reconfig(next) => self.reconfig(Some(next)),
             WriteOp::Malformed => Err(ErrorCode::MarshallingError),
             WriteOp::CreateSession { timeout_ms } => Ok(Self::create_session(timeout_ms)),
             WriteOp::CloseSession => Ok(self.close_session()),
@@ -239,7 +252,7 @@ impl Change<'_> {
             Request::SetData(request) => self.set_data(request),
             Request::SetAcl(request) => self.set_acl(request),
             Request::Multi(request) => self.multi(request),
-            Request::Reconfig(_) => self.reconfig(),
+            Request::Reconfig(_) => self.reconfig(None),
             Request::CloseSession => Ok(self.close_session()),
             // No write, or (deleteContainer) none of a client's: Apache carries it out without asking any ACL.
             _ => Err(ErrorCode::Unimplemented),

@@ -4,14 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
 };
 
 use thiserror::Error;
 use zk_proto::{ServerId, Zxid};
 
 use crate::{
-    config::{PeerRole, ServerAddress, ServerSpec, properties},
+    config::{PeerRole, ServerSpec, properties},
     quorum::{QuorumVerifier, VerifierError},
 };
 
@@ -152,7 +151,7 @@ impl Configuration {
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (id, server) in &self.servers {
-            writeln!(f, "server.{}={}", id.0, Spec(server))?;
+            writeln!(f, "server.{}={server}", id.0)?;
         }
         for (group, servers) in &self.groups {
             let servers: Vec<_> = servers.iter().map(|id| id.0.to_string()).collect();
@@ -164,46 +163,6 @@ impl fmt::Display for Configuration {
             }
         }
         write!(f, "version={:x}", self.version.0)
-    }
-}
-
-/// What stands behind `server.N=` (`QuorumServer.toString`).
-struct Spec<'a>(&'a ServerSpec);
-
-impl fmt::Display for Spec<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, address) in self.0.addresses.iter().enumerate() {
-            let separator = if number == 0 { "" } else { "|" };
-            let ServerAddress {
-                host, quorum_port, ..
-            } = address;
-            let election = address.election_port.unwrap_or_default();
-            write!(f, "{separator}{}:{quorum_port}:{election}", Host(host))?;
-        }
-        f.write_str(match self.0.role {
-            PeerRole::Participant => ":participant",
-            PeerRole::Observer => ":observer",
-        })?;
-        if let Some(client) = &self.0.client {
-            let host = client.host.as_deref().unwrap_or("0.0.0.0");
-            write!(f, ";{}:{}", Host(host), client.port)?;
-        }
-        Ok(())
-    }
-}
-
-/// A host as Java prints it: a name as it is, an IPv6 address in full and in brackets.
-struct Host<'a>(&'a str);
-
-impl fmt::Display for Host<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.parse() {
-            Ok(IpAddr::V6(address)) => {
-                let parts: Vec<_> = address.segments().map(|part| format!("{part:x}")).into();
-                write!(f, "[{}]", parts.join(":"))
-            }
-            _ => f.write_str(self.0),
-        }
     }
 }
 

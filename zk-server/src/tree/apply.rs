@@ -88,9 +88,15 @@ impl DataTree {
             Txn::Delete(txn) | Txn::DeleteContainer(txn) => self
                 .delete(&txn.path, header.zxid, effects)
                 .map(|()| Applied::Deleted),
-            Txn::SetData(txn) | Txn::Reconfig(txn) => self
+            Txn::SetData(txn) => self
                 .set_data(&txn.path, txn.data.as_deref(), txn.version, at, effects)
                 .map(|stat| Applied::Set { stat }),
+            Txn::Reconfig(txn) => self
+                .set_data(&txn.path, txn.data.as_deref(), txn.version, at, effects)
+                .map(|stat| Applied::Reconfigured {
+                    data: txn.data.clone(),
+                    stat,
+                }),
             Txn::SetAcl(txn) => self
                 .set_acl(&txn.path, &txn.acl, txn.version)
                 .map(|stat| Applied::Set { stat }),

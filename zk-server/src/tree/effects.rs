@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use zk_proto::{ErrorCode, Perms, Stat, Utf8Bytes, watch::EventType};
 
 use super::{acl_cache::AclList, path::last_slash};
@@ -95,6 +96,13 @@ pub enum Applied {
     /// A node's data or ACL was set.
     Set {
         /// Its Stat afterwards.
+        stat: Stat,
+    },
+    /// The ensemble's configuration was set (`reconfig`).
+    Reconfigured {
+        /// Its text.
+        data: Option<Bytes>,
+        /// Its node's Stat afterwards.
         stat: Stat,
     },
     /// A version was checked, inside a multi.

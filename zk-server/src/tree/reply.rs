@@ -28,6 +28,10 @@ impl Applied {
                 }
             }
             Self::Set { stat } => stat.encode(out),
+            Self::Reconfigured { data, stat } => {
+                data.encode(out);
+                stat.encode(out);
+            }
             Self::Multi(parts) => {
                 for part in parts {
                     part.encode_part(out);
@@ -50,7 +54,11 @@ impl Applied {
             Self::Deleted => OpCode::Delete,
             Self::Set { .. } => OpCode::SetData,
             Self::Checked => OpCode::Check,
-            Self::SessionCreated | Self::SessionClosed | Self::Multi(_) | Self::Error(_) => {
+            Self::Reconfigured { .. }
+            | Self::SessionCreated
+            | Self::SessionClosed
+            | Self::Multi(_)
+            | Self::Error(_) => {
                 let err = self.error().code();
                 put_header(out, OpCode::Error.code(), false, err);
                 ErrorResponse { err }.encode(out);

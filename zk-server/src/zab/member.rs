@@ -5,19 +5,26 @@
 //!  Idle ---------> Looking -----------------> Leader|Learner ----------> Draining --> [Reloading] --> Looking
 //! ```
 //!
+//! Where a new configuration names the leader, the election is left out: discovery finds out whether a quorum follows
+//! it, as after any election.
+//!
 //! Between a role and the next election the disk is drained with a barrier: what was logged is on the disk then,
 //! and what is in the log belongs to this server's history, committed or not. So it votes with what it has.
 
 use std::{collections::VecDeque, time::Duration};
 
-use zk_proto::{Epoch, ServerId, Zxid, quorum::ServerState};
+use zk_proto::{
+    Epoch, ServerId, Zxid,
+    quorum::{Notification, ServerState},
+};
 
 use super::{
     CommittedLog, Departure, Epochs, Leader, LeaderInput, Learner, LearnerInput, Output,
     Transaction, ZabConfig, mutants,
 };
 use crate::{
-    election::{self, Election, ElectionConfig},
+    election::{self, Election, ElectionConfig, Vote},
+    reconfig::{Configuration, Configurations},
     storage::{DiskDone, DiskOp, Durable, EpochKind},
     time::Now,
 };
@@ -41,15 +48,6 @@ pub enum Input {
     Deadline,
 }
 
-/// What a member needs to know.
-#[derive(Debug, Clone)]
-pub struct MemberConfig {
-    /// For the election.
-    pub election: ElectionConfig,
-    /// For the roles.
-    pub zab: ZabConfig,
-}
-
 #[derive(Debug)]
 enum Role {
     Idle,
@@ -69,9 +67,11 @@ enum Role {
 /// A server of an ensemble.
 #[derive(Debug)]
 pub struct Member {
-    config: MemberConfig,
+    config: ZabConfig,
     election: Election,
     role: Role,
+    /// Who leads next, by the configuration that ended the last role.
+    designated: Option<ServerId>,
     epochs: Epochs,
     /// The latest epoch that another voter is known to have promised.
     seen: Epoch,
@@ -85,11 +85,12 @@ pub struct Member {
 impl Member {
     /// A server that came back from its disk with these epochs, and a tree as of the end of `committed`.
     #[must_use]
-    pub fn new(config: MemberConfig, epochs: Epochs, committed: CommittedLog) -> Self {
+    pub fn new(config: ZabConfig, epochs: Epochs, committed: CommittedLog) -> Self {
         Self {
-            election: Election::new(config.election.clone()),
+            election: Election::new(election_config(&config.configurations, config.me)),
             config,
             role: Role::Idle,
+            designated: None,
             epochs,
             seen: Epoch(0),
             committed,
@@ -110,6 +111,7 @@ impl Member {
             Input::Election(input) => {
                 if let election::Input::Notification { from, notification } = &input {
                     self.heard_vote(now, *from, notification.leader);
+                    self.learn_configuration(now, notification);
                 }
                 self.election_input(now, input);
             }
@@ -208,7 +210,7 @@ impl Member {
             return;
         };
         self.generation += 1;
-        let (config, generation) = (self.config.zab.clone(), self.generation);
+        let (config, generation) = (self.config.clone(), self.generation);
         let committed = std::mem::replace(&mut self.committed, CommittedLog::new(Zxid::ZERO, 0));
         self.outputs.push_back(Output::State {
             state,
@@ -262,6 +264,7 @@ impl Member {
             match output {
                 None => break,
                 Some(Output::State { departure: why, .. }) => departure = why,
+                Some(Output::Configured(configurations)) => self.configured(now, configurations),
                 Some(Output::Serve { epoch }) => {
                     self.outputs.push_back(Output::Serve { epoch });
                     self.election_input(now, election::Input::EpochEstablished(epoch));
@@ -284,8 +287,10 @@ impl Member {
             }
         };
         self.generation = remains.generation;
-        if let Departure::EpochOutdated(epoch) = departure {
-            self.seen = self.seen.max(epoch);
+        match departure {
+            Departure::EpochOutdated(epoch) => self.seen = self.seen.max(epoch),
+            Departure::Reconfigured(leader) => self.designated = leader,
+            _ => {}
         }
         self.committed = remains.committed;
         self.outputs.push_back(Output::State {
@@ -362,11 +367,56 @@ impl Member {
 
     fn look(&mut self, now: Now, history: Durable<Zxid>) {
         self.role = Role::Looking(history);
+        if let Some(leader) = self.designated.take() {
+            return self.follow_configuration(now, leader, history.get());
+        }
         let look = election::Input::Look {
             last_zxid: history.get(),
             epoch: self.current_epoch(),
         };
         self.election_input(now, look);
+    }
+
+    /// Takes the role that a new configuration gives, without an election.
+    fn follow_configuration(&mut self, now: Now, leader: ServerId, last: Zxid) {
+        let vote = Vote {
+            leader,
+            zxid: last,
+            epoch: self.current_epoch(),
+        };
+        self.election.assume(vote);
+        self.take_role(now, self.election.state(), leader);
+    }
+
+    /// The configurations that this member knows have changed.
+    fn configured(&mut self, now: Now, configurations: Configurations) {
+        let election = election_config(&configurations, self.config.me);
+        self.config.configurations = configurations.clone();
+        self.outputs.push_back(Output::Configured(configurations));
+        self.election.reconfigure(election);
+        // An election that is on starts anew: who counts is not who counted.
+        if let Role::Looking(history) = self.role {
+            self.look(now, history);
+        }
+    }
+
+    /// A member that looks for a leader takes in a configuration that another one knows to be in force: it may be why
+    /// nobody here is heard of any more.
+    fn learn_configuration(&mut self, now: Now, notification: &Notification) {
+        let Some(text) = &notification.config else {
+            return;
+        };
+        let configurations = &self.config.configurations;
+        if !configurations.enabled() || !matches!(self.role, Role::Looking(_)) {
+            return;
+        }
+        let Ok(configuration) = Configuration::parse(text) else {
+            return;
+        };
+        let mut configurations = configurations.clone();
+        if configurations.learn(configuration) {
+            self.configured(now, configurations);
+        }
     }
 
     const fn current_epoch(&self) -> Epoch {
@@ -383,5 +433,15 @@ impl Member {
         }
         self.lead(now, LeaderInput::Deadline);
         self.learn(now, LearnerInput::Deadline);
+    }
+}
+
+fn election_config(configurations: &Configurations, me: ServerId) -> ElectionConfig {
+    ElectionConfig {
+        me,
+        members: configurations.members(),
+        verifiers: configurations.verifiers(),
+        text: Some(configurations.text()),
+        observes: !configurations.votes(),
     }
 }

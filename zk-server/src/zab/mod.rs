@@ -17,7 +17,8 @@
 //! disk finishes for a role that has ended counts for nothing: every role has its own log generation.
 //!
 //! Deliberately not here: the tree (transactions are opaque bytes; [`Output::Commit`] says when to apply one),
-//! sessions, sockets, and changes of the ensemble while it runs (reconfig).
+//! sessions, and sockets. What a reconfiguration is, and who counts while one is on its way, is in
+//! [`reconfig`](crate::reconfig); who carries it out is here.
 
 mod committed_log;
 mod discovery;
@@ -31,21 +32,27 @@ mod sync_plan;
 mod synchronization;
 mod syncs;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use zk_proto::{Epoch, ServerId, Utf8Bytes, Zxid};
+use zk_proto::{
+    Decode, Epoch, OpCode, Reader, ServerId, Zxid,
+    txn::{Txn, TxnLogEntry},
+};
 
 pub use self::{
     committed_log::{COMMITTED_LOG_COUNT, CommittedLog, follows},
     leader::{Census, Input as LeaderInput, Leader},
     learner::{Input as LearnerInput, Learner},
-    member::{Input, Member, MemberConfig},
+    member::{Input, Member},
     output::{Departure, ForwardedRequest, Output},
     proposals::Proposals,
     sync_plan::{LoggedHistory, SyncPlan, plan},
 };
-use crate::quorum::QuorumVerifier;
+use crate::{
+    quorum::QuorumVerifier,
+    reconfig::{Configuration, Configurations},
+};
 
 /// A transaction as agreement sees it: its place in the order, and bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +61,29 @@ pub struct Transaction {
     pub zxid: Zxid,
     /// Header, body and digest, encoded once ([`zk_proto::txn::TxnLogEntry`]): log, learners and tree get the same.
     pub entry: Bytes,
+}
+
+impl Transaction {
+    /// Whether this is a reconfiguration, by the type in its header.
+    fn is_reconfig(&self) -> bool {
+        /// Where the type is: behind session, number, zxid and time.
+        const KIND: std::ops::Range<usize> = 28..32;
+        self.entry.get(KIND) == Some(&OpCode::Reconfig.code().to_be_bytes()[..])
+    }
+
+    /// The configuration in it; `None` where it is no reconfiguration, or none that can be read.
+    fn configuration(&self) -> Option<Configuration> {
+        if !self.is_reconfig() {
+            return None;
+        }
+        let entry = TxnLogEntry::decode(&mut Reader::new(self.entry.clone())).ok()?;
+        let Txn::Reconfig(txn) = entry.txn else {
+            return None;
+        };
+        let text = txn.data?;
+        let configuration = Configuration::parse(str::from_utf8(&text).ok()?).ok()?;
+        Some(configuration.with_version(self.zxid))
+    }
 }
 
 /// One connection of a learner to this leader; never used twice.
@@ -74,16 +104,8 @@ pub struct Epochs {
 pub struct ZabConfig {
     /// This member.
     pub me: ServerId,
-    /// Whether it votes; else it observes.
-    pub votes: bool,
-    /// Who is a quorum.
-    pub verifiers: Vec<QuorumVerifier>,
-    /// Who may learn from a leader; `None`: whoever comes, as from Apache's. A learner gets the whole tree.
-    pub members: Option<BTreeSet<ServerId>>,
-    /// The configuration in the text form that NEWLEADER carries.
-    pub text: Option<Utf8Bytes>,
-    /// The configuration's version; a learner with a later one is refused.
-    pub version: Zxid,
+    /// Who belongs to the ensemble, and who may soon.
+    pub configurations: Configurations,
     /// `tickTime`.
     pub tick: Duration,
     /// How long a learner may take to connect and to get in sync (`initLimit` times `tickTime`).
@@ -100,6 +122,16 @@ pub struct ZabConfig {
 pub const COUNTER_MAX: u32 = u32::MAX - 1;
 
 impl ZabConfig {
+    /// Whose quorums are needed.
+    fn verifiers(&self) -> Vec<QuorumVerifier> {
+        self.configurations.verifiers()
+    }
+
+    /// Whether it follows as one that votes; else it observes.
+    fn votes(&self) -> bool {
+        self.configurations.votes()
+    }
+
     /// How long leader and learners wait for each other to show up. An election that was lost on the way shows
     /// in that nobody does; Apache waits for `initLimit` then.
     fn discovery_limit(&self) -> Duration {

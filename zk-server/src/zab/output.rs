@@ -10,7 +10,7 @@ use zk_proto::{
 };
 
 use super::{LinkId, Transaction};
-use crate::storage::DiskOp;
+use crate::{reconfig::Configurations, storage::DiskOp};
 
 /// Something to be done, strictly in the order in which it is handed out.
 #[derive(Debug, Clone)]
@@ -36,6 +36,9 @@ pub enum Output {
         /// Why it looks for a leader.
         departure: Option<Departure>,
     },
+    /// The configurations that this member knows have changed. What is in force is to be on the disk before anything
+    /// that is asked of the disk after this; whom the member connects to, and where it is reached, follow from it.
+    Configured(Configurations),
     /// The epoch is established: serve clients.
     Serve {
         /// Which epoch.
@@ -162,6 +165,8 @@ pub enum Departure {
     LeaderMisbehaved(&'static str),
     /// Learner: what the leader wants kept is not in this log.
     HistoryMissing,
+    /// A new configuration gives this member another role, or another leader: this one, where it is known.
+    Reconfigured(Option<ServerId>),
 }
 
 impl fmt::Display for Departure {
@@ -177,6 +182,14 @@ impl fmt::Display for Departure {
             Self::LeaderOutdated => "the leader's epoch is older than the one accepted",
             Self::LeaderMisbehaved(what) => return write!(f, "the leader misbehaved: {what}"),
             Self::HistoryMissing => "the log lacks what the leader wants kept",
+            Self::Reconfigured(None) => "the configuration has changed",
+            Self::Reconfigured(Some(leader)) => {
+                return write!(
+                    f,
+                    "the configuration has changed; server {} leads",
+                    leader.0
+                );
+            }
         })
     }
 }

@@ -15,6 +15,8 @@ use crate::{quorum::QuorumVerifier, storage::Durable};
 pub struct Proposals {
     me: ServerId,
     verifiers: Vec<QuorumVerifier>,
+    /// A reconfiguration on its way: it and what follows it needs this quorum too.
+    joint: Option<(Zxid, QuorumVerifier)>,
     counter_max: u32,
     last: Zxid,
     committed: Zxid,
@@ -35,6 +37,7 @@ impl Proposals {
         Self {
             me,
             verifiers,
+            joint: None,
             counter_max,
             last: Zxid::new(epoch, 0),
             committed: Zxid::new(epoch, 0),
@@ -84,6 +87,30 @@ impl Proposals {
         self.outstanding.push_back(transaction);
     }
 
+    /// The proposal that comes next is a reconfiguration, with this quorum.
+    pub fn begin_reconfig(&mut self, verifier: QuorumVerifier) {
+        self.joint = Some((Zxid(self.last.0 + 1), verifier));
+    }
+
+    /// From now on only this quorum decides.
+    pub fn decide_alone(&mut self, verifier: QuorumVerifier) {
+        self.verifiers = vec![verifier];
+        self.joint = None;
+    }
+
+    /// The reconfiguration is committed: its quorum decides alone.
+    pub fn end_reconfig(&mut self) {
+        if let Some((_, verifier)) = self.joint.take() {
+            self.verifiers = vec![verifier];
+        }
+    }
+
+    /// Up to where each server has everything on disk, by its own word.
+    #[must_use]
+    pub const fn logged(&self) -> &BTreeMap<ServerId, Zxid> {
+        &self.acked
+    }
+
     /// This server has everything up to here on its own disk.
     pub fn ack_own(&mut self, logged: Durable<Zxid>) {
         let logged = logged.get().min(self.last);
@@ -118,8 +145,11 @@ impl Proposals {
     fn has_quorum(&self, zxid: Zxid) -> bool {
         let has_it = |(server, acked): (&ServerId, &Zxid)| (*acked >= zxid).then_some(*server);
         let servers: BTreeSet<_> = self.acked.iter().filter_map(has_it).collect();
+        let joint = self.joint.as_ref().filter(|(from, _)| zxid >= *from);
+        let joint = joint.filter(|_| !mutants::active("reconfig-old-quorum"));
         self.verifiers
             .iter()
+            .chain(joint.map(|(_, verifier)| verifier))
             .all(|verifier| verifier.contains_quorum(&servers))
     }
 
@@ -178,6 +208,34 @@ mod tests {
             !proposals.ack(ServerId(2), Zxid::new(Epoch(7), 5)),
             "not proposed"
         );
+    }
+
+    #[test]
+    fn a_reconfiguration_and_what_follows_it_needs_both_quorums() {
+        let mut proposals = five();
+        propose(&mut proposals, 1);
+        let next = QuorumVerifier::majority([5, 6, 7].map(ServerId)).unwrap();
+        proposals.begin_reconfig(next);
+        propose(&mut proposals, 2);
+        for (server, counter, expected) in [
+            (1, 3, vec![]),
+            (2, 3, vec![]),
+            (3, 3, vec![1]),
+            (6, 2, vec![]),
+            (7, 2, vec![2]),
+        ] {
+            assert!(proposals.ack(ServerId(server), Zxid::new(Epoch(7), counter)));
+            assert_eq!(
+                committed(&mut proposals),
+                expected,
+                "{server} has {counter}"
+            );
+        }
+        proposals.end_reconfig();
+        assert_eq!(committed(&mut proposals), [0_u32; 0]);
+        assert!(proposals.ack(ServerId(6), proposals.last()));
+        assert!(proposals.ack(ServerId(5), proposals.last()));
+        assert_eq!(committed(&mut proposals), [3]);
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn conf(hub: &Hub, out: &mut String) -> fmt::Result {
     let config = &hub.config;
     let data = config.data_dir.join("version-2");
     let log = config.log_dir().join("version-2");
-    writeln!(out, "clientPort={}", hub.local_addr.port())?;
+    writeln!(out, "clientPort={}", hub.local_addr.read().port())?;
     writeln!(out, "secureClientPort=-1")?;
     writeln!(out, "dataDir={}", data.display())?;
     writeln!(out, "dataDirSize={}", hub.sizes.snapshots())?;

@@ -3,15 +3,17 @@
 //! A link carries the newest notification of each side. Whoever has the lower id and wants to be heard dials,
 //! says who it is and hangs up; the other one dials back.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, split},
     net::TcpListener,
     sync::{mpsc, watch},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use zk_proto::{
     Decode, Encode, Reader, ServerId,
     quorum::{ELECTION_MESSAGE_MAX, ElectionAddress, InitialMessage, Notification},
@@ -30,119 +32,218 @@ const RETRY: Duration = Duration::from_millis(10);
 /// The same, for a server that has not answered for a while.
 const RETRY_MAX: Duration = Duration::from_millis(500);
 
+/// How often a stranger may fail to come back before nobody waits for it any more.
+const STRANGER_PATIENCE: u32 = 20;
+/// How many strangers are known at a time.
+const STRANGERS_MAX: usize = 16;
+
 /// A connection, and what was read beyond its hello.
 type Incoming = (MemberStream, BytesMut);
 
-/// Begins to serve the port; returns where to put the newest notification for each server.
-pub(super) fn open(
-    hub: &Arc<Hub>,
+/// The port, and the links to all other servers.
+pub(super) struct ElectionPort {
+    hub: Arc<Hub>,
     me: ServerId,
-    listener: TcpListener,
-    others: BTreeMap<ServerId, Address>,
-) -> BTreeMap<ServerId, watch::Sender<Option<Bytes>>> {
-    let hello = hello(hub, me);
-    let (mut newest, mut doors) = (BTreeMap::new(), BTreeMap::new());
-    for (id, address) in others {
-        let (tell, told) = watch::channel(None);
+    /// What this server says of itself on a new connection.
+    hello: Mutex<Bytes>,
+    others: Mutex<BTreeMap<ServerId, Other>>,
+}
+
+/// Another server.
+struct Other {
+    address: Address,
+    /// Whether it is in no configuration that this server knows: it may be about to join.
+    is_stranger: bool,
+    door: mpsc::Sender<Incoming>,
+    newest: watch::Sender<Option<Bytes>>,
+    end: CancellationToken,
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
+impl ElectionPort {
+    pub(super) fn new(hub: Arc<Hub>, me: ServerId) -> Arc<Self> {
+        Arc::new(Self {
+            hub,
+            me,
+            hello: Mutex::default(),
+            others: Mutex::default(),
+        })
+    }
+
+    /// Says where this server is reached.
+    pub(super) fn introduce(&self, host: &str, port: u16) {
+        let address = ElectionAddress {
+            host: host.to_owned(),
+            port,
+        };
+        let hello = InitialMessage {
+            server_id: self.me,
+            addresses: vec![address],
+        };
+        *self.hello.lock() = hello.to_bytes();
+    }
+
+    /// Keeps links to these servers, and to no others but strangers that ask for one.
+    pub(super) fn link_to(self: &Arc<Self>, servers: &BTreeMap<ServerId, Address>) {
+        let mut others = self.others.lock();
+        others.retain(|id, other| match servers.get(id) {
+            Some(address) => !other.is_stranger && *address == other.address,
+            None => other.is_stranger,
+        });
+        for (id, address) in servers {
+            if !others.contains_key(id) {
+                others.insert(*id, self.link(*id, address.clone(), false));
+            }
+        }
+    }
+
+    /// Puts down the newest notification for a server.
+    pub(super) fn notify(&self, to: ServerId, notification: Bytes) {
+        if let Some(other) = self.others.lock().get(&to) {
+            other.newest.send_replace(Some(notification));
+        }
+    }
+
+    fn link(self: &Arc<Self>, id: ServerId, address: Address, is_stranger: bool) -> Other {
+        let (newest, told) = watch::channel(None);
         let (door, incoming) = mpsc::channel(4);
-        newest.insert(id, tell);
-        doors.insert(id, door);
+        let end = CancellationToken::new();
         let link = Link {
-            hub: hub.clone(),
+            port: self.clone(),
+            hub: self.hub.clone(),
             id,
-            address,
-            dials: me > id,
-            hello: hello.clone(),
+            address: address.clone(),
+            dials: self.me > id,
+            is_stranger,
             newest: told,
             incoming,
         };
-        tokio::spawn(link.run());
+        tokio::spawn(link.run(end.clone()));
+        Other {
+            address,
+            is_stranger,
+            door,
+            newest,
+            end,
+        }
     }
-    tokio::spawn(accept(hub.clone(), listener, Arc::new(doors)));
-    newest
-}
 
-fn hello(hub: &Hub, me: ServerId) -> Bytes {
-    let own = hub.config.servers.get(&me).and_then(super::first);
-    let addresses = own.map(|(address, port)| ElectionAddress {
-        host: address.host.clone(),
-        port,
-    });
-    InitialMessage {
-        server_id: me,
-        addresses: addresses.into_iter().collect(),
-    }
-    .to_bytes()
-}
-
-type Doors = BTreeMap<ServerId, mpsc::Sender<Incoming>>;
-
-async fn accept(hub: Arc<Hub>, listener: TcpListener, doors: Arc<Doors>) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = hub.stop.cancelled() => return,
+    /// The door of a server that has said hello. A stranger gets one where the ensemble may be reconfigured: it is
+    /// reached where its connection came from, whatever name it says, at the port it says.
+    fn door(
+        self: &Arc<Self>,
+        hello: &InitialMessage,
+        remote: SocketAddr,
+    ) -> Option<mpsc::Sender<Incoming>> {
+        let id = hello.server_id;
+        let mut others = self.others.lock();
+        if let Some(other) = others.get(&id) {
+            return Some(other.door.clone());
+        }
+        let strangers = others.values().filter(|other| other.is_stranger).count();
+        let may_come = self.hub.config.reconfig_enabled && strangers < STRANGERS_MAX;
+        if !may_come || id.0 < 0 || id == self.me {
+            return None;
+        }
+        let address = Address {
+            host: remote.ip().to_string(),
+            port: hello.addresses.first()?.port,
         };
-        match accepted {
-            Ok((stream, remote)) => {
-                let (doors, stream) = (doors.clone(), hub.wiring.accepted(stream, remote));
-                tokio::spawn(async move {
-                    if let Err(error) = admit(stream, &doors).await {
-                        tracing::debug!(%remote, %error, "on the election port");
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "could not accept a server");
-                tokio::time::sleep(RETRY).await;
+        tracing::info!(server = id.0, %remote, "a server that is in no configuration");
+        let other = self.link(id, address, true);
+        let door = other.door.clone();
+        others.insert(id, other);
+        Some(door)
+    }
+
+    fn forget_stranger(&self, id: ServerId) {
+        let mut others = self.others.lock();
+        if others.get(&id).is_some_and(|other| other.is_stranger) {
+            others.remove(&id);
+        }
+    }
+
+    /// Accepts until the server stops, or is reached elsewhere.
+    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, end: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.hub.stop.cancelled() => return,
+                () = end.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    let (port, stream) = (self.clone(), self.hub.wiring.accepted(stream, remote));
+                    tokio::spawn(async move {
+                        if let Err(error) = port.admit(stream, remote).await {
+                            tracing::debug!(%remote, %error, "on the election port");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a server");
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
     }
-}
 
-/// Hands a connection to the link of the server that it says it is; strangers are sent away.
-async fn admit(mut stream: MemberStream, doors: &Doors) -> io::Result<()> {
-    let mut buffer = BytesMut::new();
-    let hello = timeout(CONNECT, async {
-        loop {
-            if let Some(hello) = InitialMessage::take(&mut buffer).map_err(io::Error::other)? {
-                return Ok(hello);
+    /// Hands a connection to the link of the server that it says it is; strangers are sent away.
+    async fn admit(
+        self: &Arc<Self>,
+        mut stream: MemberStream,
+        remote: SocketAddr,
+    ) -> io::Result<()> {
+        let mut buffer = BytesMut::new();
+        let hello = timeout(CONNECT, async {
+            loop {
+                if let Some(hello) = InitialMessage::take(&mut buffer).map_err(io::Error::other)? {
+                    return Ok(hello);
+                }
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+                }
             }
-            if stream.read_buf(&mut buffer).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-            }
-        }
-    })
-    .await??;
-    let door = doors.get(&hello.server_id);
-    let door = door.ok_or_else(|| io::Error::other("a stranger"))?;
-    door.send((stream, buffer)).await.map_err(io::Error::other)
+        })
+        .await??;
+        let door = self.door(&hello, remote);
+        let door = door.ok_or_else(|| io::Error::other("a stranger"))?;
+        door.send((stream, buffer)).await.map_err(io::Error::other)
+    }
 }
 
 struct Link {
+    port: Arc<ElectionPort>,
     hub: Arc<Hub>,
     id: ServerId,
     address: Address,
     /// Whether this server has the higher id.
     dials: bool,
-    hello: Bytes,
+    is_stranger: bool,
     newest: watch::Receiver<Option<Bytes>>,
     incoming: mpsc::Receiver<Incoming>,
 }
 
 impl Link {
-    async fn run(mut self) {
+    async fn run(mut self, end: CancellationToken) {
         let hub = self.hub.clone();
         tokio::select! {
             () = hub.stop.cancelled() => {}
-            () = self.keep() => {}
+            () = end.cancelled() => {}
+            () = self.keep() => self.port.forget_stranger(self.id),
         }
     }
 
     /// Keeps a link to the server as long as there is one to be had.
     async fn keep(&mut self) {
         let mut retry = RETRY;
-        loop {
+        let mut failures = 0;
+        while !self.is_stranger || failures < STRANGER_PATIENCE {
             let stream = match self.dials {
                 true => self.dial().await,
                 false => self.be_dialled().await,
@@ -150,6 +251,7 @@ impl Link {
             match stream {
                 Ok(incoming) => {
                     retry = RETRY;
+                    failures = 0;
                     self.tell(election::Input::Reachable(self.id));
                     if let Err(error) = self.carry(incoming).await {
                         tracing::debug!(server = self.id.0, %error, "the election link");
@@ -158,6 +260,7 @@ impl Link {
                 Err(error) => tracing::trace!(server = self.id.0, %error, "no election link"),
             }
             self.tell(election::Input::Unreachable(self.id));
+            failures += 1;
             tokio::time::sleep(retry).await;
             retry = (retry * 2).min(RETRY_MAX);
         }
@@ -167,7 +270,8 @@ impl Link {
         let Address { host, port } = &self.address;
         let dial = self.hub.wiring.dial(self.id, host, *port);
         let mut stream = timeout(CONNECT, dial).await??;
-        stream.write_all(&self.hello).await?;
+        let hello = self.port.hello.lock().clone();
+        stream.write_all(&hello).await?;
         Ok(stream)
     }
 

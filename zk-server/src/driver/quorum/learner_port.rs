@@ -16,6 +16,7 @@ use tokio::{
     net::TcpListener,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
+use tokio_util::sync::CancellationToken;
 use zk_proto::quorum::{LearnerMessage, take_packet};
 
 use super::{Hub, MemberStream, snapshot_stream::Outgoing};
@@ -62,11 +63,17 @@ impl Learners {
     }
 }
 
-/// Accepts learners until the server stops; the peer closes those that come while it does not lead.
-pub(super) async fn accept(hub: Arc<Hub>, listener: TcpListener, learners: Arc<Learners>) {
+/// Accepts learners until the server stops, or is reached elsewhere; the peer closes those that come while it does not lead.
+pub(super) async fn accept(
+    hub: Arc<Hub>,
+    listener: TcpListener,
+    learners: Arc<Learners>,
+    end: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            () = end.cancelled() => return,
             () = hub.stop.cancelled() => return,
         };
         match accepted {

@@ -12,24 +12,28 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpSocket, lookup_host},
-    sync::{mpsc, watch},
+    sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
 use zk_proto::{Encode, ServerId};
 
-use self::learner_port::{Learners, ToLearner};
+use self::{
+    election_port::ElectionPort,
+    learner_port::{Learners, ToLearner},
+};
 use super::{Hub, wires::MemberStream};
 use crate::{
     config::{Config, ServerAddress, ServerSpec},
     embedded::StartError,
     error::Fatal,
     peer::Order,
+    reconfig::Configurations,
     tree::TreeOptions,
     zab::LinkId,
 };
 
 /// Where a server is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,
@@ -79,9 +83,12 @@ async fn listen(host: &str, port: u16) -> Result<TcpListener, StartError> {
 /// The ports of one member, served.
 pub(super) struct QuorumPorts {
     hub: Arc<Hub>,
+    me: ServerId,
     tree: TreeOptions,
-    /// The newest notification for each server.
-    notifications: BTreeMap<ServerId, watch::Sender<Option<Bytes>>>,
+    election: Arc<ElectionPort>,
+    /// Where this member listens, and what ends that.
+    own: Option<ServerSpec>,
+    listening: CancellationToken,
     quorum_ports: BTreeMap<ServerId, Address>,
     learners: Arc<Learners>,
     /// The link to this member's leader.
@@ -96,39 +103,115 @@ impl QuorumPorts {
             election,
             quorum,
         } = bound;
-        let servers = &hub.config.servers;
-        let others = servers.iter().filter(|(id, _)| **id != me);
-        let (mut election_ports, mut quorum_ports) = (BTreeMap::new(), BTreeMap::new());
-        for (id, spec) in others {
-            if let Some((address, port)) = first(spec) {
-                let at = |port| Address {
-                    host: address.host.clone(),
-                    port,
-                };
-                election_ports.insert(*id, at(port));
-                quorum_ports.insert(*id, at(address.quorum_port));
-            }
-        }
-        let learners = Arc::new(Learners::default());
-        tokio::spawn(learner_port::accept(hub.clone(), quorum, learners.clone()));
-        let notifications = election_port::open(&hub, me, election, election_ports);
-        Self {
-            hub,
+        let mut ports = Self {
+            me,
             tree,
-            notifications,
-            quorum_ports,
-            learners,
+            election: ElectionPort::new(hub.clone(), me),
+            own: hub.config.servers.get(&me).cloned(),
+            listening: CancellationToken::new(),
+            quorum_ports: BTreeMap::new(),
+            learners: Arc::new(Learners::default()),
             leader: None,
+            hub,
+        };
+        ports.introduce();
+        let learners = learner_port::accept(
+            ports.hub.clone(),
+            quorum,
+            ports.learners.clone(),
+            ports.listening.clone(),
+        );
+        tokio::spawn(learners);
+        let servers = ports
+            .election
+            .clone()
+            .accept(election, ports.listening.clone());
+        tokio::spawn(servers);
+        let servers = ports.hub.config.servers.clone();
+        ports.link_to(servers.iter());
+        ports
+    }
+
+    fn introduce(&self) {
+        if let Some((address, port)) = self.own.as_ref().and_then(first) {
+            self.election.introduce(&address.host, port);
         }
+    }
+
+    /// Who else there is. Where a server is named twice, the first one counts.
+    fn link_to<'a>(&mut self, servers: impl Iterator<Item = (&'a ServerId, &'a ServerSpec)>) {
+        let mut election_ports = BTreeMap::new();
+        self.quorum_ports.clear();
+        for (id, spec) in servers.filter(|(id, _)| **id != self.me) {
+            let Some((address, port)) = first(spec) else {
+                continue;
+            };
+            let at = |port| Address {
+                host: address.host.clone(),
+                port,
+            };
+            election_ports.entry(*id).or_insert_with(|| at(port));
+            let quorum_port = at(address.quorum_port);
+            self.quorum_ports.entry(*id).or_insert(quorum_port);
+        }
+        self.election.link_to(&election_ports);
+    }
+
+    /// Follows a change of the configuration: connects to who belongs to the ensemble now or may soon, and listens where
+    /// this member is reached now. One that is in it no more goes on as it is.
+    pub(super) fn configure(&mut self, known: &Configurations) {
+        let committed = known.committed().servers();
+        self.link_to(committed.iter().chain(known.last_seen().servers()));
+        let Some(now) = committed.get(&self.me) else {
+            return;
+        };
+        let before = self.own.replace(now.clone());
+        if before.as_ref().and_then(|own| own.client.as_ref()) != now.client.as_ref() {
+            self.hub.client_port.send_replace(now.client.clone());
+        }
+        if before.is_some_and(|own| own.addresses != now.addresses) {
+            self.listen_anew(now.clone());
+        }
+    }
+
+    /// Gives the old ports up, and takes the new ones as soon as they are to be had.
+    fn listen_anew(&mut self, own: ServerSpec) {
+        self.introduce();
+        let before = std::mem::take(&mut self.listening);
+        before.cancel();
+        let (hub, learners) = (self.hub.clone(), self.learners.clone());
+        let (port, end) = (self.election.clone(), self.listening.clone());
+        tokio::spawn(async move {
+            let Some((address, election_port)) = first(&own) else {
+                return;
+            };
+            while !(end.is_cancelled() || hub.stop.is_cancelled()) {
+                let bound = async {
+                    let election = listen(&address.host, election_port).await?;
+                    Ok::<_, StartError>((
+                        election,
+                        listen(&address.host, address.quorum_port).await?,
+                    ))
+                };
+                match bound.await {
+                    Ok((election, quorum)) => {
+                        tokio::spawn(port.accept(election, end.clone()));
+                        return learner_port::accept(hub, quorum, learners, end).await;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the ports of the new configuration");
+                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        });
     }
 
     /// Does what the peer wants.
     pub(super) fn carry_out(&mut self, order: Order) {
         match order {
             Order::Notify { to, notification } => {
-                if let Some(newest) = self.notifications.get(&to) {
-                    newest.send_replace(Some(notification.to_bytes()));
-                }
+                self.election.notify(to, notification.to_bytes());
             }
             Order::Send { link, message } => {
                 let bytes = message.to_packet().to_bytes();
@@ -151,7 +234,10 @@ impl QuorumPorts {
                 self.hang_up();
             }
             // The log's, and the snapshots'.
-            Order::InstallSnapshot { .. } | Order::Recover { .. } | Order::ReadLog { .. } => {}
+            Order::InstallSnapshot { .. }
+            | Order::Recover { .. }
+            | Order::ReadLog { .. }
+            | Order::Configure(_) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: never while a cut of the present one is being read.
 
-use super::Peer;
+use super::{Peer, configuration_of};
 use crate::{
     error::Fatal,
     time::Now,
@@ -60,7 +60,10 @@ impl Peer {
         self.agree(
             now,
             match then {
-                Exchange::Received(_) => zab::Input::Learner(LearnerInput::SnapshotReceived),
+                Exchange::Received(_) => {
+                    let configuration = configuration_of(&self.shared.tree.read());
+                    zab::Input::Learner(LearnerInput::SnapshotReceived(configuration))
+                }
                 Exchange::Recovered => zab::Input::Reloaded(last),
             },
         );

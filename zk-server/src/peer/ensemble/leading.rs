@@ -43,10 +43,8 @@ impl Peer {
         }
         let as_global = self.standing_of_remote(session, link);
         let standing = self.standing_elsewhere(session, as_global);
-        let credentials = identities
-            .unwrap_or_default()
-            .into_iter()
-            .fold(Credentials::none(), |credentials, id| credentials.with(id));
+        let identities = identities.unwrap_or_default();
+        let credentials = Credentials::of_forwarded(identities, &self.shared.auth);
         let request = op.and_then(|op| Request::decode(op, &mut Reader::new(body)).ok());
         if op == Some(OpCode::CloseSession) && standing.session.is_ok() {
             self.sessions.set_closing(session);
@@ -63,19 +61,21 @@ impl Peer {
         standing: Standing,
         request: Option<&Request>,
     ) {
+        let Some(zxid) = self.next_zxid() else {
+            return;
+        };
+        let next = self.next_configuration(request, zxid);
         let write = WriteRequest {
             session,
             cxid,
             credentials,
             standing,
             op: match request {
+                Some(Request::Reconfig(_)) if let Some(next) = &next => WriteOp::Reconfig(next),
                 Some(Request::CloseSession) => WriteOp::CloseSession,
                 Some(request) => WriteOp::Request(request),
                 None => WriteOp::Malformed,
             },
-        };
-        let Some(zxid) = self.next_zxid() else {
-            return;
         };
         let shared = self.shared.clone();
         let prepared = self.prep.prepare(&shared.tree.read(), &write, zxid, now);

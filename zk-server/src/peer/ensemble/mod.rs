@@ -4,7 +4,7 @@
 //! every client's connection, so that what nobody knows becomes CONNECTIONLOSS; a tree is never exchanged while a
 //! cut of it is being read.
 //!
-//! Deliberately not here: reconfig.
+//! Deliberately not here: what the next configuration is, see [`reconfig`](crate::reconfig).
 
 mod exchange;
 mod figures;
@@ -12,6 +12,7 @@ mod leading;
 mod learning;
 mod orders;
 mod read_only;
+mod reconfigure;
 mod service;
 
 use std::{
@@ -26,6 +27,7 @@ use zk_proto::{
 };
 
 pub use self::orders::{Order, QuorumInput};
+pub(crate) use self::reconfigure::configuration_of;
 use self::{exchange::Exchange, read_only::ReadOnly};
 pub(super) use self::{figures::changes_census, read_only::needs_quorum};
 use super::{Output, Peer, waiting::Asker};
@@ -79,15 +81,12 @@ pub(super) struct Ensemble {
     /// How many cuts of the tree learners are being sent, and the log is writing.
     cuts: usize,
     exchange: Option<(Box<DataTree>, Exchange)>,
-    /// Who the members are, and since when, as `/zookeeper/config` says it.
-    config: Option<(Utf8Bytes, Zxid)>,
 }
 
 impl Ensemble {
-    pub(super) fn new(member: Member, config: Option<(Utf8Bytes, Zxid)>) -> Self {
+    pub(super) fn new(member: Member) -> Self {
         Self {
             member,
-            config,
             agreed: VecDeque::new(),
             serving: false,
             read_only: ReadOnly::Off,
@@ -264,6 +263,7 @@ impl Peer {
                     self.end_read_only();
                 }
             }
+            zab::Output::Configured(configurations) => self.configured(configurations),
             zab::Output::Serve { epoch } => {
                 tracing::info!(epoch = epoch.0, "serving");
                 self.serve(now);

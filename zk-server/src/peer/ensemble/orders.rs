@@ -8,6 +8,7 @@ use zk_proto::{
 use crate::{
     election,
     error::Fatal,
+    reconfig::Configurations,
     tree::{Cut, DataTree},
     zab::{LeaderInput, LearnerInput, LinkId, Transaction},
 };
@@ -107,6 +108,9 @@ pub enum Order {
     Tell(LearnerMessage),
     /// Close every link of the quorum port.
     CloseLinks,
+    /// The configurations have changed. In its order among the operations of the disk: write down the one in force.
+    /// And connect to those who belong to the ensemble now, listen where this member is reached now.
+    Configure(Configurations),
     /// In its order among the operations of the disk: write the tree as the newest snapshot.
     InstallSnapshot {
         /// The tree.

@@ -18,8 +18,8 @@ use crate::{
 impl Peer {
     /// From now on clients are served.
     pub(super) fn serve(&mut self, now: Now) {
-        let ensemble = self.ensemble.as_ref();
-        if let Some((text, version)) = ensemble.and_then(|ensemble| ensemble.config.clone()) {
+        if let Some(configuration) = self.shared.configuration() {
+            let (text, version) = (configuration.to_string(), configuration.version());
             let mut tree = self.shared.tree.write();
             tree.set_config(&text, version, now.wall_ms);
         }

@@ -1,7 +1,5 @@
 //! A member of three that finds no quorum.
 
-use std::collections::BTreeSet;
-
 use zk_proto::{
     Epoch,
     quorum::{Notification, ServerState},
@@ -9,8 +7,8 @@ use zk_proto::{
 
 use super::*;
 use crate::{
-    election::{self, ElectionConfig},
-    quorum::QuorumVerifier,
+    election,
+    reconfig::{Configuration, Configurations},
     zab::{COUNTER_MAX, ZabConfig},
 };
 
@@ -21,29 +19,17 @@ fn lonely(read_only: bool) -> (World, SessionId) {
     let global = granted.session_id;
     // Ids are made of the time.
     world.now.wall_ms += 1000;
-    let ids: BTreeSet<_> = (1..=3).map(ServerId).collect();
-    let verifiers = vec![QuorumVerifier::majority(ids.clone()).unwrap()];
+    let three = "server.1=h:1:2\nserver.2=h:3:4\nserver.3=h:5:6";
+    let three = Configuration::parse(three).unwrap();
     let second = Duration::from_secs(1);
-    let config = MemberConfig {
-        election: ElectionConfig {
-            me: ServerId(1),
-            members: ids,
-            verifiers: verifiers.clone(),
-            text: None,
-        },
-        zab: ZabConfig {
-            me: ServerId(1),
-            votes: true,
-            verifiers,
-            members: None,
-            text: None,
-            version: Zxid(0),
-            tick: 2 * second,
-            init_limit: 20 * second,
-            sync_limit: 10 * second,
-            connect_retry: second / 200,
-            counter_max: COUNTER_MAX,
-        },
+    let config = ZabConfig {
+        me: ServerId(1),
+        configurations: Configurations::new(ServerId(1), three, false),
+        tick: 2 * second,
+        init_limit: 20 * second,
+        sync_limit: 10 * second,
+        connect_retry: second / 200,
+        counter_max: COUNTER_MAX,
     };
     let options = PeerOptions {
         read_only,

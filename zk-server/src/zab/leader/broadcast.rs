@@ -55,7 +55,7 @@ impl Leader {
                 }
             }
             (LinkPhase::Synced | LinkPhase::Active, LearnerMessage::Ack(zxid)) => {
-                self.acked(link, zxid);
+                self.acked(now, link, zxid);
             }
             (LinkPhase::Active, message) => self.hear_active(link, message),
             _ => self.close(link, "said something that it may not say now"),
@@ -97,7 +97,7 @@ impl Leader {
     }
 
     /// A learner has a proposal on disk. The acknowledgement of UPTODATE names no transaction.
-    pub(super) fn acked(&mut self, link: LinkId, zxid: Zxid) {
+    pub(super) fn acked(&mut self, now: Now, link: LinkId, zxid: Zxid) {
         let Some(learner) = self.links.get_mut(&link) else {
             return;
         };
@@ -109,7 +109,7 @@ impl Leader {
         if !self.proposals.ack(server, zxid) {
             return self.close(link, "acknowledged what was not proposed");
         }
-        self.commit();
+        self.commit(now);
     }
 
     pub(super) fn propose(&mut self, now: Now, transaction: Transaction) {
@@ -117,6 +117,7 @@ impl Leader {
             matches!(self.phase, Phase::Broadcasting(_)),
             "proposed before the epoch was established"
         );
+        self.propose_configuration(&transaction);
         self.proposals.propose(transaction.clone());
         let Transaction { zxid, entry } = transaction;
         for (link, learner) in &mut self.links {
@@ -137,12 +138,18 @@ impl Leader {
         if mutants::active("leader-acks-before-fsync") {
             self.proposals.ack_own(Durable::forge(zxid));
         }
-        self.commit();
+        self.commit(now);
     }
 
-    pub(super) fn commit(&mut self) {
-        while let Some(transaction) = self.proposals.pop_committed() {
+    pub(super) fn commit(&mut self, now: Now) {
+        while self.handing_over.is_none()
+            && let Some(transaction) = self.proposals.pop_committed()
+        {
             let zxid = transaction.zxid;
+            if self.config.configurations.enabled() && transaction.is_reconfig() {
+                self.commit_configuration(now, transaction);
+                continue;
+            }
             for (link, learner) in &self.links {
                 if learner.phase.is_forwarding() {
                     let message = match learner.observes {
@@ -162,8 +169,8 @@ impl Leader {
             self.output(Output::Commit(transaction));
         }
         self.advance_syncs();
-        let used_up =
-            self.next_zxid().is_none() && self.proposals.committed() == self.proposals.last();
+        let used_up = self.proposals.next_zxid().is_none()
+            && self.proposals.committed() == self.proposals.last();
         if used_up && matches!(self.phase, Phase::Broadcasting(_)) {
             self.depart(Departure::ZxidsUsedUp);
         }
@@ -175,7 +182,7 @@ impl Leader {
                 generation, zxid, ..
             } if generation == self.generation => {
                 self.proposals.ack_own(zxid);
-                self.commit();
+                self.commit(now);
             }
             DiskDone::EpochSaved { kind, epoch } => self.epoch_saved(now, kind, epoch),
             _ => {}
@@ -208,7 +215,7 @@ impl Leader {
     }
 
     pub(super) fn round_has_quorum(&self) -> bool {
-        let mut tracker = QuorumTracker::new(self.config.verifiers.iter().cloned());
+        let mut tracker = QuorumTracker::new(self.config.verifiers());
         tracker.add(self.config.me);
         let answered = |link| self.links.get(&link).map_or(0, |link| link.pings_answered);
         for link in self.syncs.answered(answered) {
@@ -245,7 +252,8 @@ impl Leader {
         if self.give_up_at.is_some_and(|at| now.mono >= at) {
             return self.depart(Departure::NotEstablished);
         }
-        if now.mono < self.next_ping {
+        self.finish_handover(now);
+        if now.mono < self.next_ping || matches!(self.phase, Phase::Departed) {
             return;
         }
         self.next_ping = now.mono + self.config.tick / 2;
@@ -271,7 +279,7 @@ impl Leader {
     }
 
     pub(super) fn has_synced_quorum(&self, now: Now) -> bool {
-        let mut tracker = QuorumTracker::new(self.config.verifiers.iter().cloned());
+        let mut tracker = QuorumTracker::new(self.config.verifiers());
         tracker.add(self.config.me);
         for link in self.links.values().filter(|link| !link.observes) {
             let heard = now.mono.saturating_sub(link.last_heard) <= self.config.sync_limit;

@@ -42,11 +42,12 @@ impl Leader {
         accepted: Epoch,
         observes: bool,
     ) {
-        let members = self.config.members.as_ref();
-        if members.is_some_and(|members| !members.contains(&info.server_id)) {
+        // Who wants to join must have been here before: then anybody may come, as in Apache's ensembles.
+        let known = &self.config.configurations;
+        if !known.enabled() && !known.members().contains(&info.server_id) {
             return self.close(link, "is no member of this ensemble");
         }
-        if info.config_version > self.config.version {
+        if info.config_version > self.config.configurations.version() {
             return self.close(link, "has a later configuration");
         }
         let server = info.server_id;
@@ -81,7 +82,8 @@ impl Leader {
     }
 
     pub(super) fn is_voter(&self, server: ServerId) -> bool {
-        let mut verifiers = self.config.verifiers.iter();
+        let verifiers = self.config.verifiers();
+        let mut verifiers = verifiers.iter();
         verifiers.any(|verifier| verifier.is_voter(server))
     }
 
@@ -112,8 +114,9 @@ impl Leader {
             current: self.epochs.current,
             last: self.history.get(),
         };
-        let acks = EpochAcks::new(self.config.me, own, epoch, &self.config.verifiers);
-        let verifiers = self.config.verifiers.clone();
+        self.name_first_configuration(epoch.get());
+        let verifiers = self.config.verifiers();
+        let acks = EpochAcks::new(self.config.me, own, epoch, &verifiers);
         let counter_max = self.config.counter_max;
         self.proposals = Proposals::new(epoch.get(), self.config.me, verifiers, counter_max);
         self.enter(now, Phase::CollectingAcks(epoch, acks));
@@ -146,7 +149,7 @@ impl Leader {
             return;
         }
         let epoch = *epoch;
-        let acks = QuorumTracker::new(self.config.verifiers.iter().cloned());
+        let acks = QuorumTracker::new(self.config.verifiers());
         self.enter(now, Phase::Synchronizing(epoch, acks));
         self.output(Output::Disk(save_current_epoch(self.history, epoch.get())));
         for link in self.links_in(|phase| matches!(phase, LinkPhase::Accepted { .. })) {
@@ -224,7 +227,7 @@ impl Leader {
         }
         let new_leader = LearnerMessage::NewLeader {
             zxid: Zxid::new(epoch.get(), 0),
-            config: self.config.text.clone(),
+            config: Some(self.configuration_for_learners()),
         };
         self.send(link, new_leader);
     }
@@ -260,6 +263,7 @@ impl Leader {
             let epoch = *epoch;
             self.phase = Phase::Broadcasting(epoch);
             self.give_up_at = None;
+            self.establish_configuration();
             self.output(Output::Serve { epoch: epoch.get() });
         }
     }
@@ -272,6 +276,7 @@ impl Leader {
             self.set_phase(link, LinkPhase::Active);
             self.send(link, LearnerMessage::UpToDate);
         }
+        self.step_down_if_no_voter();
     }
 
     pub(super) fn enter(&mut self, now: Now, phase: Phase) {

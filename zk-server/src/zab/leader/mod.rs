@@ -5,14 +5,15 @@
 
 mod broadcast;
 mod establish;
+mod reconfigure;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use zk_proto::{
-    Epoch, SessionId, Zxid,
+    Epoch, ServerId, SessionId, Zxid,
     quorum::{LearnerMessage, ServerState},
 };
 
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::{
     quorum::QuorumTracker,
+    reconfig::Configurations,
     storage::{DiskDone, DiskOp, Durable},
     time::Now,
 };
@@ -121,6 +123,9 @@ pub struct Leader {
     next_ping: Duration,
     /// Every other ping the quorum is counted.
     count_quorum: bool,
+    /// Another server leads the configuration that was committed last: who, and when this one gives up waiting for
+    /// its learners to leave.
+    handing_over: Option<(Option<ServerId>, Duration)>,
     outputs: VecDeque<Output>,
 }
 
@@ -138,19 +143,20 @@ impl Leader {
         committed: CommittedLog,
         generation: u64,
     ) -> Self {
-        let chosen = EpochProposal::new(config.me, epochs.accepted.max(seen), &config.verifiers);
+        let chosen = EpochProposal::new(config.me, epochs.accepted.max(seen), &config.verifiers());
         let mut leader = Self {
             phase: Phase::ChoosingEpoch(chosen),
             epochs,
             history,
             generation,
             committed,
-            proposals: Proposals::new(Epoch(0), config.me, config.verifiers.clone(), 0),
+            proposals: Proposals::new(Epoch(0), config.me, config.verifiers(), 0),
             links: BTreeMap::new(),
             syncs: Syncs::default(),
             give_up_at: Some(now.mono + config.discovery_limit()),
             next_ping: now.mono + config.tick / 2,
             count_quorum: false,
+            handing_over: None,
             outputs: VecDeque::new(),
             config,
         };
@@ -176,6 +182,7 @@ impl Leader {
             Input::Closed(link) => {
                 self.links.remove(&link);
                 self.advance_syncs();
+                self.finish_handover(now);
             }
             Input::Progress(link) => self.progress(now, link),
             Input::Disk(done) => self.disk_done(now, done),
@@ -216,19 +223,33 @@ impl Leader {
         if matches!(self.phase, Phase::Departed) {
             return None;
         }
-        Some(
-            self.give_up_at
-                .map_or(self.next_ping, |at| at.min(self.next_ping)),
-        )
+        let handover = self.handing_over.map(|(_, until)| until);
+        let at = self.give_up_at.into_iter().chain(handover);
+        at.chain([self.next_ping]).min()
     }
 
     /// The zxid of the next proposal; `None` while nothing can be proposed.
     #[must_use]
     pub fn next_zxid(&self) -> Option<Zxid> {
         match self.phase {
-            Phase::Broadcasting(_) => self.proposals.next_zxid(),
+            Phase::Broadcasting(_) if self.handing_over.is_none() => self.proposals.next_zxid(),
             _ => None,
         }
+    }
+
+    /// The configurations it knows.
+    #[must_use]
+    pub const fn configurations(&self) -> &Configurations {
+        &self.config.configurations
+    }
+
+    /// This server, and who follows it in sync; observers do not count.
+    #[must_use]
+    pub fn synced_voters(&self) -> BTreeSet<ServerId> {
+        let links = self.links.values();
+        let synced = links.filter(|link| link.phase == LinkPhase::Active && !link.observes);
+        let synced = synced.map(|link| link.server);
+        synced.chain([self.config.me]).collect()
     }
 
     /// How many `sync`s are not answered (`pending_syncs`).

@@ -7,7 +7,7 @@ use zk_proto::ServerId;
 
 use super::*;
 use crate::{
-    quorum::QuorumVerifier,
+    reconfig::{Configuration, Configurations},
     storage::{
         Directories, EpochKind, LogExecutor, LogOptions, MemDisk, RecoveryOptions, SnapshotOptions,
         recover,
@@ -47,13 +47,10 @@ impl Alone {
             panic!("a barrier is answered");
         };
         let second = Duration::from_secs(1);
+        let alone = Configuration::parse("server.1=h:1:2\nserver.2=h:3:4:observer").unwrap();
         let config = ZabConfig {
             me: ServerId(1),
-            votes: true,
-            verifiers: vec![QuorumVerifier::majority([ServerId(1)]).unwrap()],
-            members: Some([ServerId(1), ServerId(2)].into()),
-            text: None,
-            version: Zxid::ZERO,
+            configurations: Configurations::new(ServerId(1), alone, false),
             tick: second,
             init_limit: 10 * second,
             sync_limit: 5 * second,

@@ -24,6 +24,7 @@ impl Learner {
             return self.misbehaved("a proposal of nothing");
         }
         self.logged = zxid;
+        self.see_configuration(&transaction);
         if acknowledge {
             self.to_ack.push_back(zxid);
         }

@@ -7,6 +7,7 @@ use zk_proto::{
 
 use super::{Alignment, Learner, Phase};
 use crate::{
+    reconfig::Configuration,
     storage::{DiskOp, Durable},
     time::Now,
     zab::{
@@ -28,10 +29,10 @@ impl Learner {
         let info = LearnerInfo {
             server_id: self.config.me,
             protocol_version: PROTOCOL_VERSION,
-            config_version: self.config.version,
+            config_version: self.config.configurations.version(),
         };
         let accepted_epoch = self.epochs.accepted;
-        self.tell(match self.config.votes {
+        self.tell(match self.votes {
             true => LearnerMessage::FollowerInfo {
                 accepted_epoch,
                 info,
@@ -61,7 +62,7 @@ impl Learner {
     /// Promises the leader's epoch. One promised before is written again: nobody knows whether it was durable.
     pub(super) fn accept(&mut self, epoch: Epoch) {
         // An observer's promises count for nobody; one made to a leader that never was must not lock it out.
-        let promised = match self.config.votes {
+        let promised = match self.votes {
             true => self.epochs.accepted,
             false => self.epochs.current,
         };
@@ -119,7 +120,8 @@ impl Learner {
         }
     }
 
-    pub(super) fn snapshot_received(&mut self) {
+    pub(super) fn snapshot_received(&mut self, configuration: Option<Configuration>) {
+        self.replace_configurations(configuration);
         if let Some((epoch, Alignment::ReceivingSnapshot(zxid))) = self.aligning() {
             if mutants::active("3642") {
                 self.in_step = true;
@@ -147,6 +149,7 @@ impl Learner {
         self.generation = generation;
         self.durable = kept;
         self.logged = kept.get();
+        self.forget_configurations();
         match step {
             Alignment::CuttingToSnapshot(zxid) if kept.get() == zxid => {
                 self.snapshot = zxid;
@@ -234,8 +237,12 @@ impl Learner {
     pub(super) fn activate(&mut self, epoch: Epoch) {
         self.tell(LearnerMessage::Ack(Zxid::new(epoch, 0)));
         self.phase = Phase::Active;
+        let is_new = self.establish_configuration();
         self.apply();
         self.output(Output::Serve { epoch });
         self.acknowledge();
+        if is_new {
+            self.leave_if_changed();
+        }
     }
 }

@@ -11,6 +11,7 @@
 
 mod broadcast;
 mod establish;
+mod reconfigure;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,6 +24,7 @@ use super::{
     CommittedLog, Departure, Epochs, ForwardedRequest, Output, Remains, Transaction, ZabConfig,
 };
 use crate::{
+    reconfig::Configuration,
     storage::{DiskDone, DiskOp, Durable},
     time::Now,
 };
@@ -38,8 +40,9 @@ pub enum Input {
     Message(LearnerMessage),
     /// Bytes of a snapshot have arrived: the leader is alive.
     Progress,
-    /// The tree that [`Output::ReceiveSnapshot`] asked for is complete; it is the tree from now on.
-    SnapshotReceived,
+    /// The tree that [`Output::ReceiveSnapshot`] asked for is complete; it is the tree from now on. The configuration in
+    /// it, if there is one.
+    SnapshotReceived(Option<Configuration>),
     /// It is on the disk, under its name.
     SnapshotInstalled,
     /// The tree was built again from the disk, as [`Output::Reload`] asked; this is its last zxid.
@@ -118,6 +121,10 @@ pub struct Learner {
     /// What the leader said while the disk was being aligned.
     held: VecDeque<LearnerMessage>,
     in_step: bool,
+    /// Whether it came as one that votes.
+    votes: bool,
+    /// The version of the configuration that NEWLEADER brought.
+    brought: Zxid,
     give_up_at: Duration,
     last_heard: Duration,
     outputs: VecDeque<Output>,
@@ -151,6 +158,8 @@ impl Learner {
             to_ack: VecDeque::new(),
             held: VecDeque::new(),
             in_step: true,
+            votes: config.votes(),
+            brought: Zxid::ZERO,
             give_up_at: now.mono + config.discovery_limit(),
             last_heard: now.mono,
             outputs: VecDeque::new(),
@@ -178,7 +187,7 @@ impl Learner {
                 self.hear(message);
             }
             Input::Progress => self.last_heard = now.mono,
-            Input::SnapshotReceived => self.snapshot_received(),
+            Input::SnapshotReceived(configuration) => self.snapshot_received(configuration),
             Input::SnapshotInstalled => self.snapshot_installed(),
             Input::Reloaded(last) => self.reloaded(last),
             Input::Forward(request) => self.forward(request),
@@ -299,14 +308,37 @@ impl Learner {
                 self.misbehaved("out of turn in discovery");
             }
             (_, LearnerMessage::Proposal { zxid, entry }) => {
-                self.log(Transaction { zxid, entry }, self.config.votes);
+                self.log(Transaction { zxid, entry }, self.votes);
             }
             (_, LearnerMessage::Commit(zxid)) => self.committed(zxid),
-            (_, LearnerMessage::Inform { zxid, entry }) if !self.config.votes => {
+            (
+                _,
+                LearnerMessage::CommitAndActivate {
+                    zxid,
+                    designated_leader,
+                },
+            ) => {
+                self.committed(zxid);
+                self.activate_configuration(zxid, designated_leader);
+            }
+            (
+                _,
+                LearnerMessage::InformAndActivate {
+                    zxid,
+                    designated_leader,
+                    entry,
+                },
+            ) if !self.votes => {
+                self.log(Transaction { zxid, entry }, false);
+                self.committed(zxid);
+                self.activate_configuration(zxid, designated_leader);
+            }
+            (_, LearnerMessage::Inform { zxid, entry }) if !self.votes => {
                 self.log(Transaction { zxid, entry }, false);
                 self.committed(zxid);
             }
-            (Phase::Receiving { epoch }, LearnerMessage::NewLeader { zxid, .. }) => {
+            (Phase::Receiving { epoch }, LearnerMessage::NewLeader { zxid, config }) => {
+                self.take_configuration(config.as_deref());
                 self.history_complete(epoch, zxid);
             }
             (Phase::AwaitingUpToDate { epoch }, LearnerMessage::UpToDate) => self.activate(epoch),
