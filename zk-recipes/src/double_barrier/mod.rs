@@ -11,7 +11,7 @@
 //! must remove in time. Who was at the barrier when its round was opened has entered, however late it notices; who comes after that waits for
 //! the next round. More than the number may enter together, if they come before the round is opened.
 //!
-//! **Robust**: a member that dies is missing from the round after its session timeout, and another one may take its place; one that dies
+//! **Robust**: a member that dies counts until its session times out, and is missing from the round after that, and another one may take its place; one that dies
 //! inside does not keep the others from leaving; one that is slow finds the round open when it looks.
 //!
 //! **Fairness** does not apply. **CONNECTIONLOSS** during any request is survived: a member's node has a name of its own, and is
