@@ -19,5 +19,6 @@ mod power;
 mod quorums;
 mod read_only;
 mod reconfig;
+mod reconfig_apache;
 mod words;
 mod writer;

@@ -58,7 +58,7 @@ async fn all_know(ensemble: &Ensemble, members: &[usize], version: i64) {
 }
 
 /// Asks until there is an answer that is none of a connection or an ensemble in between.
-async fn reconfigure(
+pub(crate) async fn reconfigure(
     client: &Client,
     join: &[(i64, String)],
     leave: &[i64],
