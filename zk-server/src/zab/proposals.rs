@@ -146,7 +146,6 @@ impl Proposals {
         let has_it = |(server, acked): (&ServerId, &Zxid)| (*acked >= zxid).then_some(*server);
         let servers: BTreeSet<_> = self.acked.iter().filter_map(has_it).collect();
         let joint = self.joint.as_ref().filter(|(from, _)| zxid >= *from);
-        let joint = joint.filter(|_| !mutants::active("reconfig-old-quorum"));
         self.verifiers
             .iter()
             .chain(joint.map(|(_, verifier)| verifier))
