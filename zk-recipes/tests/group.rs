@@ -195,9 +195,11 @@ async fn members_join_are_listed_watched_and_leave() {
         matches!(&refused, Error::Client(error) if error.kind() == ErrorKind::NotEmpty),
         "{refused}"
     );
-    server.end(&two.session()).await;
+    let old = two.session();
+    server.end(&old).await;
     soon("its return", async {
-        while !matches!(second.presence(), Presence::Present { session, .. } if session == two.session().id()) {
+        while !matches!(second.presence(), Presence::Present { session, .. } if session != old.id())
+        {
             second.changed().await.unwrap();
         }
     })

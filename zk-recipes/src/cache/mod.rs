@@ -127,6 +127,8 @@ impl CacheSource {
 }
 
 /// A part of the tree, held in memory. Clones share it.
+///
+/// It keeps the client, and so the session, open.
 #[derive(Clone)]
 pub struct Cache {
     path: Arc<str>,
