@@ -96,11 +96,10 @@ pub(crate) fn zookeeper_335_a_member_that_forgets_the_new_epoch_does_not_lead_wi
 pub(crate) fn zookeeper_790_a_leader_that_never_was_leaves_nothing_behind() {
     let scenario = |world: &mut World, moment| {
         die_with_a_tail(world, 2);
+        (0..2).for_each(|node| world.stop(node, false));
         world.heal();
-        world.stop(0, false);
         // It has more than anybody else, and is cut short while it takes over.
-        world.restart(LEADER);
-        world.restart(0);
+        (0..3).for_each(|node| world.restart(node));
         world.run_for(ms(moment));
         world.stop(LEADER, true);
         world.run_for(ms(900));
@@ -273,15 +272,12 @@ pub(crate) fn zookeeper_1551_an_observer_misses_nothing_that_is_written_while_it
 #[test]
 pub(crate) fn zookeeper_1675_a_sync_at_a_deposed_leader_is_not_answered() {
     let scenario = |world: &mut World, moment| {
-        // It does not notice what goes on without it.
-        world.pause(LEADER, ms(900));
-        world.run_for(ms(850));
-        let leader = world.leader();
-        if let Some(leader) = leader.filter(|leader| *leader != LEADER) {
-            write(world, leader, 2);
-        }
-        world.sync_at(LEADER);
-        world.run_for(ms(moment));
+        // It does not notice what goes on without it, and is asked before it notices anything.
+        world.pause(LEADER, ms(2_000));
+        world.run_for(ms(1_000 + moment));
+        let leaders = (0..2).find(|node| world.leads(*node));
+        write(world, leaders.unwrap(), 2);
+        world.heal();
         world.sync_at(LEADER);
         world.run_for(ms(100));
     };
@@ -329,16 +325,15 @@ pub(crate) fn zookeeper_2845_a_leader_that_comes_back_has_nothing_in_memory_that
         world.cut(LEADER, 0);
         world.cut(LEADER, 1);
         world.write_at(LEADER);
-        // It finds out by itself that nobody follows, and keeps running.
-        world.run_for(ms(900));
-        let leader = world.leader();
-        if let Some(leader) = leader.filter(|leader| *leader != LEADER) {
-            write(world, leader, 1);
-        }
+        world.run_for(ms(20));
+        (0..2).for_each(|node| world.stop(node, false));
         world.heal();
-        world.run_for(ms(moment * 4));
-        world.stop(1, false);
-        world.run_for(ms(200));
+        // It finds out by itself that nobody follows, keeps running, and has more than anybody who comes back.
+        world.run_for(ms(moment * 20));
+        (0..2).for_each(|node| world.restart(node));
+        world.run_for(ms(300));
+        (0..3).for_each(|node| world.write_at(node));
+        world.run_for(ms(50));
     };
     at_every_moment(40, scenario, || founded(0, MINDFUL));
 }
@@ -417,8 +412,9 @@ pub(crate) fn zookeeper_3642_a_leader_that_dies_behind_its_snapshot_leaves_no_le
  {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 6);
+        world.slow_disk(0);
         world.restart(0);
-        world.run_for(ms(moment));
+        world.run_for(ms(moment * 3));
         world.stop(LEADER, true);
         world.run_for(ms(300));
         write(world, 1, 2);

@@ -38,6 +38,11 @@ impl World {
         self.nodes[node].process.is_some()
     }
 
+    /// Whether it believes that it leads.
+    pub(crate) fn leads(&self, node: usize) -> bool {
+        self.leaders().contains(&node)
+    }
+
     /// The only one that leads and serves.
     pub(crate) fn leader(&self) -> Option<usize> {
         match self.leaders()[..] {
