@@ -84,7 +84,12 @@ impl Snapshots {
     /// Reads the log back for a learner; the peer hears of its end.
     pub(super) fn read_log(&mut self, link: LinkId, from: Zxid, limit: Option<u64>) {
         let (tell, told) = oneshot::channel();
-        let (directories, mailbox) = (self.directories.clone(), self.mailbox.clone());
+        let directories = self.directories.clone();
+        let answer = Answer {
+            mailbox: self.mailbox.clone(),
+            link,
+            is_given: false,
+        };
         self.start(told, move || {
             let records = read_history(&directories, from, limit);
             let records = records.unwrap_or_else(|error| {
@@ -93,7 +98,7 @@ impl Snapshots {
             });
             let transaction = |(zxid, entry)| Transaction { zxid, entry };
             let records = records.map(|records| records.into_iter().map(transaction).collect());
-            mailbox.push(Input::Quorum(QuorumInput::LogRead { link, records }));
+            answer.give(records);
             drop(directories);
             let _ = tell.send(());
         });
@@ -109,7 +114,7 @@ impl Snapshots {
         }
         let thread = std::thread::Builder::new().name("zk-snapshot".to_owned());
         if let Err(error) = thread.spawn(work) {
-            tracing::error!(%error, "no thread to write a snapshot or to purge");
+            tracing::error!(%error, "no thread to write a snapshot, to purge or to read the log back");
         }
     }
 
@@ -201,5 +206,70 @@ impl Drop for Job {
         if let Some(tell) = self.tell.take() {
             let _ = tell.send(());
         }
+    }
+}
+
+/// What a learner waits for. However the reading ends, and where it cannot begin, the peer hears of it: a learner gets a
+/// snapshot then, which needs no thread.
+struct Answer {
+    mailbox: Arc<Mailbox<Input>>,
+    link: LinkId,
+    is_given: bool,
+}
+
+impl Answer {
+    fn give(mut self, records: Option<Vec<Transaction>>) {
+        self.is_given = true;
+        self.tell(records);
+    }
+
+    fn tell(&self, records: Option<Vec<Transaction>>) {
+        let link = self.link;
+        let input = QuorumInput::LogRead { link, records };
+        self.mailbox.push(Input::Quorum(input));
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.is_given {
+            self.tell(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_log_read_that_cannot_begin_or_panics_is_answered_all_the_same() {
+        let mailbox = Arc::<Mailbox<Input>>::default();
+        let answer = || Answer {
+            mailbox: mailbox.clone(),
+            link: LinkId(7),
+            is_given: false,
+        };
+        let never_begun = answer();
+        drop(move || never_begun.give(Some(Vec::new())));
+        let panics = answer();
+        let thread = std::thread::spawn(move || {
+            let _panics = panics;
+            panic!("the disk's driver has a bug");
+        });
+        assert!(thread.join().is_err());
+        answer().give(Some(Vec::new()));
+        let mut told = Vec::new();
+        mailbox.take(&mut told).await;
+        let told: Vec<_> = told
+            .iter()
+            .map(|input| match input {
+                Input::Quorum(QuorumInput::LogRead { link, records }) => {
+                    (link.0, records.is_some())
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told, [(7, false), (7, false), (7, true)], "each once");
     }
 }
