@@ -91,7 +91,7 @@ impl Peer {
         } else if !self.leads() && !self.sessions.is_local(session) {
             return self.ask_for_session(now, conn, request, timeout_ms);
         }
-        self.own_locally(session);
+        self.disown(session);
         self.attach(now, conn, request, timeout_ms, valid);
     }
 
@@ -193,6 +193,7 @@ impl Peer {
         if let Some(conn) = self.sessions.remove(session) {
             self.replies.close(&conn);
         }
+        self.disown(session);
         self.count_sessions();
     }
 

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod ends;
+mod leading;
 mod read_only;
 
 /// A peer, and what it asked of its disk and was not done yet.

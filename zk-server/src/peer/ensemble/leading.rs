@@ -155,8 +155,8 @@ impl Peer {
         }
     }
 
-    /// A client of the leader's own has this session now.
-    pub(in crate::peer) fn own_locally(&mut self, session: SessionId) {
+    /// A client of the leader's own has this session now, or it is over: it is no learner's.
+    pub(in crate::peer) fn disown(&mut self, session: SessionId) {
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.owners.remove(&session);
         }

@@ -70,7 +70,7 @@ pub(super) struct Ensemble {
     /// The number of this member's newest link to a leader.
     link: LinkId,
     /// Which learner has which session.
-    owners: HashMap<SessionId, LinkId>,
+    pub(super) owners: HashMap<SessionId, LinkId>,
     comers: VecDeque<Comer>,
     syncs: VecDeque<(Asker, Utf8Bytes)>,
     pub(super) held: HashMap<ConnId, VecDeque<Held>>,

@@ -1,0 +1,122 @@
+//! A leader that is a quorum by itself, and clients of its one learner, an observer.
+
+use zk_proto::{
+    Encode, Epoch, OpCode,
+    quorum::{LearnerInfo, LearnerMessage, PROTOCOL_VERSION, SessionTouch},
+};
+
+use super::*;
+use crate::{
+    reconfig::{Configuration, Configurations},
+    zab::{COUNTER_MAX, LeaderInput, LinkId, ZabConfig},
+};
+
+const LINK: LinkId = LinkId(7);
+
+/// Server 1 leads, and server 2 observes.
+fn leading() -> World {
+    let mut world = World::new();
+    let two = "server.1=h:1:2\nserver.2=h:3:4:observer";
+    let two = Configuration::parse(two).unwrap();
+    let second = Duration::from_secs(1);
+    let config = ZabConfig {
+        me: ServerId(1),
+        configurations: Configurations::new(ServerId(1), two, false),
+        tick: 2 * second,
+        init_limit: 20 * second,
+        sync_limit: 10 * second,
+        connect_retry: second / 200,
+        counter_max: COUNTER_MAX,
+    };
+    let options = options(&Config::default(), LocalSessions::Off);
+    let (shared, now) = (world.shared.clone(), world.now);
+    world.peer = Peer::among(options, shared, now, config, Epochs::default());
+    world.handle(Input::Quorum(QuorumInput::Start));
+    for _ in 0..20 {
+        world.sync();
+        if *world.shared.mode.read() == Some("leader") {
+            break;
+        }
+        world.later(second / 10);
+        world.handle(Input::Deadline);
+    }
+    assert_eq!(*world.shared.mode.read(), Some("leader"));
+    world.handle(Input::Quorum(QuorumInput::Leader(LeaderInput::Opened(
+        LINK,
+    ))));
+    let info = LearnerInfo {
+        server_id: ServerId(2),
+        protocol_version: PROTOCOL_VERSION,
+        config_version: Zxid::ZERO,
+    };
+    hear(
+        &mut world,
+        LearnerMessage::ObserverInfo {
+            accepted_epoch: Epoch(0),
+            info,
+        },
+    );
+    let last_zxid = world.shared.tree.read().last_zxid();
+    let current_epoch = Some(0);
+    hear(
+        &mut world,
+        LearnerMessage::AckEpoch {
+            last_zxid,
+            current_epoch,
+        },
+    );
+    hear(&mut world, LearnerMessage::Ack(Zxid::new(Epoch(1), 0)));
+    world.sync();
+    world.orders.clear();
+    world
+}
+
+fn hear(world: &mut World, message: LearnerMessage) {
+    let input = LeaderInput::Message {
+        link: LINK,
+        message,
+    };
+    world.handle(Input::Quorum(QuorumInput::Leader(input)));
+}
+
+fn forward(world: &mut World, session: SessionId, op: OpCode, body: Bytes) {
+    hear(
+        world,
+        LearnerMessage::Request {
+            session,
+            cxid: Xid(1),
+            op: op.code(),
+            body,
+            identities: None,
+        },
+    );
+}
+
+fn owners(world: &World) -> Vec<SessionId> {
+    let ensemble = world.peer.ensemble.as_ref().unwrap();
+    ensemble.owners.keys().copied().collect()
+}
+
+#[test]
+fn who_has_a_session_is_forgotten_with_the_session() {
+    let mut world = leading();
+    for id in 1..=20 {
+        let session = SessionId(id);
+        forward(
+            &mut world,
+            session,
+            OpCode::CreateSession,
+            10_000_i32.to_bytes(),
+        );
+        world.sync();
+        assert_eq!(owners(&world), [session]);
+        if id % 2 == 0 {
+            forward(&mut world, session, OpCode::CloseSession, Bytes::new());
+        } else {
+            world.handle(Input::Expire(session));
+        }
+        world.sync();
+        assert_eq!(owners(&world), [], "after session {id}");
+    }
+    assert_eq!(world.shared.tree.read().sessions().len(), 0);
+}
