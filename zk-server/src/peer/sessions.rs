@@ -91,7 +91,6 @@ impl Peer {
         } else if !self.leads() && !self.sessions.is_local(session) {
             return self.ask_for_session(now, conn, request, timeout_ms);
         }
-        self.disown(session);
         self.attach(now, conn, request, timeout_ms, valid);
     }
 
@@ -120,6 +119,8 @@ impl Peer {
             self.close(conn);
             return;
         };
+        // And not before: a wrong password must not make anybody forget who has the session.
+        self.disown(session);
         self.shared.metrics.connections_revalidated.add(1);
         if let Some(before) = attached
             .before

@@ -120,3 +120,29 @@ fn who_has_a_session_is_forgotten_with_the_session() {
     }
     assert_eq!(world.shared.tree.read().sessions().len(), 0);
 }
+
+#[test]
+fn only_the_right_password_takes_a_session_from_its_learner() {
+    let mut world = leading();
+    let session = SessionId(77);
+    forward(
+        &mut world,
+        session,
+        OpCode::CreateSession,
+        10_000_i32.to_bytes(),
+    );
+    world.sync();
+    let touch = SessionTouch {
+        session,
+        timeout_ms: 10_000,
+    };
+    hear(&mut world, LearnerMessage::Revalidate(touch));
+    let stranger = world.accept();
+    world.ask_for_session(&stranger, session, Password::zero());
+    assert_eq!(response(&stranger).session_id, SessionId::NONE);
+    assert_eq!(owners(&world), [session]);
+    let client = world.accept();
+    world.ask_for_session(&client, session, Passwords::Apache.password(session));
+    assert_eq!(response(&client).session_id, session);
+    assert_eq!(owners(&world), []);
+}
