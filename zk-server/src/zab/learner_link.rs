@@ -72,6 +72,15 @@ impl LearnerLink {
         self.watched.get_or_insert((zxid, now));
     }
 
+    /// It was told to serve, and its part of the bargain begins: what it was sent while it synced it could not
+    /// acknowledge, and while it waited for a quorum it had nothing to say (Apache starts `SyncLimitCheck` here, too).
+    pub(super) fn activate(&mut self, now: Duration) {
+        self.phase = LinkPhase::Active;
+        self.last_heard = now;
+        self.watched = self.watched.map(|(zxid, _)| (zxid, now));
+        self.newest = self.newest.map(|(zxid, _)| (zxid, now));
+    }
+
     pub(super) fn acked(&mut self, zxid: Zxid) {
         if self.watched.is_some_and(|(watched, _)| zxid >= watched) {
             self.watched = self.newest.filter(|(newest, _)| *newest > zxid);
@@ -131,5 +140,23 @@ mod tests {
         assert!(overdue(&link, 30 * SECOND), "nor is the second");
         link.acked(Zxid(2));
         assert!(!overdue(&link, 30 * SECOND));
+    }
+
+    #[test]
+    fn sync_limit_begins_when_a_learner_is_told_to_serve() {
+        let mut link = LearnerLink::new(SECOND);
+        link.phase = LinkPhase::Syncing;
+        link.proposed(Zxid(1), 2 * SECOND);
+        link.proposed(Zxid(2), 3 * SECOND);
+        link.phase = LinkPhase::Synced;
+        link.activate(30 * SECOND);
+        assert!(!overdue(&link, 35 * SECOND), "neither late nor silent");
+        link.last_heard = 36 * SECOND;
+        assert!(overdue(&link, 36 * SECOND), "now the first is late");
+        link.acked(Zxid(1));
+        assert!(overdue(&link, 36 * SECOND), "and the second");
+        link.acked(Zxid(2));
+        assert!(!overdue(&link, 36 * SECOND));
+        assert!(overdue(&link, 42 * SECOND), "silent");
     }
 }

@@ -49,10 +49,7 @@ impl Leader {
                 self.epoch_acked(now, link, last_zxid, current_epoch);
             }
             (LinkPhase::Syncing, LearnerMessage::Ack(zxid)) => {
-                self.learner_synced(link, zxid);
-                if let Some(learner) = self.links.get_mut(&link) {
-                    learner.last_heard = now.mono;
-                }
+                self.learner_synced(now, link, zxid);
             }
             (LinkPhase::Synced | LinkPhase::Active, LearnerMessage::Ack(zxid)) => {
                 self.acked(now, link, zxid);

@@ -233,7 +233,7 @@ impl Leader {
     }
 
     /// A learner has the history on disk.
-    pub(super) fn learner_synced(&mut self, link: LinkId, zxid: Zxid) {
+    pub(super) fn learner_synced(&mut self, now: Now, link: LinkId, zxid: Zxid) {
         let Some(epoch) = self.epoch() else {
             return;
         };
@@ -252,7 +252,7 @@ impl Leader {
             acks.add(server);
         }
         self.establish();
-        self.activate_learners();
+        self.activate_learners(now);
     }
 
     pub(super) fn establish(&mut self) {
@@ -268,12 +268,14 @@ impl Leader {
         }
     }
 
-    pub(super) fn activate_learners(&mut self) {
+    pub(super) fn activate_learners(&mut self, now: Now) {
         if !matches!(self.phase, Phase::Broadcasting(_)) {
             return;
         }
         for link in self.links_in(|phase| phase == LinkPhase::Synced) {
-            self.set_phase(link, LinkPhase::Active);
+            if let Some(learner) = self.links.get_mut(&link) {
+                learner.activate(now.mono);
+            }
             self.send(link, LearnerMessage::UpToDate);
         }
         self.step_down_if_no_voter();
@@ -293,7 +295,7 @@ impl Leader {
                 self.epochs.current = epoch.get();
                 acks.add(self.config.me);
                 self.establish();
-                self.activate_learners();
+                self.activate_learners(now);
             }
             _ => {}
         }

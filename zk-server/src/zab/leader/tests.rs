@@ -240,3 +240,35 @@ fn strangers_learn_nothing() {
         assert!(closed(&mut alone, stranger, link), "{stranger}");
     }
 }
+
+#[test]
+fn a_learner_is_not_closed_for_what_it_was_sent_while_it_synced() {
+    let mut alone = Alone::new();
+    alone.disk();
+    let at = |seconds| Now {
+        mono: Duration::from_secs(seconds),
+        ..Now::default()
+    };
+    let link = LinkId(9);
+    let mut learner = LearnerLink::new(Duration::ZERO);
+    learner.phase = LinkPhase::Syncing;
+    learner.observes = false;
+    alone.leader.links.insert(link, learner);
+    alone.propose();
+    for second in 1..30 {
+        alone.leader.handle(at(second), Input::Progress(link));
+        alone.drain();
+    }
+    let message = LearnerMessage::Ack(Zxid::new(Epoch(1), 0));
+    let input = Input::Message { link, message };
+    alone.leader.handle(at(30), input);
+    alone.drain();
+    for second in 30..36 {
+        alone.leader.handle(at(second), Input::Deadline);
+        alone.drain();
+        assert_eq!(alone.leader.phase_of(link), Some(LinkPhase::Active));
+    }
+    alone.leader.handle(at(36), Input::Deadline);
+    alone.drain();
+    assert_eq!(alone.leader.phase_of(link), None, "silent since then");
+}
