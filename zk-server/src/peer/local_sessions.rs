@@ -192,7 +192,7 @@ impl Peer {
 }
 
 /// The member that gave the session its id.
-const fn maker(session: SessionId) -> ServerId {
+pub(super) const fn maker(session: SessionId) -> ServerId {
     ServerId((session.0.cast_unsigned() >> 56).cast_signed())
 }
 

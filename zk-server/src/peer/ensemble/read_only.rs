@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use zk_proto::{SessionId, connect::ConnectRequest, op::Request};
 
 use super::Peer;
-use crate::{conn::handle::ConnHandle, time::Now};
+use crate::{conn::handle::ConnHandle, peer::local_sessions::maker, time::Now};
 
 /// How long a member looks for a leader before it serves reads, if a tick is not longer (`QuorumPeer.run`).
 const GRACE: Duration = Duration::from_secs(2);
@@ -93,8 +93,9 @@ impl Peer {
         }
     }
 
-    /// A connection's first frame. One that needs writes, or has a session of the ensemble's, is sent away without a
-    /// word: only another member can tell whether that session is alive.
+    /// A connection's first frame. One that needs writes, or has a session that may be the ensemble's, is sent away
+    /// without a word: only another member can tell whether that session is alive. It may be, where it is in this tree,
+    /// and where another member made it, maybe after this one was cut off.
     pub(in crate::peer) fn connect_read_only(
         &mut self,
         now: Now,
@@ -107,7 +108,8 @@ impl Peer {
         let is_ahead = request.last_zxid_seen > tree.last_zxid();
         let is_global = tree.session_timeout(session).is_some();
         drop(tree);
-        if request.read_only != Some(true) || is_ahead || is_global {
+        let is_ours = session == SessionId::NONE || maker(session) == self.options.server;
+        if request.read_only != Some(true) || is_ahead || is_global || !is_ours {
             return self.close(conn);
         }
         let timeout_ms = self.granted_timeout(request);

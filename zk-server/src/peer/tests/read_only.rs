@@ -76,8 +76,12 @@ fn only_clients_that_can_do_with_reads_are_let_in_and_only_with_sessions_of_this
     }
     let known = connect(&mut world, global, Some(true));
     assert!(known.outbox.is_closing() && seen(&known).is_empty());
-    let unknown = connect(&mut world, SessionId(77), Some(true));
+    let made_by = |server: i64| SessionId(server << 56 | 77);
+    let unknown = connect(&mut world, made_by(1), Some(true));
     assert_eq!(response(&unknown).session_id, SessionId::NONE, "expired");
+    // It may be alive, and made when this member was cut off already.
+    let of_another = connect(&mut world, made_by(2), Some(true));
+    assert!(of_another.outbox.is_closing() && seen(&of_another).is_empty());
 
     let conn = connect(&mut world, SessionId::NONE, Some(true));
     let granted = response(&conn);
