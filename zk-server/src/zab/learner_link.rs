@@ -40,7 +40,7 @@ pub(super) struct LearnerLink {
     pub(super) server: ServerId,
     /// Whether it may only observe.
     pub(super) observes: bool,
-    /// When it was opened, or a snapshot on it last moved.
+    /// When it was opened, or what it needs to get in sync last moved.
     pub(super) moved: Duration,
     pub(super) last_heard: Duration,
     /// Pings since UPTODATE: those before are not answered.

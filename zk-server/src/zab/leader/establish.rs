@@ -20,12 +20,16 @@ use crate::{
 };
 
 impl Leader {
-    /// initLimit is for a learner that does nothing, and not for one whose snapshot is large (ZOOKEEPER-1465, 1697).
+    /// initLimit is for a learner that does nothing, and not for one whose snapshot or history is large
+    /// (ZOOKEEPER-1465, 1697).
     pub(super) fn progress(&mut self, now: Now, link: LinkId) {
         let Some(learner) = self.links.get_mut(&link) else {
             return;
         };
-        if learner.phase != LinkPhase::Syncing {
+        if !matches!(
+            learner.phase,
+            LinkPhase::Syncing | LinkPhase::ReadingLog { .. }
+        ) {
             return;
         }
         learner.moved = now.mono;

@@ -47,7 +47,8 @@ pub enum Input {
     },
     /// A learner's link has ended.
     Closed(LinkId),
-    /// A learner has taken another piece of the snapshot that it is sent: it is alive, however long the rest takes.
+    /// A learner has taken another piece of what it is sent, or more of the log is read for it: it goes on, however long
+    /// the rest takes.
     Progress(LinkId),
     /// The disk has done something.
     Disk(DiskDone),
@@ -192,6 +193,7 @@ impl Leader {
                 self.advance_syncs();
             }
             Input::LogRead { link, records } => {
+                self.progress(now, link);
                 let read = records
                     .as_deref()
                     .map_or(LoggedHistory::Unusable, LoggedHistory::Read);

@@ -272,3 +272,35 @@ fn a_learner_is_not_closed_for_what_it_was_sent_while_it_synced() {
     alone.drain();
     assert_eq!(alone.leader.phase_of(link), None, "silent since then");
 }
+
+#[test]
+fn reading_the_log_back_for_a_learner_may_take_longer_than_init_limit() {
+    let mut alone = Alone::new();
+    alone.disk();
+    let at = |seconds| Now {
+        mono: Duration::from_secs(seconds),
+        ..Now::default()
+    };
+    let link = LinkId(9);
+    let mut learner = LearnerLink::new(Duration::ZERO);
+    learner.phase = LinkPhase::ReadingLog { last: Zxid::ZERO };
+    alone.leader.links.insert(link, learner);
+    for second in 1..30 {
+        alone.leader.handle(at(second), Input::Progress(link));
+        alone.drain();
+        alone.leader.handle(at(second), Input::Deadline);
+        alone.drain();
+    }
+    let records = None;
+    alone
+        .leader
+        .handle(at(38), Input::LogRead { link, records });
+    alone.drain();
+    alone.leader.handle(at(47), Input::Deadline);
+    alone.drain();
+    let syncing = Some(LinkPhase::Syncing);
+    assert_eq!(alone.leader.phase_of(link), syncing, "9 s after the log");
+    alone.leader.handle(at(49), Input::Deadline);
+    alone.drain();
+    assert_eq!(alone.leader.phase_of(link), None, "11 s");
+}
