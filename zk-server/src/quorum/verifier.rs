@@ -28,6 +28,10 @@ pub enum VerifierError {
         /// Its weight.
         weight: i64,
     },
+    /// The weights of a group are too large to be added up; Apache's add up to something else then, and each server alone
+    /// may be a quorum.
+    #[error("the weights of the group with server {0} add up to more than 2^63 - 1")]
+    TooHeavy(i64),
 }
 
 /// Decides whether a set of voters is a quorum.
@@ -100,6 +104,14 @@ impl QuorumVerifier {
                 server: server.0,
                 weight,
             })?;
+        }
+        for group in &groups {
+            let mut weights = group.iter().filter_map(|server| counted.get(server));
+            let sum = weights.try_fold(0_u64, |sum, weight| sum.checked_add(*weight));
+            if sum.is_none_or(|sum| i64::try_from(sum).is_err()) {
+                let first = group.first().map_or(0, |server| server.0);
+                return Err(VerifierError::TooHeavy(first));
+            }
         }
         verifier.rule = Rule::Hierarchical {
             groups,
@@ -258,6 +270,15 @@ mod tests {
                 QuorumVerifier::hierarchical(ids(&[1, 2]), groups, &weights),
                 Err(expected)
             );
+        }
+        let heaviest = |weights: &[i64]| {
+            let weights = (1..).map(ServerId).zip(weights.iter().copied()).collect();
+            QuorumVerifier::hierarchical(ids(&[1, 2, 3]), vec![ids(&[1, 2, 3])], &weights)
+        };
+        assert!(heaviest(&[i64::MAX - 2, 1, 1]).is_ok());
+        for weights in [&[i64::MAX; 3], &[i64::MAX, 1, 0]] {
+            let refused = heaviest(weights).err();
+            assert_eq!(refused, Some(VerifierError::TooHeavy(1)), "{weights:?}");
         }
         assert_eq!(QuorumVerifier::majority([]), Err(VerifierError::NoVoters));
     }
