@@ -30,7 +30,7 @@ pub(crate) enum Turn<'a> {
 }
 
 impl Contender<'_> {
-    /// The order of the queue: by number, and by name between equal numbers, which a server never hands out.
+    /// The order of the queue: by number, and by name between equal numbers: a server hands them out once, a downgrade uses them again.
     fn order(&self, other: &Self) -> Ordering {
         (self.sequence.order(other.sequence)).then_with(|| self.name.cmp(other.name))
     }

@@ -24,6 +24,7 @@ use zk_recipes::{Error, prelude::*};
 /// Opcodes (`ZooDefs.OpCode`).
 const CREATE2: i32 = 15;
 const DELETE: i32 = 2;
+const GET_DATA: i32 = 4;
 
 #[tokio::test]
 async fn readers_share_and_writers_wait_their_turn() {
@@ -508,6 +509,37 @@ async fn an_unfair_lock_survives_lost_replies() {
         assert_eq!(holder.token, next.token(), "its node was left alone");
         next.release().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_lost_unfair_lock_leaves_the_next_holders_node_alone() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (client, other, path) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+        unique("unfair-deleted"),
+    );
+    // While its holder is away somebody deletes its node by hand, and somebody else takes the lock.
+    let guard = client.unfair_lock(&path).await.unwrap();
+    proxy.cut();
+    other.delete(&path).await.unwrap();
+    let next = other.unfair_lock(&path).await.unwrap();
+    proxy.seen();
+    proxy.restore();
+    assert_eq!(
+        soon("the loss", guard.lost()).await,
+        LostReason::NodeDeleted
+    );
+    assert!(guard.release().await.unwrap_err().is_lost());
+    // It looks at the node twice, to see that it was deleted and before it would delete it, and asks for nothing else.
+    let seen = soon("the looks", proxy.until_seen(GET_DATA, 2)).await;
+    client.who_am_i().await.unwrap(); // everything before it is answered
+    assert!(!seen.contains(&DELETE) && !proxy.seen().contains(&DELETE));
+    next.ensure().unwrap();
+    let holder = other.unfair_lock(&path).holder().await.unwrap().unwrap();
+    assert_eq!(holder.token, next.token(), "its node was left alone");
+    next.release().await.unwrap();
 }
 
 #[tokio::test]

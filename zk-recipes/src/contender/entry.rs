@@ -363,6 +363,14 @@ impl Entry {
         self.presence = Presence::Unknown;
     }
 
+    /// The node may be gone: where its path is shared, another look comes before a delete, which could meet the next
+    /// holder's node.
+    pub(crate) fn doubt(&mut self) {
+        if let EntryName::Shared(_) = self.name {
+            self.presence = Presence::Unknown;
+        }
+    }
+
     /// Looks whether the node exists; `None` if it does not.
     pub(crate) async fn look_up(&mut self) -> ClientResult<Option<EntryNode>> {
         self.find().await?;

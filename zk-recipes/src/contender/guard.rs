@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use zk_client::{ErrorKind, Multi, MultiResult, Outcome, Session, Zxid};
 
 use super::{
-    Exclusive, Kind, Mutual,
+    Exclusive, Fenced, Kind, Mutual,
     entry::EntryNode,
     keeper::{Request, Requests},
     lost::{Lost, LostReason, Ownership},
@@ -20,8 +20,8 @@ use crate::{
 ///
 /// Dropping it releases in the background, also outside a runtime; [`release`](Self::release) waits for that.
 /// Ownership can be lost while the guard lives: ask [`ensure`](Claim::ensure) before every side effect, or let
-/// [`run`](Claim::run) stop the work, and hand [`token`](Claim::token) to whatever is protected, so that it can refuse a
-/// holder of the past. It keeps the client, and so the session, open.
+/// [`run`](Claim::run) stop the work, and, where the kind is [`Exclusive`], hand [`token`](Claim::token) to whatever is
+/// protected, so that it can refuse a holder of the past. It keeps the client, and so the session, open.
 #[must_use = "dropping the guard releases the lock"]
 pub struct Guard<K: Kind = Mutual> {
     claim: Claim<K>,
@@ -77,6 +77,31 @@ impl<K: Kind> Guard<K> {
         (self.claim, self.hold)
     }
 
+    /// Releases, and returns when the node is gone.
+    ///
+    /// Without a connection it waits for one, at most until the session may have expired. Dropping the future does not
+    /// stop the release.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when it was lost before it was released: what was done under it may have met another holder.
+    /// The node is seen to in the background.
+    pub async fn release(self) -> Result<()> {
+        self.ensure()?;
+        let (claim, mut hold) = self.into_parts();
+        let (reply, released) = oneshot::channel();
+        hold.ask(Request::Release(reply));
+        match released.await {
+            Ok(result) => result,
+            // The keeper ends without an answer only after a loss.
+            Err(_) => Err(claim
+                .ownership
+                .error(claim.ownership.end(LostReason::SessionEnded))),
+        }
+    }
+}
+
+impl<K: Fenced> Guard<K> {
     /// Commits a multi and releases in one transaction: either both happen, or neither.
     ///
     /// After a lost connection the outcome is looked up by the own node: when that is gone while the session lives, the
@@ -103,29 +128,6 @@ impl<K: Kind> Guard<K> {
             let _ = gone.send(());
         }
         committed
-    }
-
-    /// Releases, and returns when the node is gone.
-    ///
-    /// Without a connection it waits for one, at most until the session may have expired. Dropping the future does not
-    /// stop the release.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Lost`] when it was lost before it was released: what was done under it may have met another holder.
-    /// The node is seen to in the background.
-    pub async fn release(self) -> Result<()> {
-        self.ensure()?;
-        let (claim, mut hold) = self.into_parts();
-        let (reply, released) = oneshot::channel();
-        hold.ask(Request::Release(reply));
-        match released.await {
-            Ok(result) => result,
-            // The keeper ends without an answer only after a loss.
-            Err(_) => Err(claim
-                .ownership
-                .error(claim.ownership.end(LostReason::SessionEnded))),
-        }
     }
 }
 
@@ -170,7 +172,8 @@ impl<K: Kind> Claim<K> {
 
     /// The path of the own node: it exists as long as this is held.
     ///
-    /// A multi that checks it (version -1) goes through only then; [`commit`](Self::commit) does that.
+    /// A multi that checks it (version -1) goes through only then; [`commit`](Self::commit) does that. Not so for an
+    /// [unfair lock](crate::unfair_lock): everybody's node has that path.
     #[must_use]
     pub fn node_path(&self) -> &str {
         &self.node.path
@@ -210,6 +213,18 @@ impl<K: Kind> Claim<K> {
         .await
     }
 
+    /// Ends it, as the guard's owner does.
+    pub(crate) fn end(&self) {
+        self.ownership.end(LostReason::Released);
+    }
+
+    /// The error of a loss.
+    pub(crate) fn loss(&self, reason: LostReason) -> Error {
+        self.ownership.error(reason)
+    }
+}
+
+impl<K: Fenced> Claim<K> {
     /// Commits a multi that goes through only while the own node exists: fencing inside ZooKeeper.
     ///
     /// The results are those of the multi's own operations. Bound to the session that holds.
@@ -222,16 +237,6 @@ impl<K: Kind> Claim<K> {
         self.ensure()?;
         let multi = multi.fenced_by(self.node_path()).through(&self.session);
         multi.commit().await.map_err(|error| self.judge(error))
-    }
-
-    /// Ends it, as the guard's owner does.
-    pub(crate) fn end(&self) {
-        self.ownership.end(LostReason::Released);
-    }
-
-    /// The error of a loss.
-    pub(crate) fn loss(&self, reason: LostReason) -> Error {
-        self.ownership.error(reason)
     }
 
     async fn commit_deleting<S>(&self, multi: Multi<S>) -> Result<()> {

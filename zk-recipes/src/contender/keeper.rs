@@ -109,7 +109,10 @@ impl Keeper {
         let (path, node) = (self.ownership.path(), &self.node.path);
         match reason {
             LostReason::Released => tracing::debug!(%path, %node, "released"),
-            _ => tracing::warn!(%path, %node, %reason, "lock lost"),
+            _ => {
+                tracing::warn!(%path, %node, %reason, "lock lost");
+                self.entry.doubt();
+            }
         }
         drop(self.evidence);
         self.entry.withdraw().await;
@@ -117,7 +120,10 @@ impl Keeper {
 
     /// Deletes the node and answers whoever waits for that, at the latest when the session may be gone.
     async fn release(mut self, reply: oneshot::Sender<Result<()>>) {
-        self.ownership.end(LostReason::Released);
+        let ended = self.ownership.end(LostReason::Released);
+        if ended != LostReason::Released {
+            self.entry.doubt();
+        }
         let mut withdrawal = pin!(self.entry.withdraw());
         let withdrawn = tokio::select! {
             biased;
@@ -127,6 +133,7 @@ impl Keeper {
         let unfinished = withdrawn.is_none();
         let error = |reason| Err(self.ownership.error(reason));
         let result = match withdrawn {
+            Some(Withdrawn::Deleted) if ended == LostReason::NodeDeleted => error(ended),
             Some(Withdrawn::Deleted) => Ok(()),
             Some(Withdrawn::WasGone) => error(LostReason::NodeDeleted),
             Some(Withdrawn::SessionEnded) => error(LostReason::SessionEnded),

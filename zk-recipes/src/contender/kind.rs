@@ -12,6 +12,9 @@ pub trait Kind: sealed::Contend {}
 /// A kind that one contender owns at a time, so that its guards have a fencing token.
 pub trait Exclusive: Kind {}
 
+/// A kind whose every owner has a node of its own, with a name that nobody else's bears: a transaction that checks it is fenced.
+pub trait Fenced: Kind {}
+
 /// A kind whose contenders queue, and are listed in the order of the queue.
 pub trait Queued: Kind + sealed::Place {}
 
@@ -48,18 +51,19 @@ macro_rules! queued {
         pub enum $name {}
 
         impl $crate::contender::Kind for $name {}
+        impl $crate::contender::Fenced for $name {}
         impl $crate::contender::Queued for $name {}
 
         #[expect(private_interfaces, reason = "sealed: nobody else calls it")]
         impl $crate::contender::sealed::Place for $name {
-                const ROLE: $crate::contender::Role = $crate::contender::Role::$role;
+            const ROLE: $crate::contender::Role = $crate::contender::Role::$role;
         }
 
         #[expect(private_interfaces, reason = "sealed: nobody else calls it")]
         impl $crate::contender::sealed::Contend for $name {
             type Wish = ();
 
-                fn contend(
+            fn contend(
                 wanted: $crate::contender::Wanted<Self>,
                 answer: $crate::contender::Answer<Self>,
             ) -> futures::future::BoxFuture<'static, ()> {

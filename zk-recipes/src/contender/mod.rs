@@ -33,7 +33,7 @@ mod who;
 pub use self::{
     acquire::{Acquire, TryAcquire},
     guard::{Claim, Guard},
-    kind::{Exclusive, Kind, Mutual, Queued},
+    kind::{Exclusive, Fenced, Kind, Mutual, Queued},
     layout::LockLayout,
     lost::{Lost, LostReason},
     who::LockContender,

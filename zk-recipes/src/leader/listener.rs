@@ -40,7 +40,8 @@ pub trait LeaderListener: Send {
     /// Called when this participant leads, dropped when that is lost.
     ///
     /// When it returns, the leadership is given up: [`ControlFlow::Continue`] queues again, at the end of the queue,
-    /// [`ControlFlow::Break`] leaves the election. What it has begun elsewhere, in a spawned task for instance, is not undone when it is dropped.
+    /// [`ControlFlow::Break`] leaves the election. What it has begun elsewhere, in a spawned task for instance, is not undone
+    /// when it is dropped.
     async fn lead(&mut self, leadership: &LeaderClaim) -> ControlFlow<()>;
 
     /// Called after a leadership was lost while [`lead`](Self::lead) ran, before it queues again.

@@ -28,8 +28,8 @@
 use zk_client::Client;
 
 pub use crate::contender::{
-    Acquire, Claim, Exclusive, Guard, Kind, LockContender, LockLayout, Lost, LostReason, Mutual,
-    Queued, TryAcquire,
+    Acquire, Claim, Exclusive, Fenced, Guard, Kind, LockContender, LockLayout, Lost, LostReason,
+    Mutual, Queued, TryAcquire,
 };
 
 pub(crate) use crate::contender::{Ownership, deletion};

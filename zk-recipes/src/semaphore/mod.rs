@@ -50,7 +50,7 @@ use zk_client::Client;
 
 use self::{layout::Paths, seeker::Seeker};
 use crate::{
-    contender::{Acquire, Answer, Guard, Kind, Wanted, holders, sealed, serve},
+    contender::{Acquire, Answer, Fenced, Guard, Kind, Wanted, holders, sealed, serve},
     error::Result,
     lock::{LockContender, LockLayout},
 };
@@ -71,6 +71,7 @@ pub struct Count {
 }
 
 impl Kind for Permit {}
+impl Fenced for Permit {}
 
 #[expect(private_interfaces, reason = "sealed: nobody else calls it")]
 impl sealed::Contend for Permit {

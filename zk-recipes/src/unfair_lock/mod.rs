@@ -1,15 +1,17 @@
 //! The unfair lock: one ephemeral node; whoever creates it holds the lock.
 //!
 //! **What it guarantees.** What a [`lock`](crate::lock) does: at most one guard is certain at any time, with a fencing token and within
-//! the same limits. It does **not** guarantee any order, nor that a waiter ever gets it. **Herd**: everybody who waits watches
+//! the same limits. There is **no `commit`**: the next holder's node has the same name, so no transaction can check that it is
+//! still one's own; fence with the token. It does **not** guarantee any order, nor that a waiter ever gets it. **Herd**: everybody who waits watches
 //! the one node and tries at once when it goes: a release costs as many requests as there are waiters. Use it where
 //! nobody waits ([`try_acquire`](crate::lock::Acquire::try_acquire), "is anybody at it?") or only a few do; else a lock that queues.
 //!
 //! **CONNECTIONLOSS** while creating is survived: the node's data ends with an identifier, so that its creator knows it again,
 //! and a release whose answer was lost looks before it deletes once more. **Suspension** loses nothing before the guard's
 //! deadline. **Expiry** ends a guard at that deadline; a waiter goes on in the client's next session. **Cancellation** is safe
-//! at every await. Whoever deletes the node of a holder by hand risks that the holder's own release, a moment later, deletes
-//! the next holder's: the name does not tell them apart.
+//! at every await. Whoever deletes the node of a holder by hand risks that the holder's own release, before it was told of
+//! that, deletes the next holder's: the name does not tell them apart. A holder that was told, or that lost its lock in any
+//! other way, looks whose node it is before it deletes one.
 //!
 //! Compatible with everybody who takes a lock by creating one ephemeral node and honours others who do.
 //!
@@ -25,6 +27,14 @@
 //!     None => println!("somebody else is at it"),
 //! }
 //! # Ok(())
+//! # }
+//! ```
+//!
+//! What is no fence does not compile:
+//!
+//! ```compile_fail,E0599
+//! # async fn no_fence(client: &zk_client::Client, guard: zk_recipes::unfair_lock::UnfairGuard) {
+//! let _ = guard.commit(client.multi()).await;
 //! # }
 //! ```
 
