@@ -70,7 +70,7 @@ pub trait ClientExt: sealed::Sealed {
     ///
     /// # Errors
     ///
-    /// As [`lock`](Self::lock); [`Error::ForeignContender`](crate::Error::ForeignContender) when the node is not ephemeral.
+    /// As [`lock`](Self::lock); [`Error::Foreign`](crate::Error::Foreign) when the node is not ephemeral.
     fn unfair_lock(&self, path: &str) -> Acquire<Unfair>;
 
     /// Waits to be the leader of the election at `path`; see [`leader`](crate::leader).

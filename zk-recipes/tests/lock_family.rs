@@ -351,6 +351,32 @@ async fn kazoos_count_is_everybodys_count() {
 }
 
 #[tokio::test]
+async fn kazoos_count_is_written_again_when_somebody_deletes_it() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("count-again"));
+    let semaphore = |count| client.semaphore(&path, count).layout(LockLayout::Kazoo);
+    let lease = semaphore(1).await.unwrap();
+    let waiter = tokio::spawn(semaphore(1).into_future());
+    until_contenders(&client, &format!("{path}-__lock__"), 1).await;
+    let everything = client.multi().delete(lease.node_path()).delete(&path);
+    everything.commit().await.unwrap();
+    let next = soon("the next", waiter).await.unwrap().unwrap();
+    assert_eq!(client.get(&path).await.unwrap().data, "1");
+    let refused = semaphore(2).await;
+    assert!(matches!(
+        refused,
+        Err(Error::CountMismatch { told: Some(1), .. })
+    ));
+    drop((lease, next));
+    until_contenders(&client, &path, 0).await;
+    // A node to stay: no container that the server would take away.
+    assert_eq!(
+        client.get(&path).await.unwrap().stat.ephemeral_owner,
+        zk_client::SessionId::NONE
+    );
+}
+
+#[tokio::test]
 async fn a_long_wait_for_a_lease_says_who_holds_one() {
     let server = server().await;
     let log = support::Log::default();
@@ -361,13 +387,18 @@ async fn a_long_wait_for_a_lease_says_who_holds_one() {
         .identity("billing-7")
         .await
         .unwrap();
-    let waiting = client
-        .semaphore(&path, 1)
-        .warn_after(Duration::from_millis(20));
-    let waiter = tokio::spawn(waiting.into_future());
+    let waiting = || client.semaphore(&path, 1).without_warning();
+    let first = tokio::spawn(waiting().into_future());
+    let mutex = format!("{path}/locks");
+    until_contenders(&client, &mutex, 1).await;
+    // Also whoever waits behind a waiter is told of the holder.
+    let after = Duration::from_millis(20);
+    let second = tokio::spawn(waiting().warn_after(after).into_future());
     soon("the warning", log.contains("holder=billing-7")).await;
+    assert!(!log.text().contains("/locks\""), "{}", log.text());
     drop(lease);
-    drop(soon("the waiter", waiter).await.unwrap().unwrap());
+    drop(soon("the first", first).await.unwrap().unwrap());
+    drop(soon("the second", second).await.unwrap().unwrap());
 }
 
 #[tokio::test]
@@ -481,7 +512,14 @@ async fn an_unfair_lock_is_one_node() {
     assert!(client.exists(&path).await.unwrap().is_none());
     client.create(&path, "not a lock").await.unwrap();
     let refused = client.unfair_lock(&path).await;
-    assert!(matches!(refused, Err(Error::ForeignContender { .. })));
+    assert!(matches!(refused, Err(Error::Foreign { .. })));
+    let tried = client.unfair_lock(&path).try_acquire().await;
+    let told = tried.unwrap_err().to_string();
+    let (above, name) = path.rsplit_once('/').unwrap();
+    assert!(
+        told.starts_with(&format!("{above} holds {name},")),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -540,6 +578,52 @@ async fn a_lost_unfair_lock_leaves_the_next_holders_node_alone() {
     let holder = other.unfair_lock(&path).holder().await.unwrap().unwrap();
     assert_eq!(holder.token, next.token(), "its node was left alone");
     next.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn waiters_outlive_any_number_of_sessions() {
+    let server = server().await;
+    let (holder, waiting, path) = (
+        client(server.address()).await,
+        client(server.address()).await,
+        unique("expiries"),
+    );
+    let under = |name: &str| format!("{path}/{name}");
+    let held = (
+        holder.lock(&under("l")).await.unwrap(),
+        holder.semaphore(&under("s"), 1).await.unwrap(),
+        holder.unfair_lock(&under("u")).await.unwrap(),
+    );
+    // One that holds the semaphore's mutex while it waits, and one that waits for that.
+    let first = tokio::spawn(holder.semaphore(&under("s"), 1).into_future());
+    until_contenders(&holder, &under("s/locks"), 1).await;
+    let lock = tokio::spawn(waiting.lock(&under("l")).into_future());
+    let second = tokio::spawn(waiting.semaphore(&under("s"), 1).into_future());
+    let alone = (
+        holder.semaphore(&under("t"), 1).await.unwrap(),
+        tokio::spawn(waiting.semaphore(&under("t"), 1).into_future()),
+    );
+    let unfair = tokio::spawn(waiting.unfair_lock(&under("u")).into_future());
+    let expiries = async {
+        for _ in 0..6 {
+            until_contenders(&holder, &under("l"), 2).await;
+            until_contenders(&holder, &under("s/locks"), 2).await;
+            until_contenders(&holder, &under("t/locks"), 1).await;
+            let session = waiting.session();
+            server.end(&session).await;
+            while waiting.session().id() == session.id() {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    soon("six sessions", expiries).await;
+    assert!(!unfair.is_finished() && !alone.1.is_finished());
+    drop((held, alone.0));
+    drop(soon("the lock", lock).await.unwrap().unwrap());
+    drop(soon("the first lease", first).await.unwrap().unwrap());
+    drop(soon("the second lease", second).await.unwrap().unwrap());
+    drop(soon("the other lease", alone.1).await.unwrap().unwrap());
+    drop(soon("the unfair lock", unfair).await.unwrap().unwrap());
 }
 
 #[tokio::test]

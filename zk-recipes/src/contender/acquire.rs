@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::Sleep};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Sleep,
+};
 use tracing::Instrument;
 use zk_client::Client;
 
@@ -47,6 +50,8 @@ pub(crate) struct Wanted<K: Kind> {
     pub(crate) options: Options,
     /// Whether to stand in the queue, or to leave when somebody is before.
     pub(crate) waits: bool,
+    /// Told when there is a place in the queue, by kinds that queue.
+    pub(crate) queued: Option<watch::Sender<bool>>,
     pub(crate) wish: K::Wish,
 }
 
@@ -66,6 +71,8 @@ pub struct Acquire<K: Kind = Mutual> {
 
 /// A single try: a future of the [`Guard`], or of `None` where somebody else holds it or waits for it.
 ///
+/// Of a [semaphore](crate::semaphore) also where somebody else is just acquiring a lease.
+///
 /// Cancel safe as [`Acquire`].
 #[must_use = "nothing is acquired until it is awaited"]
 pub struct TryAcquire<K: Kind = Mutual> {
@@ -78,6 +85,7 @@ struct Attempt<K: Kind> {
     options: Options,
     wish: K::Wish,
     waits: bool,
+    queued: Option<watch::Sender<bool>>,
     timeout: Option<Duration>,
     stage: Stage<K>,
 }
@@ -103,6 +111,7 @@ impl<K: Kind> Acquire<K> {
                 options: Options::default(),
                 wish: K::Wish::default(),
                 waits: true,
+                queued: None,
                 timeout: None,
                 stage: Stage::New,
             },
@@ -112,6 +121,12 @@ impl<K: Kind> Acquire<K> {
     /// The same with other options.
     pub(crate) fn with_options(mut self, options: Options) -> Self {
         self.attempt.options = options;
+        self
+    }
+
+    /// The same, that also tells when it has a place in the queue.
+    pub(crate) fn telling(mut self, queued: watch::Sender<bool>) -> Self {
+        self.attempt.queued = Some(queued);
         self
     }
 
@@ -160,6 +175,8 @@ impl<K: Kind> Acquire<K> {
     }
 
     /// Takes it only if that needs no waiting for others.
+    ///
+    /// A try at a [semaphore](crate::semaphore) needs its mutex as well, and may be told `None` although there is room.
     pub fn try_acquire(mut self) -> TryAcquire<K> {
         self.attempt.waits = false;
         TryAcquire {
@@ -210,6 +227,7 @@ impl<K: Kind> Attempt<K> {
             path: Arc::clone(&self.path),
             options: self.options.clone(),
             waits: self.waits,
+            queued: self.queued.take(),
             wish: self.wish.clone(),
         };
         let span = tracing::debug_span!("lock", path = %self.path);

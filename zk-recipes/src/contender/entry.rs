@@ -119,7 +119,7 @@ impl Entry {
 
     /// Creates the node, or finds the one that an earlier attempt created. Repeat it after a connection loss.
     ///
-    /// With a fence, only while that node exists. Dropped at any point, [`withdraw`](Self::withdraw) still knows what to
+    /// With a fence, only while that node exists, and only in a directory that does: making it is up to the caller. Dropped at any point, [`withdraw`](Self::withdraw) still knows what to
     /// look for.
     pub(crate) async fn enter(
         &mut self,
@@ -131,7 +131,7 @@ impl Entry {
                 Presence::Present(_) => return Ok(()),
                 Presence::Unknown => self.find().await?,
                 Presence::Absent => match self.create(options, fence).await {
-                    Err(error) if error.kind() == ErrorKind::NoNode && error.path() != fence => {
+                    Err(error) if error.kind() == ErrorKind::NoNode && fence.is_none() => {
                         if !self.create_parents(options.layout).await? {
                             return Err(error);
                         }
@@ -150,6 +150,11 @@ impl Entry {
                 .rsplit_once('/')
                 .map_or("", |(above, _)| above),
             _ => &*self.directory,
+        };
+        // A shared node has no layout.
+        let layout = match &self.name {
+            EntryName::Shared(_) => LockLayout::Curator,
+            _ => layout,
         };
         match (above, layout) {
             ("" | "/", _) => return Ok(false),

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use futures::future::OptionFuture;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use zk_client::{Client, ErrorKind, Evidence, WatchChange};
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     who,
 };
 use crate::{
-    connection::Patience,
+    connection::Persistence,
     error::{Error, Result},
     queue_order::{Turn, turn},
 };
@@ -33,7 +33,7 @@ pub(crate) struct Contender {
     naming: Naming,
     waits: bool,
     /// Told when there is a place in the queue.
-    queued: Option<oneshot::Sender<()>>,
+    queued: Option<watch::Sender<bool>>,
     watches: Watches,
     warning: Warning,
 }
@@ -52,6 +52,7 @@ impl Contender {
             path,
             options,
             waits,
+            queued,
             ..
         } = wanted;
         let naming = Naming::new(role, options.layout);
@@ -62,22 +63,15 @@ impl Contender {
             options,
             naming,
             waits,
-            queued: None,
+            queued,
             watches: Watches::default(),
             warning,
         }
     }
 
-    /// The same, that also tells when it has a place in the queue.
-    pub(crate) fn telling(mut self, queued: Option<oneshot::Sender<()>>) -> Self {
-        self.queued = queued;
-        self
-    }
-
     fn tell_queued(&mut self) {
         if let Some(queued) = self.queued.take() {
-            // Nobody may be interested any more.
-            let _ = queued.send(());
+            queued.send_replace(true);
         }
     }
 
@@ -166,7 +160,7 @@ impl Recipe for Contender {
     async fn attempt(
         &mut self,
         entry: &mut Entry,
-        patience: &mut Patience,
+        persistence: &mut Persistence,
     ) -> Result<(EntryNode, Grant), Stop> {
         if !self.waits && entry.is_absent() && self.is_taken(entry).await? {
             return Err(Stop::Busy);
@@ -177,7 +171,7 @@ impl Recipe for Contender {
                 continue;
             };
             let look = Look::take(entry, &node, &mut self.watches.own).await?;
-            patience.reset();
+            persistence.reset();
             match self.judge(&look, &node)? {
                 Turn::Lost => self.begin_anew(entry),
                 Turn::WatchPredecessor(_) if !self.waits => return Err(Stop::Busy),

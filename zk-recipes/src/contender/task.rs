@@ -12,13 +12,9 @@ use super::{
     keep,
 };
 use crate::{
-    connection::{Patience, Setback, connected, setback},
+    connection::{Persistence, Setback, connected, setback},
     error::{Error, Result},
 };
-
-/// In how many sessions, one after another, nothing may be possible at all: more means that the client is itself bound to
-/// a session that is over.
-const FRUITLESS_MAX: u32 = 3;
 
 /// How a recipe goes about what it wants, in one session after another.
 pub(crate) trait Recipe: Send {
@@ -30,11 +26,12 @@ pub(crate) trait Recipe: Send {
 
     /// One attempt in the entry's session: ends with a grant, or with an error after which it is repeated.
     ///
-    /// May be dropped at any await: the entry then still knows what to look for.
+    /// May be dropped at any await: the entry then still knows what to look for. Every step that a server answered resets
+    /// the persistence, however long the wait: only sessions in which nothing was possible count as fruitless.
     fn attempt(
         &mut self,
         entry: &mut Entry,
-        patience: &mut Patience,
+        persistence: &mut Persistence,
     ) -> impl Future<Output = Result<(EntryNode, Grant), Stop>> + Send;
 }
 
@@ -116,27 +113,22 @@ async fn contend(
     recipe: &mut impl Recipe,
     entry: &mut Entry,
 ) -> Result<Option<(EntryNode, Grant)>> {
-    let mut patience = Patience::new();
-    let mut fruitless = 0;
+    let mut persistence = Persistence::new();
     loop {
-        let error = match recipe.attempt(entry, &mut patience).await {
+        let error = match recipe.attempt(entry, &mut persistence).await {
             Ok(granted) => return Ok(Some(granted)),
             Err(Stop::Busy) => return Ok(None),
             Err(Stop::Fail(error)) => return Err(error),
             Err(Stop::Setback(error)) => error,
         };
-        tracing::debug!(path = entry.directory(), %error, "set back while waiting");
-        match setback(&error) {
-            Setback::Refused => return Err(error.into()),
-            Setback::Connection => patience.wait(recipe.client()).await?,
-            Setback::SessionEnded => {
-                fruitless = if entry.is_absent() { fruitless + 1 } else { 0 };
-                if fruitless > FRUITLESS_MAX {
-                    return Err(error.into());
-                }
-                patience.wait(recipe.client()).await?;
-                *entry = recipe.begin();
-            }
+        let ended = setback(&error) == Setback::SessionEnded;
+        if ended && !entry.is_absent() {
+            // A request for its node got as far as the session.
+            persistence.reset();
+        }
+        persistence.after(recipe.client(), error).await?;
+        if ended {
+            *entry = recipe.begin();
         }
     }
 }

@@ -100,7 +100,7 @@ impl LatchBuilder {
         self.options.warn_after = None;
         let (state, receiver) = watch::channel(LatchState::Waiting);
         let (close, closed) = oneshot::channel();
-        let (queued, told) = oneshot::channel();
+        let (queued, mut told) = watch::channel(false);
         let task = Task {
             builder: self.clone(),
             state,
@@ -113,22 +113,23 @@ impl LatchBuilder {
             state: receiver,
             close,
         };
-        match told.await {
-            Ok(()) => Ok(latch),
-            Err(_) => Err(latch.failure().await),
+        match told.wait_for(|queued| *queued).await.is_ok() {
+            true => Ok(latch),
+            false => Err(latch.failure().await),
         }
     }
 
     /// The contender of one leadership.
-    pub(super) fn contender(&self, queued: Option<oneshot::Sender<()>>) -> Contender {
+    pub(super) fn contender(&self, queued: &watch::Sender<bool>) -> Contender {
         let wanted: Wanted<Leadership> = Wanted {
             client: self.client.clone(),
             path: Arc::clone(&self.path),
             options: self.options.clone(),
             waits: true,
+            queued: Some(queued.clone()),
             wish: (),
         };
-        Contender::new(wanted, Role::Leader).telling(queued)
+        Contender::new(wanted, Role::Leader)
     }
 }
 
@@ -230,11 +231,10 @@ struct Task {
 type CloseRequests = oneshot::Receiver<oneshot::Sender<Result<()>>>;
 
 impl Task {
-    async fn run(self, queued: oneshot::Sender<()>, mut close: CloseRequests) {
-        let mut queued = Some(queued);
+    async fn run(self, queued: watch::Sender<bool>, mut close: CloseRequests) {
         loop {
             let (sender, mut answer) = oneshot::channel();
-            let contender = self.builder.contender(queued.take());
+            let contender = self.builder.contender(&queued);
             let runtime = self.builder.client.runtime();
             let serving = runtime.spawn(serve(contender, sender).in_current_span());
             let answered = tokio::select! {

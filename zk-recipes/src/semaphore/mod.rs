@@ -8,14 +8,16 @@
 //! **How.** A mutex admits one at a time; whoever holds it waits until there is room, creates its lease in a transaction that
 //! fails when the mutex is lost, and looks again, before it counts the lease as its own. A lease that would be one too many
 //! (another recipe's late create) is given back. **Fairness**: in the order of arrival at the mutex. **No herd**: only the holder of the mutex watches
-//! the leases.
+//! the leases. A **try** is turned away by anybody who has or wants the mutex, a moment before or after it gets a lease, too: `None` does
+//! not say that there was no room (as with Curator's and kazoo's).
 //!
 //! **The count can change**: with [`count_at`](Acquire::count_at) it is read from a node (four bytes, big-endian: Curator's
 //! `SharedCount`) and watched. Raised, it lets those who wait in at once; lowered, it takes no lease away, and lets nobody in
 //! until enough are released.
 //!
 //! **CONNECTIONLOSS** in any request is survived: the lease is looked up by its identifier, so that there is never a second
-//! one. **Suspension** loses nothing before the lease's deadline. **Expiry** ends a lease at its deadline; a waiter begins
+//! one. **Suspension** takes no lease before its deadline; the first waiter, who holds the mutex, loses that after two thirds of
+//! the session timeout without an answer, and queues again at the end. **Expiry** ends a lease at its deadline; a waiter begins
 //! again in the client's next session. **Cancellation** is safe at every await, and a lease that is lost is deleted if the
 //! session turns out to live.
 //!

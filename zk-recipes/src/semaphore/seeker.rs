@@ -8,9 +8,10 @@
 //!     +-- the mutex is lost
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::future::OptionFuture;
+use tokio::sync::watch;
 use zk_client::{Client, ErrorKind, Session, WatchChange};
 
 use super::{
@@ -19,12 +20,12 @@ use super::{
     layout::lease,
 };
 use crate::{
-    connection::Patience,
+    connection::Persistence,
     contender::{
         Entry, EntryNode, Grant, Look, Options, Recipe, Stop, Wanted, Warning, holders, tell,
     },
     error::{Error, Result},
-    lock::{Lock, LockGuard, LockLayout},
+    lock::{Acquire, Lock, LockGuard, LockLayout},
     parents,
 };
 
@@ -68,18 +69,33 @@ impl Seeker {
     }
 
     /// The mutex's node, once it is held.
-    async fn mutex(&mut self, session: &Session) -> Result<Arc<str>, Stop> {
+    async fn mutex(
+        &mut self,
+        session: &Session,
+        persistence: &mut Persistence,
+    ) -> Result<Arc<str>, Stop> {
         if let Some(mutex) = &self.mutex
             && mutex.ensure().is_ok()
         {
             return Ok(mutex.node_path().into());
         }
         self.mutex = None;
-        let acquire = Lock::with(session, &self.paths.mutex).with_options(self.options.clone());
+        // The wait is for a lease, also behind those who wait for the mutex: who holds it is not to blame.
+        let options = Options {
+            warn_after: None,
+            ..self.options.clone()
+        };
+        let (queued, told) = watch::channel(false);
+        let acquire = Lock::with(session, &self.paths.mutex)
+            .with_options(options)
+            .telling(queued);
         let acquired = match self.waits {
-            true => acquire.await.map(Some),
+            true => self.wait_for(acquire, session).await.map(Some),
             false => acquire.try_acquire().await,
         };
+        if *told.borrow() {
+            persistence.reset();
+        }
         let mutex = acquired.map_err(|error| match error {
             Error::Client(error) => Stop::Setback(error),
             error => Stop::Fail(error),
@@ -90,17 +106,34 @@ impl Seeker {
         Ok(node)
     }
 
+    /// Waits for the mutex; warns of those who hold a lease.
+    async fn wait_for(&mut self, mutex: Acquire, session: &Session) -> Result<LockGuard> {
+        let mut mutex = pin!(mutex);
+        loop {
+            tokio::select! {
+                biased;
+                mutex = &mut mutex => return mutex,
+                waited = self.warning.due() => self.warn(session, waited).await,
+            }
+        }
+    }
+
     /// Creates the lease, as soon as there is room for it.
-    async fn create(&mut self, entry: &mut Entry) -> Result<(), Stop> {
+    async fn create(
+        &mut self,
+        entry: &mut Entry,
+        persistence: &mut Persistence,
+    ) -> Result<(), Stop> {
         loop {
             let session = entry.session().clone();
-            let mutex = match self.mutex(&session).await {
+            let mutex = match self.mutex(&session, persistence).await {
                 // In the moment of the grant: again.
                 Err(Stop::Fail(error)) if error.is_lost() => continue,
                 mutex => mutex?,
             };
             let (count, count_changes) = self.count(&session).await?;
             let (leases, leases_change) = self.leases(&session).await?;
+            persistence.reset();
             if has_room(leases, count) {
                 match entry.enter(&self.options, Some(&mutex)).await {
                     Err(error)
@@ -108,6 +141,8 @@ impl Seeker {
                     {
                         self.mutex = None;
                     }
+                    // The directory of the leases went after the look; another look makes it again.
+                    Err(error) if error.kind() == ErrorKind::NoNode => {}
                     entered => return Ok(entered?),
                 }
             } else if self.waits {
@@ -150,9 +185,11 @@ impl Seeker {
         loop {
             match session.children(&self.paths.leases).watch().await {
                 Ok((names, change)) => return Ok((names.len(), change)),
-                Err(error) if error.kind() == ErrorKind::NoNode => {
-                    parents::create(session, &self.paths.leases).await?;
-                }
+                Err(error) if error.kind() == ErrorKind::NoNode => match self.options.layout {
+                    LockLayout::Curator => parents::create(session, &self.paths.leases).await?,
+                    // It is the node with the count: without it nobody would keep to one.
+                    LockLayout::Kazoo => self.agree(session).await?,
+                },
                 Err(error) => return Err(error.into()),
             }
         }
@@ -168,19 +205,16 @@ impl Seeker {
                 _ = &mut leases => return,
                 Some(_) = OptionFuture::from(count.as_mut()) => return,
                 Some(_) = OptionFuture::from(mutex) => return,
-                waited = self.warning.due() => {
-                    let oldest = self.oldest(session).await;
-                    tell(&self.path, waited, oldest);
-                }
+                waited = self.warning.due() => self.warn(session, waited).await,
             }
         }
     }
 
-    async fn oldest(&self, session: &Session) -> Result<Option<crate::lock::LockContender>> {
-        Ok(holders(session, &self.paths.leases)
-            .await?
-            .into_iter()
-            .next())
+    /// Warns of a long wait, with the oldest lease.
+    async fn warn(&self, session: &Session, waited: Duration) {
+        let holders = holders(session, &self.paths.leases).await;
+        let oldest = holders.map(|holders| holders.into_iter().next());
+        tell(&self.path, waited, oldest);
     }
 
     /// In kazoo's layout the count stands in the semaphore's node, for all.
@@ -231,7 +265,7 @@ impl Recipe for Seeker {
     async fn attempt(
         &mut self,
         entry: &mut Entry,
-        patience: &mut Patience,
+        persistence: &mut Persistence,
     ) -> Result<(EntryNode, Grant), Stop> {
         self.agree(&entry.session().clone()).await?;
         loop {
@@ -242,12 +276,12 @@ impl Recipe for Seeker {
                 None => None,
             };
             let Some(node) = known else {
-                self.create(entry).await?;
+                self.create(entry, persistence).await?;
                 continue;
             };
             let (count, _) = self.count(&entry.session().clone()).await?;
             let look = Look::take(entry, &node, &mut self.own).await?;
-            patience.reset();
+            persistence.reset();
             match (verdict(&look.children, node.name(), count), self.own.take()) {
                 (Verdict::Granted, Some(own)) if look.evidence.time_left().is_some() => {
                     let evidence = look.evidence;

@@ -44,7 +44,7 @@ use futures::future::BoxFuture;
 use zk_client::{Client, ErrorKind, SessionId, WatchChange};
 
 use crate::{
-    connection::Patience,
+    connection::Persistence,
     contender::{
         Acquire, Answer, Entry, EntryName, EntryNode, Exclusive, Grant, Guard, Kind, Look, Options,
         Recipe, Stop, Wanted, Warning, contender, sealed, serve, tell,
@@ -133,23 +133,32 @@ impl Grabber {
         }
     }
 
-    /// Waits until the node of somebody else changes.
-    async fn wait(&mut self, entry: &Entry) -> Result<(), Stop> {
-        let mut change = match entry.session().get(&self.path).watch().await {
+    /// Looks at the node of somebody else; `None` if it is gone by now.
+    async fn look(&self, entry: &Entry) -> Result<Option<WatchChange>, Stop> {
+        match entry.session().get(&self.path).watch().await {
             Ok((node, _)) if node.stat.ephemeral_owner == SessionId::NONE => {
-                return Err(Stop::Fail(Error::ForeignContender {
-                    path: Arc::clone(&self.path),
-                    name: self.path.to_string(),
-                    layout: self.options.layout,
-                }));
+                Err(Stop::Fail(self.foreign()))
             }
-            Ok((_, change)) => change,
-            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+            Ok((_, change)) => Ok(Some(change)),
+            Err(error) if error.kind() == ErrorKind::NoNode => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The node is there to stay, and so nobody's lock.
+    fn foreign(&self) -> Error {
+        let (above, name) = self.path.rsplit_once('/').unwrap_or_default();
+        Error::Foreign {
+            path: if above.is_empty() { "/" } else { above }.into(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Waits until the node of somebody else changes.
+    async fn wait(&mut self, entry: &Entry, mut change: WatchChange) {
         loop {
             tokio::select! {
-                _ = &mut change => return Ok(()),
+                _ = &mut change => return,
                 waited = self.warning.due() => {
                     tell(&self.path, waited, holder(entry.session(), &self.path).await);
                 }
@@ -173,16 +182,17 @@ impl Recipe for Grabber {
     async fn attempt(
         &mut self,
         entry: &mut Entry,
-        patience: &mut Patience,
+        persistence: &mut Persistence,
     ) -> Result<(EntryNode, Grant), Stop> {
         loop {
             match entry.enter(&self.options, None).await {
                 Err(error) if error.kind() == ErrorKind::NodeExists => {
-                    patience.reset();
-                    if !self.waits {
-                        return Err(Stop::Busy);
+                    persistence.reset();
+                    match self.look(entry).await? {
+                        Some(_) if !self.waits => return Err(Stop::Busy),
+                        Some(change) => self.wait(entry, change).await,
+                        None => {}
                     }
-                    self.wait(entry).await?;
                     continue;
                 }
                 entered => entered?,
@@ -191,7 +201,7 @@ impl Recipe for Grabber {
                 continue;
             };
             let look = Look::take(entry, &node, &mut self.own).await?;
-            patience.reset();
+            persistence.reset();
             match self.own.take() {
                 Some(own) if look.evidence.time_left().is_some() => {
                     let evidence = look.evidence;

@@ -253,6 +253,11 @@ impl Log {
         tracing::subscriber::set_default(subscriber.finish())
     }
 
+    /// What was traced so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock()).into_owned()
+    }
+
     /// Waits until this text was traced.
     pub async fn contains(&self, text: &str) {
         loop {
