@@ -26,7 +26,8 @@
 //! No lock service can stop a process that has lost its lock and does not know yet: it was paused (a garbage collector,
 //! a suspended virtual machine, a stopped container), its session expired, somebody else got the lock, and now it goes on
 //! with the write that it was about to make. [`ensure`](lock::Claim::ensure) narrows the gap; only the *protected resource* can close it.
-//! Every guard has a [token](lock::Claim::token), larger than that of every holder before it. Send it with each write, and
+//! Every guard of one who holds alone (a lock, a writer, a leader) has a [token](lock::Claim::token), larger than that of
+//! every holder before it; readers and leases have none. Send it with each write, and
 //! let the resource refuse a write whose token is smaller than one it has seen:
 //!
 //! ```
@@ -74,7 +75,7 @@
 //! ```
 //!
 //! Where the protected resource is ZooKeeper itself, a transaction made with [`commit`](lock::Claim::commit) goes through only while the
-//! lock is held, and needs no token.
+//! holder's node exists, and needs no token. (All guards but an [unfair lock](unfair_lock)'s have it.)
 //!
 //! [`run`](lock::Claim::run) stops work whose lock is lost, and [`lost`](lock::Claim::lost) tells why:
 //!

@@ -714,8 +714,15 @@ async fn a_hand_over_costs_one_delete_and_two_requests_sent_together() {
     let before = soon("the wait", far.until_seen(GET_DATA, 2)).await;
     assert_eq!(
         before,
-        [CREATE2, SYNC, GET_CHILDREN, GET_DATA, GET_DATA],
-        "own node, predecessor"
+        [
+            GET_CHILDREN,
+            CREATE2,
+            SYNC,
+            GET_CHILDREN,
+            GET_DATA,
+            GET_DATA
+        ],
+        "anybody foreign, own node, predecessor"
     );
     successor.session().who_am_i().await.unwrap(); // everything before it is answered
     far.seen();

@@ -177,6 +177,13 @@ async fn mutexes_and_read_write_locks_refuse_each_other() {
     );
     reader.release().await.unwrap();
     until_contenders(&client, &path, 0).await;
+    // Who is refused leaves no node that the rightful ones would have to look at.
+    let proxy = Proxy::start(server.address()).await;
+    let stray = support::client(proxy.address()).await;
+    let mutex = client.lock(&path).await.unwrap();
+    refused(stray.read_lock(&path).await.map(|_| true));
+    assert!(!proxy.seen().contains(&CREATE2));
+    drop(mutex);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -439,6 +446,40 @@ async fn a_multi_lock_is_all_or_nothing() {
     for path in &paths {
         until_contenders(&client, path, 0).await;
     }
+}
+
+#[tokio::test]
+async fn a_multi_lock_that_loses_one_while_it_waits_begins_again() {
+    let server = server().await;
+    let (client, other) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let paths = [unique("multi-again-a"), unique("multi-again-b")];
+    let held = other.lock(&paths[1]).await.unwrap();
+    let waiter = tokio::spawn(client.multi_lock(&paths).into_future());
+    until_contenders(&other, &paths[1], 2).await;
+    let first = children(&other, &paths[0]).await.remove(0);
+    other
+        .delete(&format!("{}/{first}", paths[0]))
+        .await
+        .unwrap();
+    // At once, and not only when it has the second, too.
+    until_children(&other, &paths[0], "another node", |names| {
+        names.len() == 1 && names[0] != first
+    })
+    .await;
+    // The same after an expiry.
+    let session = client.session();
+    server.end(&session).await;
+    while client.session().id() == session.id() {
+        tokio::task::yield_now().await;
+    }
+    until_contenders(&other, &paths[1], 2).await;
+    held.release().await.unwrap();
+    let guard = soon("the locks", waiter).await.unwrap().unwrap();
+    guard.ensure().unwrap();
+    guard.release().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

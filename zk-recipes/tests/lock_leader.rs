@@ -182,6 +182,27 @@ async fn a_latch_that_cannot_take_part_says_why() {
     assert!(same.close().await.is_err());
 }
 
+#[tokio::test]
+async fn a_stray_contender_does_not_end_an_election() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("latch-stray"));
+    let first = client.latch(&path).start().await.unwrap();
+    until_leader(&first).await;
+    let second = client.latch(&path).start().await.unwrap();
+    let mutex = format!("{path}/_c_{}-lock-", client.guid());
+    let stray = client.create(&mutex, "").ephemeral().sequential();
+    let stray = stray.await.unwrap();
+    first.close().await.unwrap();
+    // The candidate meets it, and gives way as long as it stands.
+    until_contenders(&client, &path, 1).await;
+    let late = client.latch(&path).start().await;
+    assert!(matches!(late, Err(Error::ForeignContender { .. })));
+    client.delete(&stray.path).await.unwrap();
+    until_leader(&second).await;
+    second.close().await.unwrap();
+    until_contenders(&client, &path, 0).await;
+}
+
 /// Reports what happens to it, and leads as it is told.
 struct Reporter {
     reports: mpsc::UnboundedSender<String>,

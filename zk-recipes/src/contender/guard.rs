@@ -213,9 +213,9 @@ impl<K: Kind> Claim<K> {
         .await
     }
 
-    /// Ends it, as the guard's owner does.
-    pub(crate) fn end(&self) {
-        self.ownership.end(LostReason::Released);
+    /// Ends it, as the guard's owner does, if it has not ended yet; the reason of its end.
+    pub(crate) fn end(&self) -> LostReason {
+        self.ownership.end(LostReason::Released)
     }
 
     /// The error of a loss.

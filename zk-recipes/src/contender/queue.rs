@@ -75,11 +75,17 @@ impl Contender {
         }
     }
 
-    /// Whether anybody blocks this role now, as the leader sees it: a cheap refusal for those who do not wait.
+    /// Whether anybody blocks this role now: a cheap refusal for those who do not wait, as the leader sees it, and for those
+    /// whom a foreign contender refuses, as any server sees it. Neither leaves a node that others would have to look at.
     async fn is_taken(&self, entry: &Entry) -> Result<bool, Stop> {
-        let sync = entry.session().sync(&self.path).submit().await?;
+        let sync = match self.waits {
+            false => Some(entry.session().sync(&self.path).submit().await?),
+            true => None,
+        };
         let children = entry.session().children(&self.path).submit().await?;
-        sync.await?;
+        if let Some(sync) = sync {
+            sync.await?;
+        }
         match children.await {
             Err(error) if error.kind() == ErrorKind::NoNode => Ok(false),
             children => Ok(!self.contenders(&children?, "")?.is_empty()),
@@ -162,7 +168,7 @@ impl Recipe for Contender {
         entry: &mut Entry,
         persistence: &mut Persistence,
     ) -> Result<(EntryNode, Grant), Stop> {
-        if !self.waits && entry.is_absent() && self.is_taken(entry).await? {
+        if entry.is_absent() && self.is_taken(entry).await? && !self.waits {
             return Err(Stop::Busy);
         }
         loop {

@@ -11,12 +11,16 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, stream::BoxStream};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 use tracing::Instrument;
 use zk_client::Client;
 
 use super::{LeaderClaim, LeaderGuard, Leadership};
 use crate::{
+    connection::Patience,
     contender::{Contender, Naming, Options, Role, Wanted, contenders, serve},
     error::{Error, Result},
     lock::{LockContender, LockLayout},
@@ -41,7 +45,9 @@ pub enum LatchState {
     Leader(LeaderClaim),
     /// The latch was closed.
     Closed,
-    /// The latch cannot take part any more, and does not try again.
+    /// The latch cannot take part any more, and does not try again: the client's session is gone for good, or the server
+    /// refuses. (Another recipe's contender in the directory is that only before the latch has its first place in the
+    /// queue; later it is warned of and waited out.)
     Failed(Error),
 }
 
@@ -190,13 +196,15 @@ impl LeaderLatch {
         self.builder.participants().await
     }
 
-    /// Leaves the election, and returns when its node is gone.
+    /// Leaves the election, and returns when its node is gone, as far as that can be known.
     ///
-    /// Without a connection it waits for one, at most as long as a session can last.
+    /// Without a connection it waits for one, at most as long as a session can last: then the node is gone, or is as soon as
+    /// the server has noticed the end of the session or the connection is back. `Ok` then, too, and after a loss: this
+    /// participant certainly leads no more, but its node may stand for a little longer.
     ///
     /// # Errors
     ///
-    /// Why the latch had failed before.
+    /// Why the latch had failed before, and what the server says against deleting the node of a leader.
     pub async fn close(self) -> Result<()> {
         let (reply, done) = oneshot::channel();
         if self.close.send(reply).is_err() {
@@ -232,24 +240,24 @@ type CloseRequests = oneshot::Receiver<oneshot::Sender<Result<()>>>;
 
 impl Task {
     async fn run(self, queued: watch::Sender<bool>, mut close: CloseRequests) {
+        let mut patience = Patience::new();
         loop {
             let (sender, mut answer) = oneshot::channel();
             let contender = self.builder.contender(&queued);
             let runtime = self.builder.client.runtime();
-            let serving = runtime.spawn(serve(contender, sender).in_current_span());
+            let mut serving = runtime.spawn(serve(contender, sender).in_current_span());
             let answered = tokio::select! {
                 biased;
                 request = &mut close => {
                     drop(answer);
-                    self.state.send_replace(LatchState::Closed);
-                    let done = tokio::time::timeout(self.longest(), serving).await;
-                    tracing::debug!(withdrawn = done.is_ok(), "left the election");
-                    return reply(request.ok(), Ok(()));
+                    return self.leave(request.ok(), serving).await;
                 }
                 answered = &mut answer => answered,
             };
+            let mut is_refused = false;
             match answered {
                 Ok(Ok(Some(guard))) => {
+                    patience.reset();
                     if let Some(request) = self.lead(guard, &mut close).await {
                         return request;
                     }
@@ -257,6 +265,11 @@ impl Task {
                 // Lost in the moment of the grant.
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) if error.is_lost() => {}
+                // Whoever strays into the directory for a moment must not end the election.
+                Ok(Err(error @ Error::ForeignContender { .. })) if *queued.borrow() => {
+                    tracing::warn!(%error, "cannot take part in the election now");
+                    is_refused = true;
+                }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "does not take part in the election any more");
                     self.state.send_replace(LatchState::Failed(error));
@@ -265,7 +278,30 @@ impl Task {
                 // The client's runtime is going down.
                 Err(_) => return,
             }
+            tokio::select! {
+                biased;
+                request = &mut close => return self.leave(request.ok(), serving).await,
+                () = self.settle(&mut serving, is_refused.then_some(&mut patience)) => {}
+            }
         }
+    }
+
+    /// Waits until the last contender's node is gone, or its session: before that another could queue behind it.
+    async fn settle(&self, serving: &mut JoinHandle<()>, pause: Option<&mut Patience>) {
+        // Only the runtime's end could cancel it.
+        let _ = serving.await;
+        if let Some(patience) = pause {
+            // Without a session the next contender says so.
+            let _ = patience.wait(&self.builder.client).await;
+        }
+    }
+
+    /// The latch was closed while it did not lead.
+    async fn leave(&self, to: Option<oneshot::Sender<Result<()>>>, serving: JoinHandle<()>) {
+        self.state.send_replace(LatchState::Closed);
+        let done = tokio::time::timeout(self.longest(), serving).await;
+        tracing::debug!(withdrawn = done.is_ok(), "left the election");
+        reply(to, Ok(()));
     }
 
     /// Leads until that is lost (`None`) or the latch closed.

@@ -11,8 +11,10 @@
 //! **CONNECTIONLOSS** in any request is survived, and keeps the place in the queue. **Suspension** takes nobody's leadership
 //! before the deadline, two thirds of the session timeout after the last sign of life; until then nobody else can have
 //! it. **Expiry** ends it at that deadline; a [latch](LeaderLatch) and a [listener](LatchBuilder::listen) queue again in the client's next session
-//! by themselves, without a second node. **Cancellation** is safe at every await: no node stays on a session that lives
+//! by themselves; a latch only when its old node is certainly gone, so that it never has two. **Cancellation** is safe at every await: no node stays on a session that lives
 //! on. **No herd**: everybody watches the candidate before it.
+//!
+//! **A resumed session** still owns what its process held before: see [`lock`](crate::lock).
 //!
 //! * [`client.leader(path)`](crate::ClientExt::leader): waits, and gives a guard, for work that is done once.
 //! * [`client.latch(path).start()`](crate::ClientExt::latch): takes part from now on; ask it, or watch its changes.

@@ -21,6 +21,10 @@
 //! client's default ACL, and again when the server has reaped them. (In kazoo's layout the directory itself is no container:
 //! kazoo looks for it only once.)
 //!
+//! **A resumed session** ([`ClientBuilder::session`](zk_client::ClientBuilder::session)) still owns the nodes of the process that
+//! had it before, and keeps them alive: nobody releases the lock that one held, and a contender of the new process waits behind it for as long as the
+//! session lives. Delete them first ([`ephemerals`](zk_client::Client::ephemerals) lists them); so with every recipe that holds something.
+//!
 //! **Not offered**: a re-entrant lock (tasks have no identity: share an `Arc<LockGuard>`).
 //!
 //! A session timeout below four ticks of the server leaves heartbeats too little room: do not go below.

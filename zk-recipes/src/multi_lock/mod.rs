@@ -3,7 +3,8 @@
 //! **What it guarantees.** The guard exists only while all of its locks are held; it is lost when any of them is. Each of them
 //! is a [`lock`](crate::lock) with that page's guarantees, limits, fairness, and behaviour on CONNECTIONLOSS, suspension and
 //! expiry, and has a token of its own: fence each resource with the token of its lock. **Deadline**: one for all of them together.
-//! When it passes, or one of them cannot be had, those acquired so far are given back.
+//! When it passes, or one of them cannot be had, those acquired so far are given back. One that is lost while it waits for
+//! the next makes it begin again with the first, at once and within the same deadline.
 //!
 //! **No deadlock** between multi-locks: the paths are locked one after another in the order of their names, each once,
 //! whatever order they are given in, and released in reverse. (With single locks that are taken in another order there can be
@@ -104,13 +105,24 @@ impl MultiLock {
     ///
     /// # Errors
     ///
-    /// As awaiting it.
+    /// As awaiting it, and [`Error::Lost`] when one was lost in the meantime.
     pub async fn try_acquire(self) -> Result<Option<MultiLockGuard>> {
         self.acquire(false).await
     }
 
     async fn acquire(self, waits: bool) -> Result<Option<MultiLockGuard>> {
         let began = Instant::now();
+        loop {
+            match self.attempt(waits, began).await {
+                Err(error) if waits && error.is_lost() => {
+                    tracing::debug!(%error, "lost while waiting for another lock; begins again");
+                }
+                attempted => return attempted,
+            }
+        }
+    }
+
+    async fn attempt(&self, waits: bool, began: Instant) -> Result<Option<MultiLockGuard>> {
         // Dropped on every way out but the last: what was acquired so far is given back.
         let mut held = MultiLockGuard { guards: Vec::new() };
         for path in &self.paths {
@@ -118,9 +130,17 @@ impl MultiLock {
             if let Some(timeout) = self.timeout {
                 acquire = acquire.timeout(timeout.saturating_sub(began.elapsed()));
             }
-            let acquired = match waits {
-                true => acquire.await.map(Some),
-                false => acquire.try_acquire().await,
+            let acquired = async {
+                match waits {
+                    true => acquire.await.map(Some),
+                    false => acquire.try_acquire().await,
+                }
+            };
+            let acquired = tokio::select! {
+                biased;
+                // An error by now.
+                _ = held.lost() => held.ensure().map(|_| None),
+                acquired = acquired => acquired,
             };
             match acquired {
                 Ok(Some(guard)) => held.guards.push(guard),
@@ -149,8 +169,7 @@ impl IntoFuture for MultiLock {
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] names the lock that it waited for; [`Error::Lost`] when one was lost while waiting for the others;
-    /// else as for a single [`lock`](crate::ClientExt::lock). Nothing stays acquired then.
+    /// [`Error::Timeout`] names the lock that it waited for; else as for a single [`lock`](crate::ClientExt::lock). Nothing stays acquired then.
     fn into_future(self) -> Self::IntoFuture {
         let waited = self.timeout.unwrap_or_default();
         let path = self.paths.first().cloned().unwrap_or_default();

@@ -17,6 +17,8 @@
 //! behind it come in, a writer does not. **No upgrade**: two readers that want to become the writer would wait for each other;
 //! release, and acquire the write lock.
 //!
+//! **A resumed session** still owns what its process held before: see [`lock`](crate::lock).
+//!
 //! Shared with Curator's `InterProcessReadWriteLock` ([`LockLayout::Curator`](crate::LockLayout::Curator)) or kazoo's `ReadLock`
 //! and `WriteLock` ([`LockLayout::Kazoo`](crate::LockLayout::Kazoo)) at the same path. In Curator's layout a mutex in the same directory is
 //! refused. kazoo's mutex cannot be told from its writer, and does not see readers: keep it out of the directory.
@@ -92,8 +94,13 @@ impl WriteGuard {
         let (reply, answer) = oneshot::channel();
         hold.ask(Request::Downgrade(reply));
         // Before the transaction: after it others may read.
-        claim.end();
-        let answer = answer.await;
-        answer.unwrap_or_else(|_| Err(claim.loss(LostReason::SessionEnded)))
+        let ended = claim.end();
+        answer.await.unwrap_or_else(|_| {
+            // The keeper is gone: by a loss that it told, or with the client.
+            Err(claim.loss(match ended {
+                LostReason::Released => LostReason::SessionEnded,
+                lost => lost,
+            }))
+        })
     }
 }

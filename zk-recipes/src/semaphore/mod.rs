@@ -21,6 +21,8 @@
 //! again in the client's next session. **Cancellation** is safe at every await, and a lease that is lost is deleted if the
 //! session turns out to live.
 //!
+//! **A resumed session** still owns what its process held before: see [`lock`](crate::lock).
+//!
 //! Shared with Curator's `InterProcessSemaphoreV2` ([`LockLayout::Curator`]) or kazoo's `Semaphore` ([`LockLayout::Kazoo`]) at the same
 //! path. kazoo keeps the count in the semaphore's own node: another count than that is refused, and it cannot change.
 //!

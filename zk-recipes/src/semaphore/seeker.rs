@@ -52,6 +52,7 @@ impl Seeker {
             options,
             waits,
             wish: count,
+            ..
         } = wanted;
         let paths = Paths::new(&path, options.layout);
         let warning = Warning::new(options.warn_after);

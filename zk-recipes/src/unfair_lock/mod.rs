@@ -13,6 +13,8 @@
 //! that, deletes the next holder's: the name does not tell them apart. A holder that was told, or that lost its lock in any
 //! other way, looks whose node it is before it deletes one.
 //!
+//! **A resumed session** still owns what its process held before: see [`lock`](crate::lock).
+//!
 //! Compatible with everybody who takes a lock by creating one ephemeral node and honours others who do.
 //!
 //! ```
