@@ -299,7 +299,7 @@ async fn a_lost_reply_makes_no_second_lease() {
 }
 
 #[tokio::test]
-async fn a_lease_of_curators_counts_and_a_late_one_of_ours_is_given_back() {
+async fn a_lease_of_curators_counts() {
     let server = server().await;
     let (client, path) = (client(server.address()).await, unique("lease-curator"));
     client
@@ -330,6 +330,36 @@ async fn a_lease_of_curators_counts_and_a_late_one_of_ours_is_given_back() {
     client.delete(&theirs.path).await.unwrap();
     drop(soon("the lease", waiter).await.unwrap().unwrap());
     until_contenders(&client, &leases, 0).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_turns_out_to_be_one_too_many_is_given_back() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (late, other, path) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+        unique("lease-over"),
+    );
+    let leases = format!("{path}/leases");
+    // Between the create of the lease and the look at it, one that counts as older appears: it has no number.
+    proxy.lose_multi_and_stay_cut();
+    let waiter = tokio::spawn(late.semaphore(&path, 1).into_future());
+    until_contenders(&other, &leases, 1).await;
+    let first = children(&other, &leases).await.remove(0);
+    let older = format!("{leases}/somebody");
+    other.create(&older, "").ephemeral().await.unwrap();
+    proxy.restore();
+    until_children(&other, &leases, "only the older", |names| {
+        names == ["somebody"]
+    })
+    .await;
+    assert!(!waiter.is_finished());
+    other.delete(&older).await.unwrap();
+    let lease = soon("the lease", waiter).await.unwrap().unwrap();
+    assert!(!lease.node_path().ends_with(&first), "another one");
+    assert_eq!(children(&other, &leases).await.len(), 1);
+    lease.release().await.unwrap();
 }
 
 #[tokio::test]
@@ -401,7 +431,9 @@ async fn a_long_wait_for_a_lease_says_who_holds_one() {
     // Also whoever waits behind a waiter is told of the holder.
     let after = Duration::from_millis(20);
     let second = tokio::spawn(waiting().warn_after(after).into_future());
-    soon("the warning", log.contains("holder=billing-7")).await;
+    // The second warning: by then the mutex would have told of the first waiter.
+    soon("the warnings", log.contains("waited=40ms")).await;
+    assert!(log.text().contains("holder=billing-7"), "{}", log.text());
     assert!(!log.text().contains("/locks\""), "{}", log.text());
     drop(lease);
     drop(soon("the first", first).await.unwrap().unwrap());

@@ -118,6 +118,13 @@ impl Proxy {
         self.lose_next(MULTI, leg);
     }
 
+    /// Carries out the next multi and breaks the connection instead of answering it; then nothing goes through until
+    /// `restore`.
+    pub fn lose_multi_and_stay_cut(&self) {
+        self.shared.plan.lock().stay_cut = true;
+        self.lose_multi(Leg::Reply);
+    }
+
     /// Cuts the connection at the next request of this operation.
     pub fn lose_next(&self, op: i32, leg: Leg) {
         self.shared.plan.lock().lose_next = Some((op, leg));
