@@ -50,12 +50,14 @@ enum Recipe {
 fn readers_share_and_writers_are_alone() {
     let tally = every_seed(Recipe::ReadWrite);
     assert!(tally.lost > 0 && tally.refused > 0, "{tally:?}");
+    assert!(tally.downgraded > 0 && tally.together > 0, "{tally:?}");
 }
 
 #[test]
 fn a_semaphore_is_never_over_its_count() {
     let tally = every_seed(Recipe::Semaphore);
     assert!(tally.lost > 0 && tally.cancelled > 0, "{tally:?}");
+    assert!(tally.together > 0, "{tally:?}");
 }
 
 #[test]
@@ -93,6 +95,8 @@ fn every_seed(recipe: Recipe) -> Tally {
         all.refused += tally.refused;
         all.lost += tally.lost;
         all.cancelled += tally.cancelled;
+        all.downgraded += tally.downgraded;
+        all.together += tally.together;
         Ok(())
     });
     let all = all.into_inner();
@@ -105,8 +109,13 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
     let (resource, holds) = (Arc::new(Resource::default()), Arc::new(Holds::default()));
     let mut sim = world::simulation(seed, LIMIT);
     world::add_server(&mut sim, &disk);
+    let layout = match seed % 2 {
+        0 => LockLayout::Curator,
+        _ => LockLayout::Kazoo,
+    };
     let process = |name: &str, salt: u64| Process {
         recipe,
+        layout,
         name: name.to_owned(),
         seed: seed * 31 + salt,
         resource: Arc::clone(&resource),
@@ -143,6 +152,8 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
         Ok(_) => {
             let mut tally = resource.tally();
             tally.grants = u64::try_from(holds.count()).unwrap();
+            // More than one at once.
+            tally.together = u64::try_from(holds.violations(1).len()).unwrap();
             Ok(tally)
         }
     }
@@ -152,6 +163,8 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
 #[derive(Clone)]
 struct Process {
     recipe: Recipe,
+    /// Of the read-write lock and the semaphore.
+    layout: LockLayout,
     name: String,
     seed: u64,
     resource: Arc<Resource>,
@@ -305,13 +318,15 @@ impl Process {
     async fn acquire(&self, client: &Client, rng: &mut Rng) -> zk_recipes::Result<Option<Held>> {
         let held = match self.recipe {
             Recipe::ReadWrite if rng.bool() => {
-                attempt(client.read_lock("/rw"), rng).await?.map(Held::Read)
+                attempt(client.read_lock("/rw").layout(self.layout), rng)
+                    .await?
+                    .map(Held::Read)
             }
-            Recipe::ReadWrite => attempt(client.write_lock("/rw"), rng)
+            Recipe::ReadWrite => attempt(client.write_lock("/rw").layout(self.layout), rng)
                 .await?
                 .map(Held::Write),
             Recipe::Semaphore => {
-                let acquire = client.semaphore("/semaphore", LEASES);
+                let acquire = client.semaphore("/semaphore", LEASES).layout(self.layout);
                 attempt(acquire, rng).await?.map(Held::Lease)
             }
             Recipe::Leader => attempt(client.leader("/election"), rng)
@@ -338,8 +353,13 @@ impl Process {
     /// Waits for as long as it takes, and gives back.
     async fn last_turn(&self, client: &Client) -> turmoil::Result {
         let held = match self.recipe {
-            Recipe::ReadWrite => Held::Write(client.write_lock("/rw").await?),
-            Recipe::Semaphore => Held::Lease(client.semaphore("/semaphore", LEASES).await?),
+            Recipe::ReadWrite => Held::Write(client.write_lock("/rw").layout(self.layout).await?),
+            Recipe::Semaphore => Held::Lease(
+                client
+                    .semaphore("/semaphore", LEASES)
+                    .layout(self.layout)
+                    .await?,
+            ),
             Recipe::Leader => Held::Leader(client.leader("/election").await?),
             Recipe::Multi => Held::Multi(client.multi_lock(["/a", "/b"]).await?),
             Recipe::Unfair => Held::Unfair(client.unfair_lock("/unfair").await?),
@@ -417,6 +437,7 @@ impl Process {
             self.resource.lost();
             return;
         };
+        self.resource.downgraded();
         self.resource.certain(&self.name, token);
         let held = Held::Read(reader);
         let ticket = self.grant(&held);

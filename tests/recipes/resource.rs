@@ -28,6 +28,10 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     pub(crate) lost: u64,
     pub(crate) cancelled: u64,
+    /// Writers that became readers.
+    pub(crate) downgraded: u64,
+    /// How many of those who may share did.
+    pub(crate) together: u64,
 }
 
 impl Resource {
@@ -71,6 +75,10 @@ impl Resource {
 
     pub(crate) fn cancelled(&self) {
         self.state.lock().tally.cancelled += 1;
+    }
+
+    pub(crate) fn downgraded(&self) {
+        self.state.lock().tally.downgraded += 1;
     }
 
     pub(crate) fn tally(&self) -> Tally {
