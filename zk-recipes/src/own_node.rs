@@ -130,7 +130,7 @@ impl OwnNode {
                     self.failed(&error);
                     match error.kind() {
                         ErrorKind::NodeExists => return Ok(None),
-                        ErrorKind::NoNode => parents::of(&self.session, &self.path).await?,
+                        ErrorKind::NoNode => parents::of(&self.session, &self.path, error).await?,
                         _ => return Err(error),
                     }
                 }

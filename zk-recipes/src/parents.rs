@@ -4,7 +4,7 @@
 //! leave nothing behind; on servers without containers they are plain nodes. A container may vanish between any two
 //! requests: whoever meets NONODE when creating a child comes here again.
 
-use zk_client::{Client, ErrorKind, Result};
+use zk_client::{Client, Error, ErrorKind, Result};
 
 /// Makes sure that `directory` and everything above it exist, with the client's default ACL.
 pub(crate) async fn create(client: &Client, directory: &str) -> Result<()> {
@@ -52,10 +52,14 @@ async fn create_one(client: &Client, path: &str) -> Result<()> {
     }
 }
 
-/// Makes sure that everything above `path` exists, as [`create`] does.
-pub(crate) async fn of(client: &Client, path: &str) -> Result<()> {
+/// Makes sure that everything above `path` exists, as [`create`] does; `missing` is the NONODE that its creation met.
+///
+/// # Errors
+///
+/// `missing` itself where nothing but the chroot is above: trying again would meet it again.
+pub(crate) async fn of(client: &Client, path: &str, missing: Error) -> Result<()> {
     match path.rsplit_once('/') {
-        None | Some(("", _)) => create(client, "/").await,
+        None | Some(("", _)) => Err(missing),
         Some((directory, _)) => create(client, directory).await,
     }
 }

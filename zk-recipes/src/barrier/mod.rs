@@ -134,7 +134,9 @@ async fn create(client: &Client, path: &str) -> zk_client::Result<()> {
     loop {
         match client.create(path, client.identity()).await {
             Err(error) if error.kind() == ErrorKind::NodeExists => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NoNode => parents::of(client, path).await?,
+            Err(error) if error.kind() == ErrorKind::NoNode => {
+                parents::of(client, path, error).await?;
+            }
             created => return created.map(drop),
         }
     }

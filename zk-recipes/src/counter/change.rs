@@ -154,7 +154,7 @@ impl Place {
         loop {
             match session.create(&self.path, "").await {
                 Err(error) if error.kind() == ErrorKind::NoNode => {
-                    parents::of(session, &self.path).await?;
+                    parents::of(session, &self.path, error).await?;
                 }
                 Err(error) if error.kind() == ErrorKind::NodeExists => return Ok(()),
                 created => return created.map(drop),

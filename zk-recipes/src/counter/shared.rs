@@ -84,7 +84,7 @@ impl SharedCountBuilder {
                 Ok(_) => break,
                 Err(error) if error.kind() == ErrorKind::NodeExists => break,
                 Err(error) if error.kind() == ErrorKind::NoNode => {
-                    match parents::of(&client, &path).await {
+                    match parents::of(&client, &path, error).await {
                         Ok(()) => continue,
                         Err(error) => error,
                     }
