@@ -7,13 +7,13 @@
 use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::sync::oneshot;
-use zk_client::{ErrorKind, Evidence, Multi, Outcome, Session, WatchChange};
+use zk_client::{ErrorKind, Evidence, Multi, Outcome, Session};
 
 use crate::{
     connection::{Patience, Setback, setback},
     error::{Error, Result},
     lock::{Lost, LostReason, Ownership, deletion},
-    own_node::{OwnNode, Withdrawn},
+    own_node::{OwnNode, OwnWatch, Withdrawn},
 };
 
 /// How it ends, other than by being dropped.
@@ -38,12 +38,7 @@ pub(crate) struct Held {
 
 impl Held {
     /// Starts the keeper. `what` is the path that errors name; `own` a watch on the node, `evidence` from before it was left.
-    pub(crate) fn new(
-        what: &Arc<str>,
-        node: OwnNode,
-        own: WatchChange,
-        evidence: Evidence,
-    ) -> Self {
+    pub(crate) fn new(what: &Arc<str>, node: OwnNode, own: OwnWatch, evidence: Evidence) -> Self {
         let ownership = Arc::new(Ownership::new(Arc::clone(what), evidence.clone()));
         let (keeper, requests) = oneshot::channel();
         let held = Self {
@@ -134,21 +129,29 @@ impl Drop for Held {
 /// Keeps the node until it is released, dropped or lost, and then sees to it that it goes.
 async fn keep(
     mut node: OwnNode,
-    own: WatchChange,
+    own: OwnWatch,
     evidence: Evidence,
     ownership: Arc<Ownership>,
     mut requests: oneshot::Receiver<Request>,
 ) {
     let path = Arc::clone(node.path());
-    let request = tokio::select! {
+    let mut request = None;
+    let lost = tokio::select! {
         biased;
-        request = &mut requests => request.ok(),
-        _ = ownership.lost() => None,
-        reason = deletion(node.session(), &path, None, own) => {
-            ownership.end(reason);
+        asked = &mut requests => {
+            request = asked.ok();
             None
         }
+        reason = ownership.lost() => Some(reason),
+        reason = deletion(node.session(), &path, Some(own.created), own.change) => {
+            ownership.end(reason);
+            Some(reason)
+        }
     };
+    if let Some(LostReason::NodeDeleted) = lost {
+        // Another may have the name by now, and its node is not to be deleted.
+        node.was_deleted();
+    }
     // The holder may have spoken after the look at the channel and before the end of the ownership.
     requests.close();
     match request.or_else(|| requests.try_recv().ok()) {
@@ -169,6 +172,9 @@ async fn keep(
                 reason => tracing::warn!(%path, %reason, "lost"),
             }
             drop(evidence);
+            if lost.is_some_and(|reason| reason != LostReason::Released) {
+                node.doubt();
+            }
             node.withdraw().await;
         }
     }
@@ -223,26 +229,34 @@ async fn consume(
         _ = evidence.lost() => {
             // Whoever waits may be gone, too.
             let _ = reply.send(Err(Error::Unknown { path: item }));
-            committing.await;
+            committing.await.settle(node);
             node.withdraw().await;
             return;
         }
     };
+    committed.settle(node);
     let result = match committed {
-        Consumed::Applied => {
-            node.was_deleted();
-            Ok(())
-        }
+        Consumed::Applied => Ok(()),
         Consumed::Lost(reason) => Err(ownership.error(reason)),
         Consumed::Unknown => Err(Error::Unknown { path: item }),
-        Consumed::Refused(error) if error.path() == Some(&item) => {
+        Consumed::Refused(error)
+            if error.kind() == ErrorKind::NoNode && error.path() == Some(&item) =>
+        {
             Err(ownership.error(LostReason::NodeDeleted))
         }
         Consumed::Refused(error) => Err(error.into()),
     };
-    node.withdraw().await;
+    let mut withdrawal = pin!(node.withdraw());
+    let finished = tokio::select! {
+        biased;
+        _ = &mut withdrawal => true,
+        _ = evidence.lost() => false,
+    };
     // Whoever waited may be gone by now.
     let _ = reply.send(result);
+    if !finished {
+        withdrawal.await;
+    }
 }
 
 /// What became of a transaction that ends what is held.
@@ -251,6 +265,16 @@ enum Consumed {
     Lost(LostReason),
     Unknown,
     Refused(zk_client::Error),
+}
+
+impl Consumed {
+    /// What it says about the node.
+    fn settle(&self, node: &mut OwnNode) {
+        match self {
+            Self::Applied | Self::Lost(LostReason::NodeDeleted) => node.was_deleted(),
+            Self::Lost(_) | Self::Unknown | Self::Refused(_) => node.doubt(),
+        }
+    }
 }
 
 /// Commits until it is known what became of it. The node goes with it: if it is gone although nobody else deletes it, an

@@ -44,6 +44,13 @@ enum Presence {
     Present,
 }
 
+/// A watch on a node that is ours, and the transaction that created it: a later one's node is another's.
+#[derive(Debug)]
+pub(crate) struct OwnWatch {
+    pub(crate) created: Zxid,
+    pub(crate) change: WatchChange,
+}
+
 /// What became of a node that was withdrawn.
 #[derive(Debug)]
 pub(crate) enum Withdrawn {
@@ -217,12 +224,27 @@ impl OwnNode {
         node.stat.ephemeral_owner == self.session.id() && node.data == self.data
     }
 
-    /// Leaves a watch on the node, which must exist and be ours.
-    pub(crate) async fn watch(&self) -> ClientResult<Option<WatchChange>> {
-        match self.session.get(&self.path).watch().await {
-            Ok((node, change)) => Ok(self.owns(&node).then_some(change)),
-            Err(error) if error.kind() == ErrorKind::NoNode => Ok(None),
-            Err(error) => Err(error),
+    /// Leaves a watch on the node, which must exist and be ours; `None` where it is not, and is looked for from now on.
+    pub(crate) async fn watch(&mut self) -> ClientResult<Option<OwnWatch>> {
+        let watched = self.session.get(&self.path).watch().await;
+        let watch = match watched {
+            Ok((node, change)) => self.owns(&node).then_some(OwnWatch {
+                created: node.stat.czxid,
+                change,
+            }),
+            Err(error) if error.kind() == ErrorKind::NoNode => None,
+            Err(error) => return Err(error),
+        };
+        if watch.is_none() {
+            self.doubt();
+        }
+        Ok(watch)
+    }
+
+    /// The node may be somebody else's by now: whoever deletes it looks first.
+    pub(crate) fn doubt(&mut self) {
+        if self.presence == Presence::Present {
+            self.presence = Presence::Unknown;
         }
     }
 
@@ -270,7 +292,7 @@ impl OwnNode {
         Ok(deleted)
     }
 
-    /// The node is gone with a transaction that deleted it.
+    /// The node is certainly gone: a transaction deleted it, or somebody did. What has its path now is not ours.
     pub(crate) const fn was_deleted(&mut self) {
         self.presence = Presence::Absent;
     }

@@ -137,7 +137,7 @@ impl Member {
                     let Some(own) = own else { continue };
                     tokio::select! {
                         _ = change => {}
-                        _ = own => {}
+                        _ = own.change => {}
                     }
                 }
                 round::Enter::Open(members) => {

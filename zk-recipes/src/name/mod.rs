@@ -148,7 +148,8 @@ impl Name {
         let mut persistence = Persistence::new();
         loop {
             let session = present_session(&self.client).await?;
-            let error = match self.register_in(&session, waits, node).await {
+            let registered = self.register_in(&session, waits, node, &mut persistence);
+            let error = match registered.await {
                 Ok(Ok(guard)) => return Ok(guard),
                 Ok(Err(taken)) => return Err(taken),
                 Err(error) => error,
@@ -166,6 +167,7 @@ impl Name {
         session: &Session,
         waits: bool,
         place: &mut Option<OwnNode>,
+        persistence: &mut Persistence,
     ) -> zk_client::Result<Result<NameGuard>> {
         if (place.as_ref()).is_none_or(|node| node.session().id() != session.id()) {
             *place = Some(self.node(session));
@@ -174,7 +176,7 @@ impl Name {
             let evidence = session.evidence().submit().await?;
             let Some(token) = node.create().await? else {
                 drop(evidence);
-                if let Some(taken) = self.taken(session, waits).await? {
+                if let Some(taken) = self.taken(session, waits, persistence).await? {
                     return Ok(Err(taken));
                 }
                 continue;
@@ -209,12 +211,19 @@ impl Name {
     }
 
     /// Who has the name, as an error; or waits until it changes hands. `None` if it is free, or may be.
-    async fn taken(&self, session: &Session, waits: bool) -> zk_client::Result<Option<Error>> {
+    async fn taken(
+        &self,
+        session: &Session,
+        waits: bool,
+        persistence: &mut Persistence,
+    ) -> zk_client::Result<Option<Error>> {
         let (node, change) = match session.get(&self.path).watch().await {
             Err(error) if error.kind() == ErrorKind::NoNode => return Ok(None),
             node => node?,
         };
         if waits {
+            // However many sessions the wait takes.
+            persistence.reset();
             change.await;
             return Ok(None);
         }

@@ -241,7 +241,7 @@ impl Place {
         evidence: &Evidence,
     ) -> Result<Vec<Delivery>, Stop> {
         let mut watches = Vec::new();
-        for claim in &*claims {
+        for claim in &mut *claims {
             watches.push(claim.node.watch().await?);
         }
         if evidence.time_left().is_none() {
