@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
-use tokio::{sync::oneshot, time::Sleep};
+use futures::{FutureExt, future::BoxFuture};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle, time::Sleep};
 use tracing::{Instrument, Span};
 use zk_client::{Client, ErrorKind};
 
@@ -21,12 +21,13 @@ use crate::error::{Error, Result};
 /// Where the task leaves its result; closed when nobody waits any more.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T>>;
 
-type Start<T> = Box<dyn FnOnce(Answer<T>) -> BoxFuture<'static, ()> + Send>;
+/// Starts the task; the future of what it answers.
+type Start<T> = Box<dyn FnOnce(&Handle, Span) -> BoxFuture<'static, Result<T>> + Send>;
 
 /// An operation of a recipe: a future of its result.
 ///
 /// Nothing happens until it is first polled. What happens then happens on the client's runtime, so it can be polled
-/// anywhere. `'static`, so it can be spawned.
+/// anywhere. `'static`, so it can be spawned. A panic of what it was given to call goes on in whoever awaits.
 ///
 /// # Cancel safety
 ///
@@ -44,7 +45,7 @@ pub struct Attempt<T> {
 enum Stage<T> {
     New(Start<T>),
     Running {
-        answer: oneshot::Receiver<Result<T>>,
+        answer: BoxFuture<'static, Result<T>>,
         timer: Option<Pin<Box<Sleep>>>,
     },
     Done,
@@ -52,19 +53,46 @@ enum Stage<T> {
 
 impl<T: Send + 'static> Attempt<T> {
     /// An operation whose task sees to everything by itself: to the answer, and to its end when nobody waits any more.
+    ///
+    /// An answer that nobody took is dropped, wherever it is by then.
     pub(crate) fn new<F>(
-        (client, path, span): (&Client, &Arc<str>, Span),
+        place: (&Client, &Arc<str>, Span),
         start: impl FnOnce(Answer<T>) -> F + Send + 'static,
     ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        Self::taking(place, start, |answer| answer)
+    }
+
+    /// The same where `take` makes the result of the answer, at the moment when whoever waits is given it.
+    pub(crate) fn taking<A, F>(
+        (client, path, span): (&Client, &Arc<str>, Span),
+        start: impl FnOnce(Answer<A>) -> F + Send + 'static,
+        take: impl FnOnce(A) -> T + Send + 'static,
+    ) -> Self
+    where
+        A: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let start = move |runtime: &Handle, span: Span| {
+            let (sender, answer) = oneshot::channel();
+            // The client's runtime and not the caller's: it lives as long as the session can.
+            let task = runtime.spawn(start(sender).instrument(span));
+            let taken = async move {
+                match answer.await {
+                    Ok(answer) => answer.map(take),
+                    Err(_) => Err(end_of(task).await),
+                }
+            };
+            taken.boxed()
+        };
         Self {
             client: client.clone(),
             path: Arc::clone(path),
             timeout: None,
             span,
-            stage: Stage::New(Box::new(|answer| Box::pin(start(answer)))),
+            stage: Stage::New(Box::new(start)),
         }
     }
 
@@ -91,10 +119,8 @@ impl<T: Send + 'static> Attempt<T> {
     }
 
     fn start(&self, start: Start<T>) -> Stage<T> {
-        let (sender, answer) = oneshot::channel();
-        // The client's runtime and not the caller's: it lives as long as the session can.
         let runtime = self.client.runtime();
-        runtime.spawn(start(sender).instrument(self.span.clone()));
+        let answer = start(runtime, self.span.clone());
         let _context = runtime.enter();
         let timer = self
             .timeout
@@ -123,9 +149,9 @@ impl<T: Send + 'static> Future for Attempt<T> {
         let Stage::Running { answer, timer } = &mut this.stage else {
             return Poll::Pending;
         };
-        if let Poll::Ready(answer) = Pin::new(answer).poll(cx) {
+        if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             this.stage = Stage::Done;
-            return Poll::Ready(answer.unwrap_or_else(|_| Err(closed())));
+            return Poll::Ready(answer);
         }
         let Some(timer) = timer else {
             return Poll::Pending;
@@ -136,10 +162,13 @@ impl<T: Send + 'static> Future for Attempt<T> {
     }
 }
 
-/// The client's runtime is gone, and with it the task.
-const fn closed() -> Error {
-    Error::SessionGone {
-        reason: ErrorKind::Closed,
+/// Why a task ended without an answer: the client's runtime is gone, or the task panicked, and then so does who waits.
+async fn end_of(task: JoinHandle<()>) -> Error {
+    match task.await {
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        _ => Error::SessionGone {
+            reason: ErrorKind::Closed,
+        },
     }
 }
 

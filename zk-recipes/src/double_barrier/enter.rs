@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zk_client::{ErrorKind, Node, Session, WatchChange};
 
-use super::{Inside, Member, Place, round};
+use super::{Entered, Inside, Member, Place, round};
 use crate::{
     attempt::Answer,
     connection::{Persistence, Setback, setback},
@@ -36,8 +36,13 @@ struct Joined {
 }
 
 /// The task that enters.
-pub(super) async fn run(member: Arc<Member>, mut answer: Answer<u64>) {
-    if let Err(error) = member.begin_entering() {
+pub(super) async fn run(member: Arc<Member>, mut answer: Answer<Entered>) {
+    let begun = tokio::select! {
+        biased;
+        () = answer.closed() => return,
+        begun = member.begin_entering() => begun,
+    };
+    if let Err(error) = begun {
         // Whoever waited may be gone by now.
         let _ = answer.send(Err(error));
         return;
@@ -52,19 +57,18 @@ pub(super) async fn run(member: Arc<Member>, mut answer: Answer<u64>) {
         (Some(Ok(inside)), _) => {
             let round = inside.round;
             tracing::debug!(round, "entered");
+            let entered = Entered {
+                node: Arc::clone(inside.held.node_path()),
+                member: Some(Arc::clone(&member)),
+                round,
+            };
             member.now(Place::Inside(inside));
-            if answer.send(Ok(round)).is_err() {
-                // Nobody knows that it is inside.
-                let inside = member.begin_leaving();
-                member.now(Place::Outside);
-                drop(inside);
-            }
+            // If nobody waits any more it comes back here, and dropping it leaves.
+            drop(answer.send(Ok(entered)));
         }
-        (other, place) => {
-            if let Some(mut place) = place {
-                place.node.withdraw().await;
-            }
-            member.now(Place::Outside);
+        (other, mut place) => {
+            let node = place.as_mut().map(|place| &mut place.node);
+            member.withdraw(node).await;
             if let Some(Err(error)) = other {
                 // Whoever waited may be gone by now.
                 let _ = answer.send(Err(error));
@@ -106,6 +110,8 @@ impl Member {
                 _ => place.insert(self.join_as(session, present)),
             };
             if !joined.node.settle().await? {
+                // Before anything of ours is there, which could open a barrier of theirs.
+                self.refuse_foreign(&session.children(&self.path).await?)?;
                 // Only into the round that is present: a name of a past one would be released at once.
                 *joined = self.join_as(session, present);
                 if !self.join(joined, gate.stat.version).await? {
@@ -113,9 +119,7 @@ impl Member {
                 }
             }
             let children = session.children(&self.path).await?;
-            if let Some(name) = round::foreign(&children) {
-                return Err(Stop::Fail(self.foreign(name)));
-            }
+            self.refuse_foreign(&children)?;
             persistence.reset();
             let evidence = evidence.await?;
             let name = own_name(&joined.node);
@@ -149,6 +153,9 @@ impl Member {
     }
 
     /// The barrier's node, created if it is missing, and a watch on it.
+    ///
+    /// It is no container: the rounds of another one would begin anew, and who is slow to leave would take a member of the
+    /// new round for one of its own.
     async fn gate(&self, session: &Session) -> Result<(Node, WatchChange), Stop> {
         loop {
             let sync = session.sync(&self.path).submit().await?;
@@ -156,7 +163,7 @@ impl Member {
             sync.await?;
             match gate.await {
                 Err(error) if error.kind() == ErrorKind::NoNode => {
-                    parents::create(session, &self.path).await?;
+                    parents::create_to_stay(session, &self.path, "").await?;
                 }
                 gate => return Ok(gate?),
             }
@@ -178,10 +185,13 @@ impl Member {
         })
     }
 
-    fn foreign(&self, name: &str) -> Error {
-        Error::Foreign {
-            path: Arc::clone(&self.path),
-            name: name.to_owned(),
+    fn refuse_foreign(&self, children: &[String]) -> Result<(), Stop> {
+        match round::foreign(children) {
+            None => Ok(()),
+            Some(name) => Err(Stop::Fail(Error::Foreign {
+                path: Arc::clone(&self.path),
+                name: name.to_owned(),
+            })),
         }
     }
 
@@ -199,7 +209,7 @@ impl Member {
         let multi = joined.node.multi().check(&self.path, version);
         match joined.node.commit(multi).await {
             Ok(_) => Ok(true),
-            // NONODE: the barrier's node was an empty container, and is gone.
+            // NONODE: somebody deleted the barrier's node.
             Err(error) if matches!(error.kind(), ErrorKind::BadVersion | ErrorKind::NoNode) => {
                 Ok(false)
             }
@@ -220,9 +230,12 @@ impl Member {
                 .check(&parents::child(&self.path, member), ANY_VERSION)
                 .any();
         }
-        let number = (present + 1).to_string();
+        let Some(next) = present.checked_add(1) else {
+            let path = Arc::clone(&self.path);
+            return Err(Stop::Fail(Error::Overflow { path }));
+        };
         let opened = multi
-            .set(&self.path, number)
+            .set(&self.path, next.to_string())
             .version(version)
             .commit()
             .await;

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use zk_client::{Client, ErrorKind};
 
-use super::{Inside, Member, Place, enter::own_name, round};
+use super::{
+    Inside, Member,
+    enter::{Stop, own_name},
+    round,
+};
 use crate::{
     attempt::Answer,
     connection::{Persistence, Setback, setback},
     error::Result,
-    own_node::OwnNode,
+    own_node::{OwnNode, Withdrawn},
     parents,
 };
 
@@ -27,7 +31,7 @@ pub(super) async fn run(member: Arc<Member>, mut answer: Answer<()>) {
     let mut node = match held.hand_over().await {
         Ok(node) => node,
         Err(lost) => {
-            member.now(Place::Outside);
+            member.withdraw(None).await;
             // Whoever waited may be gone by now.
             let _ = answer.send(Err(lost));
             return;
@@ -38,10 +42,8 @@ pub(super) async fn run(member: Arc<Member>, mut answer: Answer<()>) {
         () = answer.closed() => None,
         left = member.leave(&mut node, round) => Some(left),
     };
-    if !node.is_absent() {
-        node.withdraw().await;
-    }
-    member.now(Place::Outside);
+    let rest = (!node.is_absent()).then_some(&mut node);
+    member.withdraw(rest).await;
     if let Some(left) = left {
         tracing::debug!(round, "left");
         // Whoever waited may be gone by now.
@@ -57,7 +59,8 @@ impl Member {
             match self.leave_once(node, &me, round).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => persistence.reset(),
-                Err(error) => {
+                Err(Stop::Fail(error)) => return Err(error),
+                Err(Stop::Again(error)) => {
                     if setback(&error) == Setback::SessionEnded {
                         // The node is gone with its session: it has left.
                         node.was_deleted();
@@ -69,20 +72,19 @@ impl Member {
     }
 
     /// One look and what follows from it; whether everybody has left.
-    async fn leave_once(
-        &self,
-        node: &mut OwnNode,
-        me: &str,
-        round: u64,
-    ) -> zk_client::Result<bool> {
+    async fn leave_once(&self, node: &mut OwnNode, me: &str, round: u64) -> Result<bool, Stop> {
         let children = self.children().await?;
+        // Of a session that ended the server may have the node for a while: it is another's to wait for then.
+        let me = if node.is_absent() { "" } else { me };
         match round::leave(round, me, &children) {
             round::Leave::Done => return Ok(true),
-            round::Leave::Delete => {
-                node.withdraw().await;
-            }
+            round::Leave::Delete => match node.withdraw().await {
+                Withdrawn::Refused(error) => return Err(Stop::Fail(error)),
+                Withdrawn::SessionEnded => node.was_deleted(),
+                Withdrawn::Deleted | Withdrawn::WasGone => {}
+            },
             round::Leave::Watch(name) => {
-                gone(&self.client, &parents::child(&self.path, name)).await?
+                gone(&self.client, &parents::child(&self.path, name)).await?;
             }
         }
         Ok(false)

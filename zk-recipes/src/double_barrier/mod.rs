@@ -21,8 +21,10 @@
 //! watches the last.
 //!
 //! **Cancellation** is safe at every await: no node stays on a session that lives on. Dropping the barrier and all its clones
-//! leaves it, without waiting for the others. The barrier's node is created as needed, as a container, with the
-//! client's default ACL.
+//! leaves it, without waiting for the others. The barrier's node is created as needed, with the client's default ACL, and
+//! stays, because the numbers of its rounds go on; what is above it is made of containers.
+//!
+//! **All members must be told the same count**: who waits looks again when the round opens, and not when somebody comes.
 //!
 //! **Not interoperable** with Curator's `DistributedDoubleBarrier` and kazoo's `DoubleBarrier`, which have no rounds: there a
 //! `ready` node that was left behind opens the next round early. Their nodes are refused.
@@ -36,6 +38,7 @@ mod round;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use zk_client::Client;
 
 use crate::{
@@ -43,6 +46,7 @@ use crate::{
     error::{Error, Result},
     held::Held,
     lock::Lost,
+    own_node::OwnNode,
 };
 
 /// A place in a double barrier: [`ClientExt::double_barrier`](crate::ClientExt::double_barrier).
@@ -61,6 +65,8 @@ struct Member {
     path: Arc<str>,
     count: usize,
     place: Mutex<Place>,
+    /// Notified when somebody who gave up is outside.
+    withdrawn: Notify,
 }
 
 /// Where a member is.
@@ -69,6 +75,8 @@ enum Place {
     Outside,
     /// Entering or leaving.
     Between,
+    /// Its node is going: whoever gave up has to be gone before it can come again, or it would count twice.
+    Withdrawing,
     Inside(Inside),
 }
 
@@ -76,6 +84,30 @@ enum Place {
 struct Inside {
     held: Held,
     round: u64,
+}
+
+/// A member that has entered and was not told yet. Dropped by then, it leaves: nobody else would.
+struct Entered {
+    member: Option<Arc<Member>>,
+    node: Arc<str>,
+    round: u64,
+}
+
+impl Entered {
+    /// Whoever entered knows it from here on.
+    fn told(mut self) -> u64 {
+        self.member = None;
+        self.round
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(member) = self.member.take() {
+            // Dropping the place withdraws its node.
+            drop(member.leave_untold(&self.node));
+        }
+    }
 }
 
 impl DoubleBarrier {
@@ -86,6 +118,7 @@ impl DoubleBarrier {
                 path: path.into(),
                 count,
                 place: Mutex::new(Place::Outside),
+                withdrawn: Notify::new(),
             }),
         }
     }
@@ -106,13 +139,15 @@ impl DoubleBarrier {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the barrier again.
+    /// Dropping the future leaves the barrier again; the next `enter` begins when the node of this one is gone.
     pub fn enter(&self) -> Attempt<u64> {
         let member = Arc::clone(&self.member);
         let span = tracing::debug_span!("enter", path = %self.member.path);
-        Attempt::new((&self.member.client, &self.member.path, span), |answer| {
-            enter::run(member, answer)
-        })
+        Attempt::taking(
+            (&self.member.client, &self.member.path, span),
+            |answer| enter::run(member, answer),
+            Entered::told,
+        )
     }
 
     /// Leaves, and returns when all members of the round have.
@@ -144,15 +179,44 @@ impl DoubleBarrier {
 }
 
 impl Member {
-    /// Takes the member from outside to between.
-    fn begin_entering(&self) -> Result<()> {
-        let mut place = self.place.lock();
-        match *place {
-            Place::Outside => {
-                *place = Place::Between;
-                Ok(())
+    /// Takes the member from outside to between, as soon as it is outside if it is on its way there.
+    async fn begin_entering(&self) -> Result<()> {
+        loop {
+            let withdrawn = self.withdrawn.notified();
+            {
+                let mut place = self.place.lock();
+                match *place {
+                    Place::Outside => {
+                        *place = Place::Between;
+                        return Ok(());
+                    }
+                    Place::Withdrawing => {}
+                    Place::Between | Place::Inside(_) => return Err(self.out_of_turn()),
+                }
             }
-            _ => Err(self.out_of_turn()),
+            withdrawn.await;
+        }
+    }
+
+    /// Takes the member from between to outside, by way of the withdrawal of its node.
+    async fn withdraw(&self, node: Option<&mut OwnNode>) {
+        self.now(Place::Withdrawing);
+        if let Some(node) = node {
+            node.withdraw().await;
+        }
+        self.now(Place::Outside);
+        self.withdrawn.notify_waiters();
+    }
+
+    /// Takes the member from inside to outside, if it is inside with this node.
+    fn leave_untold(&self, node: &Arc<str>) -> Option<Inside> {
+        let mut place = self.place.lock();
+        match std::mem::replace(&mut *place, Place::Outside) {
+            Place::Inside(inside) if inside.held.node_path() == node => Some(inside),
+            other => {
+                *place = other;
+                None
+            }
         }
     }
 

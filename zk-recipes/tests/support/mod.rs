@@ -90,6 +90,25 @@ fn apache() -> Option<String> {
     Some(server.addr().to_string())
 }
 
+/// A server of our own that looks for empty containers all the time.
+pub async fn reaping_server() -> Server {
+    trace();
+    let builder = Server::builder().set("znode.container.checkIntervalMs", "20");
+    builder.start().await.unwrap()
+}
+
+/// Returns when such a server has removed what it could remove at the call: it has removed what came afterwards, twice.
+pub async fn until_reaped(client: &Client) {
+    for _ in 0..2 {
+        let (canary, child) = ("/canary", "/canary/child");
+        client.create(canary, "").container().await.unwrap();
+        client.create(child, "").await.unwrap();
+        let (_, change) = client.exists(canary).watch().await.unwrap();
+        client.delete(child).await.unwrap();
+        soon("the reaper", change).await;
+    }
+}
+
 /// A path that nobody else uses, with nothing there yet.
 pub fn unique(name: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -130,6 +130,21 @@ impl Proxy {
         self.shared.plan.lock().lose_next = Some((op, leg));
     }
 
+    /// The same; then nothing goes through until `restore`.
+    pub fn lose_next_and_stay_cut(&self, op: i32, leg: Leg) {
+        let mut plan = self.shared.plan.lock();
+        plan.lose_next = Some((op, leg));
+        plan.stay_cut = true;
+    }
+
+    /// Waits until so many were lost and the line is cut.
+    pub async fn until_lost(&self, count: usize) {
+        let mut line = self.shared.line.subscribe();
+        // The proxy itself keeps the sender.
+        let cut = line.wait_for(|line| *line == Line::Cut).await;
+        assert!(cut.is_ok() && self.lost() >= count);
+    }
+
     /// The operations that were requested since the last look, pings left out.
     pub fn seen(&self) -> Vec<i32> {
         let mut seen = self.seen_with_pings();
