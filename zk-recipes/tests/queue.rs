@@ -14,12 +14,12 @@ use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use support::{
-    children, client,
+    builder, children, client,
     proxy::{Leg, Proxy},
-    server, soon, unique, until_children,
+    reaping_server, server, soon, unique, until_children, until_reaped,
 };
 use tokio::task::JoinSet;
-use zk_client::ErrorKind;
+use zk_client::{Acl, ErrorKind, Perms};
 use zk_recipes::{Error, prelude::*};
 
 fn text(delivery: &Delivery) -> String {
@@ -248,7 +248,7 @@ async fn cancelled_takes_leave_no_claim() {
     queue.put("x").await.unwrap();
     for attempt in 0..100_u64 {
         let mut take = queue.take();
-        let mut turns = attempt % 25;
+        let mut turns = attempt * 5;
         let taken = std::future::poll_fn(|cx| {
             let polled = pin!(&mut take).poll(cx);
             if polled.is_ready() || turns == 0 {
@@ -267,12 +267,88 @@ async fn cancelled_takes_leave_no_claim() {
         <[String]>::is_empty,
     )
     .await;
-    soon("the item", queue.take())
-        .await
-        .unwrap()
-        .ack()
+    let delivery = soon("the item", queue.take()).await.unwrap();
+    assert!(delivery.attempt() > 1, "none came as far as a claim");
+    delivery.ack().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_claimed_keeps_nobody_from_the_others() {
+    let server = server().await;
+    let (large, path) = (client(server.address()).await, unique("too-large"));
+    let small = builder(server.address()).max_request_len(1000);
+    let small = small.connect().await.unwrap();
+    large.queue(&path).put("x".repeat(2000)).await.unwrap();
+    large.queue(&path).put_all(["y", "z"]).await.unwrap();
+    let queue = small.queue(&path);
+    let deliveries = soon("the others", queue.take_batch(3)).await.unwrap();
+    assert_eq!(deliveries.iter().map(text).collect::<Vec<_>>(), ["y", "z"]);
+    for delivery in deliveries {
+        delivery.ack().await.unwrap();
+    }
+    let refused = soon("the refusal", queue.take()).await;
+    assert!(
+        matches!(&refused, Err(Error::Client(error)) if error.kind() == ErrorKind::TooLarge),
+        "{refused:?}"
+    );
+    let delivery = soon("the large one", large.queue(&path).take())
         .await
         .unwrap();
+    assert_eq!((delivery.data().len(), delivery.attempt()), (2000, 1));
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_is_refused_says_why() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("no-delete"));
+    let queue = client.queue(&path);
+    queue.put("x").await.unwrap();
+    let perms = Perms(Perms::ALL.0 & !Perms::DELETE.0);
+    let acl = vec![Acl::new(perms, "world", "anyone")];
+    let entries = format!("{path}/entries");
+    client.set_acl(&entries, acl).await.unwrap();
+    let delivery = queue.take().await.unwrap();
+    let refused = soon("the refusal", delivery.ack()).await;
+    assert!(
+        matches!(&refused, Err(Error::Client(error)) if error.kind() == ErrorKind::NoAuth),
+        "{refused:?}"
+    );
+    let delivery = soon("it back", queue.take()).await.unwrap();
+    client.set_acl(&entries, Acl::open()).await.unwrap();
+    client
+        .delete(&format!("{entries}/{}", delivery.id()))
+        .await
+        .unwrap();
+    assert!(delivery.ack().await.unwrap_err().is_lost());
+}
+
+#[tokio::test]
+async fn the_directories_of_a_queue_stay_when_they_are_empty() {
+    let server = reaping_server().await;
+    let (client, path) = (client(&server.connect_string()).await, unique("reaped"));
+    let queue = client.queue(&path).dead_letters_after(1);
+    let mut letters = Vec::new();
+    for item in ["x", "y"] {
+        queue.put(item).await.unwrap();
+        queue.take().await.unwrap().nack().await.unwrap();
+        assert!(queue.try_take().await.unwrap().is_none());
+        let letter = queue.dead_letters().await.unwrap().pop().unwrap();
+        assert_eq!(letter.data, item);
+        assert!(queue.discard(&letter).await.unwrap());
+        until_reaped(&client).await;
+        for directory in ["entries", "taken", "dead"] {
+            let directory = format!("{path}/{directory}");
+            assert!(
+                client.exists(&directory).await.unwrap().is_some(),
+                "{directory}"
+            );
+        }
+        letters.push(letter);
+    }
+    assert_ne!(
+        letters[0].id, letters[1].id,
+        "an old listing names another letter"
+    );
 }
 
 #[tokio::test]

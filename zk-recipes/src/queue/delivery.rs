@@ -28,7 +28,7 @@ pub struct Delivery {
 pub(super) struct Item {
     pub(super) path: Arc<str>,
     pub(super) data: Bytes,
-    /// How often it had been delivered before.
+    /// How often it had been claimed before.
     pub(super) delivered: u32,
     pub(super) stat: Stat,
 }
@@ -56,7 +56,7 @@ impl Delivery {
         order::priority(self.id()).unwrap_or(super::DEFAULT_PRIORITY)
     }
 
-    /// Which delivery of the item this is, counted from 1.
+    /// Which claim on the item this is, counted from 1; a claim counts even if it came to no delivery.
     #[must_use]
     pub const fn attempt(&self) -> u32 {
         self.item.delivered.saturating_add(1)
@@ -104,7 +104,7 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`](crate::Error::Lost) when the claim was lost before, so that the item comes back;
+    /// [`Error::Lost`](crate::Error::Lost) when the claim was lost before, so that the item comes back, or somebody deleted the item;
     /// [`Error::Unknown`](crate::Error::Unknown) when the session ended, or may have, before the outcome was known.
     pub async fn ack(self) -> Result<()> {
         let multi = self.held.session().multi();

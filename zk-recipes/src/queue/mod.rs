@@ -10,7 +10,7 @@
 //! **What it guarantees.** An item that [`Queue::put`] has accepted is delivered until a delivery is acknowledged: at least once.
 //! An acknowledgement that returns `Ok` is final. While a [`Delivery`] is certain ([`Delivery::ensure`]) no other
 //! consumer of this recipe has the item; a consumer that is paused can go on after that, as with any lock. A put that returns `Ok` put the item
-//! exactly once; [`Error::Unknown`] says that it may be in the queue. It does **not** guarantee exactly-once processing: an
+//! exactly once; [`Error::Unknown`] and [`Error::Timeout`] say that it may be in the queue. It does **not** guarantee exactly-once processing: an
 //! item comes back when its consumer fails between the work and the acknowledgement. What changes ZooKeeper only can be
 //! acknowledged in the same transaction: [`Delivery::ack_with`].
 //!
@@ -23,13 +23,19 @@
 //! once; a consumer that waits goes on in the client's next session; puts and acknowledgements whose outcome is open
 //! then are [`Error::Unknown`].
 //!
-//! **Poison.** Every delivery is counted, in the version of the item's node, before its consumer sees it: so an item that kills its
-//! consumer is counted, too. With [`Queue::dead_letters_after`] an item that was delivered so often goes to the dead letters
+//! **Poison.** Every delivery is counted with its claim, in the version of the item's node, before its consumer sees it: so an item
+//! that kills its consumer is counted, too, and so is a claim that nobody saw, because its `take` was dropped or timed out or its session
+//! ended just then. Let a `take` have more time than a few round trips need. With [`Queue::dead_letters_after`] an item that was delivered so often goes to the dead letters
 //! instead, from where it can be [put back](Queue::requeue).
 //!
 //! **Cancellation** is safe at every await: no claim stays on a session that lives on, and what was claimed for nobody comes back at
-//! once. Dropping a delivery gives the item back. **Herd**: consumers that wait watch one directory, and all of them look
-//! when an item comes; who finds items makes no watch.
+//! once. Dropping a delivery gives the item back. **Herd**: consumers that wait watch the items, and the claims too while there
+//! are items; all of them look when one comes, is claimed or comes back, and try to claim what they find: of as many
+//! writes one succeeds. Who finds items makes no watch.
+//!
+//! **Permissions.** A claim needs READ and WRITE on the item, whose data it sends once more, CREATE and DELETE on the claims' directory, and an
+//! acknowledgement DELETE on the items'. An item that a consumer cannot claim, because of its ACL or because the consumer's requests
+//! may not be so long, is passed over, with a warning; only where there is no other does the call fail with the reason.
 //!
 //! **Interoperable** with kazoo's `LockingQueue` (whose claims are not counted). Curator's queues and kazoo's `Queue` hand items
 //! out by deleting them: an item could be lost, or be processed beside a claim; their items in the directory are refused.
@@ -66,6 +72,7 @@
 //! ```
 //!
 //! [`Error::Unknown`]: crate::Error::Unknown
+//! [`Error::Timeout`]: crate::Error::Timeout
 
 mod dead;
 mod delivery;
@@ -107,7 +114,7 @@ impl Queue {
         }
     }
 
-    /// After this many deliveries without an acknowledgement an item goes to the dead letters; never unless told.
+    /// After this many claims without an acknowledgement, delivered or not, an item goes to the dead letters; never unless told.
     ///
     /// It goes there when this queue would deliver it once more, so all consumers should be told the same.
     pub const fn dead_letters_after(mut self, deliveries: u32) -> Self {
@@ -125,8 +132,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// The future fails with [`Error::Unknown`] when it cannot be told whether the item is in the queue; with [`Error::Foreign`]
-    /// and what the client reports when it is not.
+    /// The future fails with [`Error::Unknown`] and [`Error::Timeout`] when it cannot be told whether the item is in the queue; with
+    /// [`Error::Foreign`] and what the client reports when it is not, or as the outcome of [`Error::Client`] says.
     ///
     /// # Cancel safety
     ///

@@ -41,22 +41,15 @@ impl Place {
     }
 
     /// Creates the directories. That of the items is no container: a new one would begin its numbers anew, and a name that
-    /// one consumer still has in mind would be another item's.
+    /// one consumer still has in mind would be another item's. Nor is that of the claims, which kazoo makes once and for all.
     pub(super) async fn create(&self, client: &Client) -> zk_client::Result<()> {
-        parents::create(client, &self.path).await?;
-        loop {
-            match client.create(&self.entries, "").await {
-                Err(error) if error.kind() == ErrorKind::NodeExists => break,
-                Err(error) if error.kind() == ErrorKind::NoNode => {
-                    parents::create(client, &self.path).await?;
-                }
-                created => {
-                    created?;
-                    break;
-                }
-            }
-        }
-        parents::create(client, &self.taken).await
+        parents::create_to_stay(client, &self.entries, "").await?;
+        parents::create_to_stay(client, &self.taken, "").await
+    }
+
+    /// Creates the directory of the dead letters, which stays as that of the items does, and for the same reason.
+    pub(super) async fn create_dead(&self, client: &Client) -> zk_client::Result<()> {
+        parents::create_to_stay(client, &self.dead, "").await
     }
 
     /// Looks, once, whether another recipe keeps its items here.

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use zk_client::{Client, ErrorKind, Evidence, Session};
+use zk_client::{Client, ErrorKind, Evidence, Outcome, Session};
 
 use super::{Delivery, Place, delivery::Item, order};
 use crate::{
@@ -47,6 +47,11 @@ impl From<zk_client::Error> for Stop {
     fn from(error: zk_client::Error) -> Self {
         Self::Again(error)
     }
+}
+
+/// Whether this one item is not to be had, for certain.
+fn is_refused(error: &zk_client::Error) -> bool {
+    setback(error) == Setback::Refused && error.outcome() == Outcome::NotApplied
 }
 
 /// The task that takes items.
@@ -103,13 +108,24 @@ impl Place {
         loop {
             let evidence = session.evidence().submit().await?;
             let names = self.look(session).await?;
+            let mut refused = None;
             for name in &names {
                 if claims.len() >= request.max {
                     break;
                 }
-                self.try_claim(session, name, request, claims).await?;
+                match self.try_claim(session, name, request, claims).await {
+                    Err(Stop::Again(error)) if is_refused(&error) => {
+                        tracing::warn!(queue = %self.path, name, %error, "an item is passed over");
+                        claims.retain(|claim| !claim.node.is_absent());
+                        refused.get_or_insert(error);
+                    }
+                    tried => tried?,
+                }
             }
             let evidence = evidence.await?;
+            if let (true, Some(error)) = (claims.is_empty(), refused) {
+                return Err(Stop::Fail(error.into()));
+            }
             if claims.is_empty() && !request.waits {
                 return Ok(Vec::new());
             }
@@ -279,7 +295,7 @@ impl Place {
                     if error.kind() == ErrorKind::NoNode && error.path() != Some(&*item.path) =>
                 {
                     self.create(client).await?;
-                    parents::create(client, &self.dead).await?;
+                    self.create_dead(client).await?;
                 }
                 // Claimed, consumed or buried by somebody else.
                 Err(error)
