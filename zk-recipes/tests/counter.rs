@@ -13,11 +13,12 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures::StreamExt;
 use support::{
-    children, client,
+    builder, children, client,
     proxy::{Leg, Proxy},
     server, soon, unique, until_children,
 };
 use tokio::task::JoinSet;
+use zk_client::{Acl, Perms};
 use zk_recipes::{Error, prelude::*};
 
 /// `ZooDefs.OpCode`.
@@ -57,6 +58,7 @@ async fn a_counter_is_read_set_and_compared() {
     let counter = client.atomic_long(&path);
     assert_eq!(counter.get().await.unwrap(), 0);
     assert!(!counter.compare_and_set(1, 5).await.unwrap());
+    assert!(client.exists(&path).await.unwrap().is_none());
     assert!(counter.compare_and_set(0, 5).await.unwrap());
     assert_eq!(counter.set(9).await.unwrap().before, 5);
     assert_eq!(counter.update(|n| n * n).await.unwrap().after, 81);
@@ -93,6 +95,7 @@ async fn a_lost_answer_is_found_out_by_the_marker() {
         assert_eq!((change.before, change.after), (before, before + 3));
         assert_eq!(other.atomic_long(&path).get().await.unwrap(), before + 3);
     }
+    assert_eq!(proxy.lost(), 2);
     until_children(&other, &path, "the markers to go", <[String]>::is_empty).await;
 }
 
@@ -114,6 +117,68 @@ async fn without_a_marker_a_lost_answer_is_unknown_if_the_counter_changed() {
     // What never arrived is made later.
     proxy.lose_next(SET_DATA, Leg::Request);
     assert_eq!(soon("the change", counter.add(1)).await.unwrap().after, 3);
+    assert_eq!(proxy.lost(), 2);
+}
+
+#[tokio::test]
+async fn a_new_counter_can_be_read_by_everybody_before_its_first_change() {
+    let server = server().await;
+    let (other, path) = (client(server.address()).await, unique("new"));
+    other.create_all(&path, "").await.unwrap();
+    // Nobody may create a marker below what this one creates, so the first change is refused.
+    let perms = Perms(Perms::ALL.0 & !Perms::CREATE.0);
+    let acl = vec![Acl::new(perms, "world", "anyone")];
+    let client = builder(server.address()).default_acl(acl);
+    let client = client.connect().await.unwrap();
+    for (layout, zero) in [
+        (CounterLayout::CuratorLong, &[0; 8][..]),
+        (CounterLayout::CuratorCount, &[0; 4]),
+        (CounterLayout::KazooText, b"0"),
+    ] {
+        let path = format!("{path}/{layout:?}");
+        let counter = client.atomic_long(&path).layout(layout);
+        let refused = counter.add(i64::MAX).await;
+        assert_eq!(
+            matches!(refused, Err(Error::Overflow { .. })),
+            layout == CounterLayout::CuratorCount,
+            "{refused:?}"
+        );
+        assert!(counter.add(1).await.is_err());
+        assert_eq!(other.get(&path).await.unwrap().data, zero);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_function_is_the_callers() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("panic"));
+    let counter = client.atomic_long(&path);
+    let update = counter.update(|value| match value {
+        0 => panic!("a bug of the caller"),
+        value => value,
+    });
+    let error = soon("the panic", tokio::spawn(update)).await.unwrap_err();
+    let told = error.into_panic();
+    assert_eq!(told.downcast_ref(), Some(&"a bug of the caller"));
+    assert_eq!(counter.increment().await.unwrap().after, 1);
+}
+
+#[tokio::test]
+async fn a_session_that_ends_with_the_outcome_open_is_unknown_to_who_is_bound_to_it() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (doomed, path) = (client(proxy.address()).await, unique("bound"));
+    let session = doomed.session();
+    let counter = session.atomic_long(&path).without_marker();
+    counter.set(1).await.unwrap();
+    proxy.lose_next_and_stay_cut(SET_DATA, Leg::Reply);
+    let changing = tokio::spawn(counter.add(1));
+    soon("the loss", proxy.until_lost(1)).await;
+    server.end(&session).await;
+    proxy.restore();
+    soon("the end", session.ended()).await;
+    let changed = soon("the change", changing).await.unwrap();
+    assert!(matches!(changed, Err(Error::Unknown { .. })), "{changed:?}");
 }
 
 #[tokio::test]

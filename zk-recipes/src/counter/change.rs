@@ -110,17 +110,21 @@ impl Place {
         decide: &(impl Fn(i64) -> Verdict + Send + Sync),
     ) -> Result<Option<CounterChange>, Stop> {
         loop {
-            let Some(node) = read(session, &self.path).await? else {
-                self.create(session).await?;
-                continue;
+            let node = read(session, &self.path).await?;
+            let before = match &node {
+                Some(node) => self.decode(node).map_err(Stop::Fail)?,
+                None => 0,
             };
-            let before = self.decode(&node).map_err(Stop::Fail)?;
             let after = match decide(before) {
                 Verdict::Set(after) => after,
                 Verdict::Leave => return Ok(None),
                 Verdict::Overflow => return Err(Stop::Fail(self.overflow())),
             };
             let content = (self.layout.encode(after)).ok_or_else(|| Stop::Fail(self.overflow()))?;
+            let Some(node) = node else {
+                self.create(session).await?;
+                continue;
+            };
             if node.stat.version == ANY_VERSION {
                 return Err(Stop::Fail(self.overflow()));
             }
@@ -149,10 +153,11 @@ impl Place {
         }
     }
 
-    /// Creates the node, empty, which counts as 0.
+    /// Creates the node, with a 0 that everybody can read: Curator's `SharedCount` cannot read an empty one.
     async fn create(&self, session: &Session) -> zk_client::Result<()> {
+        let zero = self.layout.encode(0).unwrap_or_default();
         loop {
-            match session.create(&self.path, "").await {
+            match session.create(&self.path, zero.clone()).await {
                 Err(error) if error.kind() == ErrorKind::NoNode => {
                     parents::of(session, &self.path, error).await?;
                 }
@@ -219,7 +224,7 @@ impl Place {
     /// Whether the node still is as it was read, in the present session: then an attempt whose answer was lost was not
     /// carried out, and never will be.
     async fn is_unchanged(&self, stat: &Stat) -> bool {
-        let mut patience = Patience::new();
+        let mut persistence = Persistence::new();
         loop {
             if connected(&self.client).await.is_err() {
                 return false;
@@ -229,9 +234,12 @@ impl Place {
                     return node.stat.czxid == stat.czxid && node.stat.mzxid == stat.mzxid;
                 }
                 Ok(None) => return false,
-                Err(error) if setback(&error) == Setback::Refused => return false,
-                Err(_) if patience.wait(&self.client).await.is_err() => return false,
-                Err(_) => {}
+                // The client may be bound to the session that ended, and then nothing can be read any more.
+                Err(error) => {
+                    if persistence.after(&self.client, error).await.is_err() {
+                        return false;
+                    }
+                }
             }
         }
     }

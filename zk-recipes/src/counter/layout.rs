@@ -6,7 +6,8 @@
 //! | `CuratorCount` | 4 bytes, big-endian | Curator's `SharedCount` and `DistributedAtomicInteger`, kazoo's `Counter` with `support_curator` |
 //! | `KazooText` | decimal digits | kazoo's `Counter` |
 //!
-//! An empty node counts as 0 everywhere. Content of another form is refused: eight digits as a long would be a number that
+//! An empty node counts as 0 here and for Curator's atomic numbers. Curator's `SharedCount` cannot read one, which is why
+//! none is made here, and kazoo's `Counter` takes its `default` for it, which has to be 0 to be shared. Content of another form is refused: eight digits as a long would be a number that
 //! nobody meant.
 
 use bytes::Bytes;
