@@ -28,7 +28,8 @@ pub enum Error {
         /// [`AuthFailed`](ErrorKind::AuthFailed).
         reason: ErrorKind,
     },
-    /// The time given with `timeout` passed first. Nothing of the attempt stays behind.
+    /// The time given with `timeout` passed first. No ephemeral node of the attempt stays behind; what it writes for good (an
+    /// item, a change of a number, a barrier) may have been written.
     #[error("not acquired within {waited:?}: {path}")]
     Timeout {
         /// The recipe's path.
@@ -77,7 +78,8 @@ pub enum Error {
         /// The node's path.
         path: Arc<str>,
     },
-    /// Whether it was carried out cannot be told: the answer was lost, and the session ended before it could be looked up.
+    /// Whether it was carried out cannot be told: the answer was lost, and nothing tells any more, because the session ended, or
+    /// may have, or because no marker was asked for.
     #[error("{path}: whether it was carried out is unknown")]
     Unknown {
         /// The path of what was to be changed.

@@ -259,8 +259,8 @@
 //! | `discovery` | which instances are chosen, and which are left out (feature `json`) |
 //!
 //! The first paragraphs of each page say what it guarantees and what not, and how it behaves on CONNECTIONLOSS, on
-//! suspension and on the expiry of the session. Common to all: futures can be dropped at any await; what they began is
-//! undone in the background by a task of the client's runtime, never by a `spawn` in a `Drop`, so dropping works outside a
+//! suspension and on the expiry of the session. Common to all: futures can be dropped at any await; the ephemeral nodes that they began with are
+//! withdrawn in the background by a task of the client's runtime, never by a `spawn` in a `Drop`, so dropping works outside a
 //! runtime too. Directories are created as needed, as containers, with the client's default ACL, and again when the
 //! server has reaped them.
 //!

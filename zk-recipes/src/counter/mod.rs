@@ -1,7 +1,8 @@
 //! Counters: a number that many change and nobody loses, and a small shared number that everybody watches.
 //!
 //! **What they guarantee.** A change of an [`AtomicLong`] that returns `Ok` was made exactly once, on the value that it says;
-//! one that returns an error other than [`Error::Unknown`] or [`Error::Timeout`] was not made. Every change is a compare and
+//! one that returns an error other than [`Error::Unknown`] or [`Error::Timeout`] was not made, unless the outcome of an
+//! [`Error::Client`] is unknown. Every change is a compare and
 //! set of the node's version, so that no change overwrites another. It does **not** guarantee an answer:
 //! [`Error::Unknown`] says that the change may or may not have been made. Nor does it hold if somebody deletes the node and
 //! creates it again in the very moment of a change. [`SharedCount`] adds the last value at hand, at once and without I/O.
@@ -43,6 +44,7 @@
 //!
 //! [`Error::Unknown`]: crate::Error::Unknown
 //! [`Error::Timeout`]: crate::Error::Timeout
+//! [`Error::Client`]: crate::Error::Client
 
 mod atomic;
 mod change;

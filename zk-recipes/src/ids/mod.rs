@@ -1,6 +1,6 @@
 //! Unique, growing numbers for everybody who asks.
 //!
-//! **What it guarantees.** No number is ever handed out twice, and a number that [`Ids::next`] returns is larger than every number
+//! **What it guarantees.** As long as nobody deletes or sets the node, no number is ever handed out twice, and a number that [`Ids::next`] returns is larger than every number
 //! that was returned, by anybody, before its block was reserved. With blocks of one, which is the default, that is before it was
 //! called. It does **not** guarantee that no number is missing: a block that is not used up, or whose reservation was not
 //! answered, is never handed out.
@@ -9,8 +9,9 @@
 //! in question is left alone. **Suspension**: calls wait, unless there is a number left of the present block. **Expiry**: nothing is
 //! bound to a session. **Cancellation** may lose numbers, and never hands out one twice.
 //!
-//! The node is an [`AtomicLong`] without a marker, and as interoperable as that: what Curator's
-//! `CachedAtomicLong` and kazoo's `Counter` add is never handed out here.
+//! The node is an [`AtomicLong`] without a marker, and as interoperable as that. What is handed out of a change is its value before,
+//! and those that follow it: Curator's `preValue` and kazoo's `pre_value`. Who uses `postValue` or `post_value` as a number of its own
+//! has the next one of everybody else.
 
 use std::{ops::Range, sync::Arc};
 
