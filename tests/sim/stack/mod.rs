@@ -286,7 +286,7 @@ impl World {
                 process.work.push(Work::Recover(generation))
             }
             Output::Quorum(Order::ReadLog { link, from, limit }) => {
-                let records = read_history(&process.directories, from, limit).unwrap();
+                let records = read_history(&process.directories, from, limit, || true).unwrap();
                 let transaction = |(zxid, entry)| zk_server::zab::Transaction { zxid, entry };
                 let records = records.map(|all| all.into_iter().map(transaction).collect());
                 return Some(Input::Quorum(QuorumInput::LogRead { link, records }));

@@ -23,6 +23,7 @@ use crate::{
     error::Fatal,
     peer::{Input, Order, Output, Peer, QuorumInput},
     time::Now,
+    zab::LeaderInput,
 };
 
 /// Drives one peer until the server stops.
@@ -138,6 +139,9 @@ impl Member {
     }
 
     fn step(&mut self, now: Now, input: Input) {
+        if let Input::Quorum(QuorumInput::Leader(LeaderInput::Closed(link))) = &input {
+            self.snapshots.forget_read(*link);
+        }
         self.peer.handle(now, input);
         while let Some(output) = self.peer.poll_output() {
             match output {
@@ -158,6 +162,11 @@ impl Member {
                     self.ops.push(LogWork::Configure(Box::new(known)));
                 }
                 Output::Quorum(order) => {
+                    match &order {
+                        Order::Close { link } => self.snapshots.forget_read(*link),
+                        Order::CloseLinks => self.snapshots.forget_reads(),
+                        _ => {}
+                    }
                     if let Some(quorum) = &mut self.quorum {
                         quorum.carry_out(order);
                     }

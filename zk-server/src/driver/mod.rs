@@ -14,6 +14,7 @@ pub(crate) mod disk;
 mod four_letter;
 mod intake;
 mod log;
+mod log_reads;
 mod mailbox;
 mod member;
 pub mod net;

@@ -16,9 +16,13 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use zk_proto::Zxid;
 
-use super::{Hub, mailbox::Mailbox};
+use super::{
+    Hub,
+    log_reads::{LogReads, Wanted},
+    mailbox::Mailbox,
+};
 use crate::{
-    peer::{Input, QuorumInput, Shared},
+    peer::{Input, Shared},
     storage::{Directories, SnapshotOptions, purge, put_piece, read_history, write_snapshot},
     tree::Cut,
     zab::{LinkId, Transaction},
@@ -33,6 +37,7 @@ pub(super) struct Snapshots {
     may_block: bool,
     running: Vec<oneshot::Receiver<()>>,
     pace: Arc<Pace>,
+    reads: LogReads,
 }
 
 impl Snapshots {
@@ -48,6 +53,7 @@ impl Snapshots {
                 may_rest: may_block,
                 ..Pace::default()
             }),
+            reads: LogReads::new(&hub.mailbox),
         }
     }
 
@@ -81,27 +87,37 @@ impl Snapshots {
         });
     }
 
-    /// Reads the log back for a learner; the peer hears of its end.
+    /// Reads the log back for a learner, behind those that came before; the peer hears of its end.
     pub(super) fn read_log(&mut self, link: LinkId, from: Zxid, limit: Option<u64>) {
+        let wanted = Wanted { link, from, limit };
+        let Some(reader) = self.reads.want(wanted) else {
+            return;
+        };
         let (tell, told) = oneshot::channel();
         let directories = self.directories.clone();
-        let answer = Answer {
-            mailbox: self.mailbox.clone(),
-            link,
-            is_given: false,
-        };
         self.start(told, move || {
-            let records = read_history(&directories, from, limit);
-            let records = records.unwrap_or_else(|error| {
-                tracing::warn!(%error, "could not read the log back; a learner gets a snapshot");
-                None
+            reader.run(|wanted, goes_on| {
+                let records = read_history(&directories, wanted.from, wanted.limit, goes_on);
+                let records = records.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "could not read the log back; a learner gets a snapshot");
+                    None
+                });
+                let transaction = |(zxid, entry)| Transaction { zxid, entry };
+                Some(records?.into_iter().map(transaction).collect())
             });
-            let transaction = |(zxid, entry)| Transaction { zxid, entry };
-            let records = records.map(|records| records.into_iter().map(transaction).collect());
-            answer.give(records);
             drop(directories);
             let _ = tell.send(());
         });
+    }
+
+    /// A learner's link has ended: nothing is read for it any more.
+    pub(super) fn forget_read(&self, link: LinkId) {
+        self.reads.forget(link);
+    }
+
+    /// As [`forget_read`](Self::forget_read), for all.
+    pub(super) fn forget_reads(&self) {
+        self.reads.forget_all();
     }
 
     fn start(&mut self, told: oneshot::Receiver<()>, work: impl FnOnce() + Send + 'static) {
@@ -118,8 +134,9 @@ impl Snapshots {
         }
     }
 
-    /// Abandons the snapshot that is being written, if one is, and every later one.
+    /// Abandons the snapshot that is being written, if one is, and every later one, and what is read for learners.
     pub(super) fn abandon(&self) {
+        self.forget_reads();
         self.pace.stop();
     }
 
@@ -206,70 +223,5 @@ impl Drop for Job {
         if let Some(tell) = self.tell.take() {
             let _ = tell.send(());
         }
-    }
-}
-
-/// What a learner waits for. However the reading ends, and where it cannot begin, the peer hears of it: a learner gets a
-/// snapshot then, which needs no thread.
-struct Answer {
-    mailbox: Arc<Mailbox<Input>>,
-    link: LinkId,
-    is_given: bool,
-}
-
-impl Answer {
-    fn give(mut self, records: Option<Vec<Transaction>>) {
-        self.is_given = true;
-        self.tell(records);
-    }
-
-    fn tell(&self, records: Option<Vec<Transaction>>) {
-        let link = self.link;
-        let input = QuorumInput::LogRead { link, records };
-        self.mailbox.push(Input::Quorum(input));
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if !self.is_given {
-            self.tell(None);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_log_read_that_cannot_begin_or_panics_is_answered_all_the_same() {
-        let mailbox = Arc::<Mailbox<Input>>::default();
-        let answer = || Answer {
-            mailbox: mailbox.clone(),
-            link: LinkId(7),
-            is_given: false,
-        };
-        let never_begun = answer();
-        drop(move || never_begun.give(Some(Vec::new())));
-        let panics = answer();
-        let thread = std::thread::spawn(move || {
-            let _panics = panics;
-            panic!("the disk's driver has a bug");
-        });
-        assert!(thread.join().is_err());
-        answer().give(Some(Vec::new()));
-        let mut told = Vec::new();
-        mailbox.take(&mut told).await;
-        let told: Vec<_> = told
-            .iter()
-            .map(|input| match input {
-                Input::Quorum(QuorumInput::LogRead { link, records }) => {
-                    (link.0, records.is_some())
-                }
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(told, [(7, false), (7, false), (7, true)], "each once");
     }
 }

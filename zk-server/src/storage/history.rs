@@ -19,7 +19,8 @@ use super::{
 };
 
 /// The records of the log from the last one that is not after `from` on, as they were appended; `None` if they are
-/// longer than `limit` bytes in all (`None`: any length), or no one piece of history.
+/// longer than `limit` bytes in all (`None`: any length), or no one piece of history, or `goes_on`, which is asked at
+/// each record, says no.
 ///
 /// What is being written meanwhile may be missing at the end, and so is what a snapshot at the end jumped over: whoever
 /// joins the records with something must look whether they reach it. Blocks.
@@ -30,6 +31,7 @@ pub fn read_history(
     directories: &Directories,
     from: Zxid,
     limit: Option<u64>,
+    mut goes_on: impl FnMut() -> bool,
 ) -> Result<Option<Vec<(Zxid, Bytes)>>, Fatal> {
     let disk = &*directories.logs;
     let files = logs(disk)?;
@@ -41,7 +43,7 @@ pub fn read_history(
         bytes: 0,
     };
     for (_, name) in files.into_iter().skip(begin.saturating_sub(1)) {
-        if !history.read_file(disk, &name)? {
+        if !history.read_file(disk, &name, &mut goes_on)? {
             return Ok(None);
         }
     }
@@ -69,8 +71,13 @@ struct History {
 }
 
 impl History {
-    /// Reads a file to the end of what is intact; false if it gets too long.
-    fn read_file(&mut self, disk: &dyn Disk, name: &str) -> Result<bool, Fatal> {
+    /// Reads a file to the end of what is intact; false if it gets too long, or is not to go on.
+    fn read_file(
+        &mut self,
+        disk: &dyn Disk,
+        name: &str,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Result<bool, Fatal> {
         let mut log = match LogReader::open(disk, name) {
             Ok(log) => log,
             // Made a moment ago, and nothing written yet.
@@ -94,7 +101,7 @@ impl History {
             }
             self.bytes += record.payload.len() as u64;
             self.records.push((zxid, record.payload));
-            if self.limit.is_some_and(|limit| self.bytes > limit) {
+            if self.limit.is_some_and(|limit| self.bytes > limit) || !goes_on() {
                 return Ok(false);
             }
         }

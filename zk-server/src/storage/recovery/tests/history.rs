@@ -6,7 +6,7 @@ use crate::storage::{SnapshotOptions, read_history, snapshot::write_tree};
 /// The zxids of what is read back, and `None` where nothing is told.
 fn read(disk: &MemDisk, from: i64, limit: Option<u64>) -> Option<Vec<i64>> {
     let directories = Directories::on(Arc::new(disk.clone())).unwrap();
-    let records = read_history(&directories, Zxid(from), limit).unwrap()?;
+    let records = read_history(&directories, Zxid(from), limit, || true).unwrap()?;
     Some(records.iter().map(|(zxid, _)| zxid.0).collect())
 }
 
@@ -30,8 +30,17 @@ fn it_begins_with_the_last_record_that_is_not_later_in_whatever_file_that_is() {
     }
     assert_eq!(read(&disk, 99, None), Some(vec![12]));
     let directories = Directories::on(Arc::new(disk.clone())).unwrap();
-    let whole = read_history(&directories, Zxid(1), None).unwrap().unwrap();
+    let whole = read_history(&directories, Zxid(1), None, || true)
+        .unwrap()
+        .unwrap();
     let bytes = whole.iter().map(|(_, entry)| entry.len() as u64).sum();
+    let mut left = 5;
+    let ended = read_history(&directories, Zxid(1), None, || {
+        left -= 1;
+        left > 0
+    });
+    assert_eq!(ended.unwrap(), None, "nobody waits for it any more");
+    assert_eq!(left, 0, "and it is read no further");
     drop(directories);
     assert_eq!(read(&disk, 1, Some(bytes)).map(|all| all.len()), Some(12));
     assert_eq!(read(&disk, 1, Some(bytes - 1)), None);
