@@ -7,7 +7,7 @@ use zk_server::{
     election,
     peer::{Input, Order, QuorumInput},
     tree::DataTree,
-    zab::{LeaderInput, LearnerInput, LinkId},
+    zab::{LeaderInput, LearnerInput, LinkId, Transaction},
 };
 
 use super::{MS, World, id};
@@ -64,11 +64,11 @@ impl World {
                 }
             }
             Order::Connect { link, leader } => self.connect(server, link, leader.0 as usize - 1),
-            Order::Send { link, message } => {
-                // Through the bytes, as on a real link.
-                let message = LearnerMessage::from_packet(message.to_packet()).unwrap();
-                let input = LearnerInput::Message(message);
-                self.tell_learner(server, link, |link| QuorumInput::Learner { link, input });
+            Order::Send { link, message } => self.say(server, link, &message),
+            Order::SendHistory { link, records } => {
+                for message in records.into_iter().flat_map(Transaction::into_messages) {
+                    self.say(server, link, &message);
+                }
             }
             Order::Tell(message) => self.tell_leader(server, &message),
             Order::Close { link } => {
@@ -84,6 +84,13 @@ impl World {
             | Order::SendSnapshot { .. }
             | Order::Configure(_) => {}
         }
+    }
+
+    fn say(&mut self, server: usize, link: LinkId, message: &LearnerMessage) {
+        // Through the bytes, as on a real link.
+        let message = LearnerMessage::from_packet(message.to_packet()).unwrap();
+        let input = LearnerInput::Message(message);
+        self.tell_learner(server, link, |link| QuorumInput::Learner { link, input });
     }
 
     fn connect(&mut self, server: usize, link: LinkId, leader: usize) {

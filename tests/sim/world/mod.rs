@@ -23,7 +23,7 @@ use zk_server::{
     election,
     reconfig::Configuration,
     time::Now,
-    zab::{Departure, Input, LeaderInput, LinkId, Output},
+    zab::{Departure, Input, LeaderInput, LinkId, Output, Transaction},
 };
 
 use crate::{
@@ -460,6 +460,11 @@ impl World {
             Output::Serve { epoch } => self.serve(node, epoch),
             Output::Notify { to, notification } => self.notify(node, to, notification),
             Output::Send { link, message } => self.send_to_learner(node, link, message),
+            Output::SendHistory { link, records } => {
+                for message in records.into_iter().flat_map(Transaction::into_messages) {
+                    self.send_to_learner(node, link, message);
+                }
+            }
             Output::SendSnapshot { link, at } => self.send_snapshot(node, link, at),
             Output::ReadLog { link, from } => {
                 let records = self.read_log(node, from);

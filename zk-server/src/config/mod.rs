@@ -161,7 +161,7 @@ pub struct Config {
     /// `leaderServes`: whether a member serves clients while it leads.
     pub leader_serves: bool,
     /// `snapshotSizeFactor`: how long a piece of the log may be, measured by a snapshot, to be sent to a learner
-    /// instead of one; 0: of any length, below 0: never.
+    /// instead of one, and never more than 1 GiB; 0: 1 GiB, below 0: never.
     pub snapshot_size_factor: f64,
     /// `testing.*`: faults that prove our own checks; ignored unless the feature `testing` is on.
     pub testing: BTreeMap<String, String>,

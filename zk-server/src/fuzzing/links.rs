@@ -230,9 +230,10 @@ impl Leading {
                     valid: session.session.0 % 2 == 0,
                 })
             }
-            Output::Send { message, .. } => {
-                let again = LearnerMessage::from_packet(message.to_packet());
-                assert_eq!(again.as_ref(), Ok(&message), "it can be sent");
+            Output::Send { message, .. } => can_be_sent(&message),
+            Output::SendHistory { records, .. } => {
+                let messages = records.into_iter().flat_map(Transaction::into_messages);
+                messages.for_each(|message| can_be_sent(&message));
             }
             Output::Close { .. } => self.is_closed = true,
             Output::State { departure, .. } => self.has_departed |= departure.is_some(),
@@ -397,6 +398,11 @@ fn follow(votes: bool, said: &[u8]) -> Following {
     };
     following.input(LearnerInput::Revalidate(touch));
     following
+}
+
+fn can_be_sent(message: &LearnerMessage) {
+    let again = LearnerMessage::from_packet(message.to_packet());
+    assert_eq!(again.as_ref(), Ok(message), "it can be sent");
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub struct PeerOptions {
     /// Whether a member that leads has clients of its own (`leaderServes`).
     pub leader_serves: bool,
     /// How long a piece of the log may be, measured by a snapshot, to be sent to a learner instead of one
-    /// (`snapshotSizeFactor`); 0: of any length, below 0: never.
+    /// (`snapshotSizeFactor`), and never more than 1 GiB; 0: 1 GiB, below 0: never.
     pub snapshot_size_factor: f64,
     /// How empty containers and expired TTL nodes are deleted.
     pub reaper: ReaperOptions,

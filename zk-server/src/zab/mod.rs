@@ -37,6 +37,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use zk_proto::{
     Decode, Epoch, OpCode, Reader, ServerId, Zxid,
+    quorum::LearnerMessage,
     txn::{Txn, TxnLogEntry},
 };
 
@@ -64,6 +65,14 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// What a learner that lacks it is told: PROPOSAL and COMMIT.
+    #[must_use]
+    pub fn into_messages(self) -> [LearnerMessage; 2] {
+        let Self { zxid, entry } = self;
+        let proposal = LearnerMessage::Proposal { zxid, entry };
+        [proposal, LearnerMessage::Commit(zxid)]
+    }
+
     /// Whether this is a reconfiguration, by the type in its header.
     fn is_reconfig(&self) -> bool {
         /// Where the type is: behind session, number, zxid and time.

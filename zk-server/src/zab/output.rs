@@ -59,6 +59,14 @@ pub enum Output {
         /// What.
         message: LearnerMessage,
     },
+    /// Leader: tell a learner of transactions that it lacks, each as [`Transaction::into_messages`] says. They may be
+    /// many; what is sent on this link later stands behind them.
+    SendHistory {
+        /// On which link.
+        link: LinkId,
+        /// The transactions, in order.
+        records: Vec<Transaction>,
+    },
     /// Leader: cut the tree as it is now, which is as of `at`, and send the learner the snapshot: its sessions,
     /// ACLs and nodes and the signature. SNAP itself was sent; what is sent on this link later stands behind it.
     SendSnapshot {

@@ -17,12 +17,15 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 use tokio_util::sync::CancellationToken;
-use zk_proto::quorum::{LearnerMessage, take_packet};
+use zk_proto::{
+    Encode,
+    quorum::{LearnerMessage, take_packet},
+};
 
 use super::{Hub, MemberStream, snapshot_stream::Outgoing};
 use crate::{
     peer::{Input, QuorumInput},
-    zab::{LeaderInput, LinkId},
+    zab::{LeaderInput, LinkId, Transaction},
 };
 
 /// No packet is longer: a transaction, and what stands around it.
@@ -31,9 +34,14 @@ pub(super) const PACKET_MAX: usize = 64 << 20;
 /// Nor is the first one, by which a learner says who it is.
 const INTRODUCTION_MAX: usize = 1 << 10;
 
+/// How much is encoded before it is written.
+const PIECE: usize = 256 << 10;
+
 /// What goes to a learner.
 pub(super) enum ToLearner {
     Bytes(Bytes),
+    /// Transactions that it lacks; encoded as they go.
+    History(Vec<Transaction>),
     Snapshot(Outgoing),
 }
 
@@ -96,7 +104,7 @@ async fn serve(hub: Arc<Hub>, stream: MemberStream, learners: Arc<Learners>, lin
     tell(&hub, LeaderInput::Opened(link));
     let (from, to) = split(stream);
     let ended = tokio::select! {
-        ended = write(&hub, to, outgoing, link) => ended,
+        ended = write(to, outgoing, || tell(&hub, LeaderInput::Progress(link))) => ended,
         ended = read(&hub, from, link) => ended,
         () = hub.stop.cancelled() => Ok(()),
     };
@@ -127,11 +135,12 @@ async fn read(hub: &Hub, mut from: impl AsyncRead + Unpin, link: LinkId) -> io::
     }
 }
 
+/// Writes what is to be sent, never holding much more than a piece of it encoded; `progress` is called whenever a piece of
+/// what a learner lacks is gone.
 async fn write(
-    hub: &Hub,
     mut to: impl AsyncWrite + Unpin,
     mut outgoing: UnboundedReceiver<ToLearner>,
-    link: LinkId,
+    progress: impl Fn(),
 ) -> io::Result<()> {
     let mut out = BytesMut::new();
     while let Some(first) = outgoing.recv().await {
@@ -139,17 +148,100 @@ async fn write(
         while let Some(what) = next {
             match what {
                 ToLearner::Bytes(bytes) => out.extend_from_slice(&bytes),
+                ToLearner::History(records) => {
+                    write_history(&mut to, &mut out, records, &progress).await?;
+                }
                 ToLearner::Snapshot(snapshot) => {
                     to.write_all(&out).await?;
                     out.clear();
-                    let progress = || tell(hub, LeaderInput::Progress(link));
-                    snapshot.write(&mut to, progress).await?;
+                    snapshot.write(&mut to, &progress).await?;
                 }
             }
-            next = outgoing.try_recv().ok();
+            next = (out.len() < PIECE)
+                .then(|| outgoing.try_recv().ok())
+                .flatten();
         }
         to.write_all(&out).await?;
         out.clear();
     }
     Ok(())
+}
+
+/// Writes all but the last piece of it behind what is in `out` already. A transaction is let go as soon as it is encoded.
+async fn write_history(
+    to: &mut (impl AsyncWrite + Unpin),
+    out: &mut BytesMut,
+    records: Vec<Transaction>,
+    progress: impl Fn(),
+) -> io::Result<()> {
+    for record in records {
+        for message in record.into_messages() {
+            message.to_packet().encode(out);
+        }
+        if out.len() >= PIECE {
+            to.write_all(out).await?;
+            out.clear();
+            progress();
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc};
+
+    use tokio::io::duplex;
+    use zk_proto::Zxid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_history_goes_in_pieces_and_what_follows_it_stands_behind_it() {
+        const COUNT: i64 = 4096;
+        let entry = Bytes::from(vec![7; 1 << 10]);
+        let transaction = |zxid| Transaction {
+            zxid: Zxid(zxid),
+            entry: entry.clone(),
+        };
+        let (to, mut from) = duplex(64 << 10);
+        let (sender, outgoing) = unbounded_channel();
+        let ping = LearnerMessage::Ping {
+            zxid: Zxid(COUNT),
+            touched: None,
+        };
+        let told = |message: &LearnerMessage| ToLearner::Bytes(message.to_packet().to_bytes());
+        let history = (1..=COUNT).map(transaction).collect();
+        let diff = LearnerMessage::Diff(Zxid(COUNT));
+        for what in [told(&diff), ToLearner::History(history), told(&ping)] {
+            assert!(sender.send(what).is_ok());
+        }
+        drop(sender);
+        let pieces = Rc::new(Cell::new(0));
+        let count = pieces.clone();
+        let mut write = Box::pin(write(to, outgoing, move || count.set(count.get() + 1)));
+        tokio::select! {
+            biased;
+            _ = &mut write => panic!("nobody has read anything"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(pieces.get(), 0, "nobody reads: no progress");
+
+        let mut expected = vec![diff];
+        expected.extend((1..=COUNT).flat_map(|zxid| transaction(zxid).into_messages()));
+        expected.push(ping);
+        let read = async {
+            let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
+            while from.read_buf(&mut buffer).await.unwrap() > 0 {
+                while let Some(packet) = take_packet(&mut buffer, PACKET_MAX).unwrap() {
+                    read.push(LearnerMessage::from_packet(packet).unwrap());
+                }
+            }
+            read
+        };
+        let (written, read) = tokio::join!(write, read);
+        written.unwrap();
+        assert!(read == expected, "all of it, in order");
+        assert!(pieces.get() >= 15, "4 MiB in {} pieces", pieces.get());
+    }
 }

@@ -217,6 +217,9 @@ impl QuorumPorts {
                 let bytes = message.to_packet().to_bytes();
                 self.learners.send(link, ToLearner::Bytes(bytes));
             }
+            Order::SendHistory { link, records } => {
+                self.learners.send(link, ToLearner::History(records));
+            }
             Order::SendSnapshot { link, cut } => {
                 let cut = snapshot_stream::Outgoing::new(cut, &self.hub);
                 self.learners.send(link, ToLearner::Snapshot(cut));

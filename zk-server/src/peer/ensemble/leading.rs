@@ -15,6 +15,9 @@ use crate::{
     zab::{self, ForwardedRequest, LeaderInput, LinkId, Transaction},
 };
 
+/// Most bytes of the log that are held in memory for a learner, also where `snapshotSizeFactor` is 0.
+const HISTORY_MAX: u64 = 1 << 30;
+
 /// What a node takes in a snapshot beside its path and data.
 const NODE_OVERHEAD: u64 = 80;
 
@@ -117,7 +120,8 @@ impl Peer {
             clippy::cast_sign_loss,
             reason = "about a third of a size"
         )]
-        let limit = (factor > 0.0).then_some((snapshot as f64 * factor) as u64);
+        let worth_it = (factor > 0.0).then_some((snapshot as f64 * factor) as u64);
+        let limit = Some(worth_it.unwrap_or(HISTORY_MAX).min(HISTORY_MAX));
         self.order(Order::ReadLog { link, from, limit });
     }
 

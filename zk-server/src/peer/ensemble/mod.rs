@@ -272,6 +272,9 @@ impl Peer {
                 self.order(Order::Notify { to, notification })
             }
             zab::Output::Send { link, message } => self.order(Order::Send { link, message }),
+            zab::Output::SendHistory { link, records } => {
+                self.order(Order::SendHistory { link, records });
+            }
             zab::Output::SendSnapshot { link, .. } => {
                 let cut = self.begin_cut();
                 self.order(Order::SendSnapshot { link, cut });

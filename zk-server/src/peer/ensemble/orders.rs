@@ -76,6 +76,13 @@ pub enum Order {
         /// What.
         message: LearnerMessage,
     },
+    /// Tell a learner of transactions that it lacks, as [`Transaction::into_messages`] says; they may be many.
+    SendHistory {
+        /// On which link.
+        link: LinkId,
+        /// The transactions, in order.
+        records: Vec<Transaction>,
+    },
     /// Send a learner the tree; then [`QuorumInput::Sent`].
     SendSnapshot {
         /// On which link.

@@ -205,10 +205,9 @@ impl Leader {
         let older = from_disk
             .iter()
             .filter(|record| record.zxid > after && record.zxid <= floor);
-        let missed: Vec<_> = older.chain(self.committed.after(after)).cloned().collect();
-        for Transaction { zxid, entry } in missed {
-            self.send(link, LearnerMessage::Proposal { zxid, entry });
-            self.send(link, LearnerMessage::Commit(zxid));
+        let records: Vec<_> = older.chain(self.committed.after(after)).cloned().collect();
+        if !records.is_empty() {
+            self.output(Output::SendHistory { link, records });
         }
     }
 

@@ -304,3 +304,31 @@ fn reading_the_log_back_for_a_learner_may_take_longer_than_init_limit() {
     alone.drain();
     assert_eq!(alone.leader.phase_of(link), None, "11 s");
 }
+
+#[test]
+fn history_is_handed_over_as_one_thing_however_long_it_is() {
+    let mut alone = Alone::new();
+    alone.disk();
+    let z = |counter| Zxid::new(Epoch(1), counter);
+    alone.leader.committed.restart(z(5));
+    alone.outputs.clear();
+    let link = LinkId(9);
+    let mut learner = LearnerLink::new(Duration::ZERO);
+    learner.phase = LinkPhase::ReadingLog { last: z(2) };
+    alone.leader.links.insert(link, learner);
+    let record = |counter| Transaction {
+        zxid: z(counter),
+        entry: Bytes::from_static(b"transaction"),
+    };
+    let records = Some((2..=5).map(record).collect());
+    alone.input(Input::LogRead { link, records });
+    let expected: Vec<_> = (3..=5).map(record).collect();
+    assert!(matches!(
+        &alone.outputs[..],
+        [
+            Output::Send { message: LearnerMessage::Diff(to), .. },
+            Output::SendHistory { records, .. },
+            Output::Send { message: LearnerMessage::NewLeader { .. }, .. },
+        ] if *to == z(5) && *records == expected
+    ));
+}
