@@ -18,7 +18,12 @@ pub struct CommittedLog {
     floor: Zxid,
     transactions: VecDeque<Transaction>,
     count_max: usize,
+    /// How many bytes have come since the log was to keep everything; `None`: it is not.
+    kept: Option<usize>,
 }
+
+/// Most bytes that come before a log that is to keep everything forgets something all the same.
+const KEPT_MAX: usize = 64 << 20;
 
 /// Whether no transaction can lie between these two: the counter goes up by one, or begins at 1 in a later epoch.
 #[must_use]
@@ -38,6 +43,7 @@ impl CommittedLog {
             floor,
             transactions: VecDeque::new(),
             count_max,
+            kept: None,
         }
     }
 
@@ -95,7 +101,29 @@ impl CommittedLog {
             transaction.zxid,
             self.last()
         );
+        if let Some(kept) = &mut self.kept {
+            *kept = kept.saturating_add(transaction.entry.len());
+        }
         self.transactions.push_back(transaction);
+        self.evict();
+    }
+
+    /// Keeps everything from now on, up to 64 MiB: the log on disk is being read, and what was read is of use only if it
+    /// reaches what is here.
+    pub fn keep_all(&mut self) {
+        self.kept.get_or_insert(0);
+    }
+
+    /// Keeps no more than it has to again.
+    pub fn keep_few(&mut self) {
+        self.kept = None;
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        if self.kept.is_some_and(|kept| kept <= KEPT_MAX) {
+            return;
+        }
         while self.transactions.len() > self.count_max {
             if let Some(oldest) = self.transactions.pop_front() {
                 self.floor = oldest.zxid;
@@ -144,6 +172,29 @@ mod tests {
                 "{previous:#x} {next:#x}"
             );
         }
+    }
+
+    #[test]
+    fn while_the_log_on_disk_is_read_the_floor_stays_within_bounds() {
+        let push = |log: &mut CommittedLog, len| {
+            let zxid = log.last().successor().unwrap();
+            let entry = bytes::Bytes::from(vec![0; len]);
+            log.push(Transaction { zxid, entry });
+        };
+        let mut log = CommittedLog::new(Zxid(4), 3);
+        log.keep_all();
+        (0..9).for_each(|_| push(&mut log, 1));
+        log.keep_all();
+        assert_eq!((log.floor(), log.last()), (Zxid(4), Zxid(13)));
+        log.keep_few();
+        assert_eq!((log.floor(), log.last()), (Zxid(10), Zxid(13)));
+        log.keep_all();
+        for _ in 0..4 {
+            push(&mut log, KEPT_MAX / 4);
+        }
+        assert_eq!(log.floor(), Zxid(10));
+        push(&mut log, 1);
+        assert_eq!((log.floor(), log.last()), (Zxid(15), Zxid(18)), "too long");
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl Leader {
         let after = match plan {
             SyncPlan::ReadLog => {
                 self.set_phase(link, LinkPhase::ReadingLog { last });
+                self.committed.keep_all();
                 return self.output(Output::ReadLog { link, from: last });
             }
             SyncPlan::Diff { after } => {
@@ -194,6 +195,14 @@ impl Leader {
         };
         self.send_history(link, after, disk);
         self.start_forwarding(now, link);
+    }
+
+    /// What is in memory is kept for as long as the log is read for anybody.
+    pub(super) fn end_keeping(&mut self) {
+        let is_reading = |phase| matches!(phase, LinkPhase::ReadingLog { .. });
+        if self.links_in(is_reading).is_empty() {
+            self.committed.keep_few();
+        }
     }
 
     pub(super) fn send_history(&mut self, link: LinkId, after: Zxid, disk: LoggedHistory<'_>) {

@@ -182,6 +182,7 @@ impl Leader {
             Input::Message { link, message } => self.hear(now, link, message),
             Input::Closed(link) => {
                 self.links.remove(&link);
+                self.end_keeping();
                 self.advance_syncs();
                 self.finish_handover(now);
             }
@@ -199,6 +200,7 @@ impl Leader {
                     .map_or(LoggedHistory::Unusable, LoggedHistory::Read);
                 if let Some(LinkPhase::ReadingLog { last }) = self.phase_of(link) {
                     self.synchronize(now, link, last, read);
+                    self.end_keeping();
                 }
             }
             Input::Revalidated {
@@ -284,7 +286,8 @@ impl Leader {
 
     /// Ends the role.
     #[must_use]
-    pub fn end(self) -> Remains {
+    pub fn end(mut self) -> Remains {
+        self.committed.keep_few();
         Remains {
             committed: self.committed,
             unapplied: self.proposals.into_outstanding(),
@@ -303,6 +306,7 @@ impl Leader {
 
     fn close(&mut self, link: LinkId, reason: &'static str) {
         self.links.remove(&link);
+        self.end_keeping();
         self.output(Output::Close { link, reason });
     }
 

@@ -332,3 +332,46 @@ fn history_is_handed_over_as_one_thing_however_long_it_is() {
         ] if *to == z(5) && *records == expected
     ));
 }
+
+#[test]
+fn writes_while_the_log_is_read_do_not_make_it_useless() {
+    let mut alone = Alone::new();
+    alone.disk();
+    let z = |counter| Zxid::new(Epoch(1), counter);
+    alone.leader.proposals.skip_to(10);
+    alone.leader.committed.restart(z(10));
+    let (link, gone) = (LinkId(9), LinkId(10));
+    for link in [link, gone] {
+        let mut learner = LearnerLink::new(Duration::ZERO);
+        learner.phase = LinkPhase::Promising;
+        alone.leader.links.insert(link, learner);
+        let message = LearnerMessage::AckEpoch {
+            last_zxid: z(4),
+            current_epoch: Some(1),
+        };
+        alone.input(Input::Message { link, message });
+    }
+    let reading = Some(LinkPhase::ReadingLog { last: z(4) });
+    assert_eq!(alone.leader.phase_of(link), reading);
+    for _ in 0..600 {
+        alone.propose();
+    }
+    alone.disk();
+    alone.input(Input::Closed(gone));
+    alone.outputs.clear();
+    let record = |counter| Transaction {
+        zxid: z(counter),
+        entry: Bytes::from_static(b"transaction"),
+    };
+    let records = Some((4..=10).map(record).collect());
+    alone.input(Input::LogRead { link, records });
+    assert!(matches!(
+        &alone.outputs[..],
+        [
+            Output::Send { message: LearnerMessage::Diff(to), .. },
+            Output::SendHistory { records, .. },
+            ..
+        ] if *to == z(610) && records.len() == 606
+    ));
+    assert_eq!(alone.leader.committed.floor(), z(110), "500 again");
+}
