@@ -109,7 +109,14 @@ impl World {
                 && Some(other.durable.accepted) == accepted
         };
         let mut others = voters.iter().enumerate().filter(|(at, _)| *at != node);
-        if node < self.swarm.voters && !others.all(|(_, other)| has_everything(other)) {
+        let rest = others.clone().map(|(at, _)| id(at)).collect();
+        // Where some voters weigh more, the rest may be no quorum: what it has is then on no quorum's disks.
+        let loses_nothing = self
+            .first_configuration(0)
+            .verifier()
+            .contains_quorum(&rest)
+            && others.all(|(_, other)| has_everything(other));
+        if node < self.swarm.voters && !loses_nothing {
             return;
         }
         self.report.struck(Fault::Wipe);

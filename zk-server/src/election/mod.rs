@@ -13,7 +13,8 @@
 //!                +-- a quorum follows, and the leader says it leads --+
 //! ```
 //!
-//! Invariants: a settled vote had a quorum of the configuration behind it; a server of weight 0 is never elected.
+//! Invariants: a settled vote had a quorum of the configuration behind it, and, where it elected the leader, of the
+//! next one too during a reconfiguration; a server of weight 0 is never elected.
 //! Loss, duplication and reordering of notifications are legal. Two servers may settle on different leaders when
 //! notifications are lost: discovery finds out, since only one of them can get a quorum of followers.
 //!
@@ -103,7 +104,7 @@ pub struct ElectionConfig {
     pub me: ServerId,
     /// Everybody to tell, this server and observers included.
     pub members: BTreeSet<ServerId>,
-    /// The current configuration's quorum, and during a reconfiguration the next one's.
+    /// The quorum of the configuration in force, which is first, and during a reconfiguration the next one's.
     pub verifiers: Vec<QuorumVerifier>,
     /// The configuration in the text form that notifications carry.
     pub text: Option<Utf8Bytes>,
@@ -310,13 +311,31 @@ impl Election {
             return;
         }
         if !self.config.is_voter(notification.leader) {
-            return;
+            return self.hear_candidateless(now, notification);
         }
         match notification.state {
             ServerState::Looking => self.hear_looking(now, from, notification),
             ServerState::Following | ServerState::Leading => self.hear_settled(from, notification),
             ServerState::Observing => {}
         }
+    }
+
+    /// A voter that does not know yet that it is one: the reconfiguration that makes it one is logged here and not there.
+    /// It votes for nobody before it hears a vote of its own round, which may be later than this one.
+    fn hear_candidateless(&mut self, now: Now, notification: &Notification) {
+        if notification.state == ServerState::Looking && notification.round > self.round {
+            self.begin_round(notification.round, self.own);
+            self.count_own_ballot();
+            self.consider(now);
+        }
+    }
+
+    fn begin_round(&mut self, round: i64, vote: Vote) {
+        self.round = round;
+        self.received.clear();
+        self.finalize_at = None;
+        self.vote = vote;
+        self.tell_everybody();
     }
 
     fn hear_looking(&mut self, now: Now, from: ServerId, notification: &Notification) {
@@ -330,11 +349,7 @@ impl Election {
             return;
         }
         if ballot.round > self.round {
-            self.round = ballot.round;
-            self.received.clear();
-            self.finalize_at = None;
-            self.vote = self.better(ballot.vote, self.own);
-            self.tell_everybody();
+            self.begin_round(ballot.round, self.better(ballot.vote, self.own));
         } else if self.better(ballot.vote, self.vote) != self.vote {
             self.vote = ballot.vote;
             self.finalize_at = None;
@@ -357,22 +372,36 @@ impl Election {
 
     /// A server has a leader already: join when a quorum follows it and the leader itself says that it leads
     /// (`checkLeader`: else everybody would go on electing one that has crashed).
+    ///
+    /// Only the configuration in force counts. Where this server has logged the next one and it was never agreed on, those
+    /// who follow know nothing of it, and what it would make voters may never follow anybody: with Apache's
+    /// `getVoteTracker`, which wants both quorums here too, such a server looks for a leader for ever. To elect takes
+    /// both. To join is safe with any leader: discovery demands every quorum that the leader knows of, and refuses a
+    /// leader that lacks what a quorum has logged, the next configuration included.
     fn hear_settled(&mut self, from: ServerId, notification: &Notification) {
         let ballot = Ballot::of(notification);
         self.settled.insert(from, ballot);
         if ballot.round == self.round {
             self.received.insert(from, ballot);
-            if self.supported(&self.received, &ballot).has_quorum()
-                && self.leads(&self.received, &ballot)
-            {
+            if self.is_followed(&self.received, &ballot) {
                 return self.settle(ballot);
             }
         }
-        if self.supported(&self.settled, &ballot).has_quorum() && self.leads(&self.settled, &ballot)
-        {
+        if self.is_followed(&self.settled, &ballot) {
             self.round = ballot.round;
             self.settle(ballot);
         }
+    }
+
+    /// Whether a quorum of the configuration in force stands behind a leader, and it says itself that it leads. Who
+    /// would lead itself is being elected by that, and needs every quorum.
+    fn is_followed(&self, ballots: &BTreeMap<ServerId, Ballot>, ballot: &Ballot) -> bool {
+        let all = &self.config.verifiers;
+        let count = match ballot.vote.leader == self.config.me {
+            true => all.len(),
+            false => all.len().min(1),
+        };
+        agreeing(&all[..count], ballots, ballot).has_quorum() && self.leads(ballots, ballot)
     }
 
     fn leads(&self, ballots: &BTreeMap<ServerId, Ballot>, ballot: &Ballot) -> bool {
@@ -406,16 +435,6 @@ impl Election {
         }
     }
 
-    fn supported(&self, ballots: &BTreeMap<ServerId, Ballot>, ballot: &Ballot) -> QuorumTracker {
-        let mut tracker = QuorumTracker::new(self.config.verifiers.iter().cloned());
-        for (&server, other) in ballots {
-            if other.agrees_with(ballot) {
-                tracker.add(server);
-            }
-        }
-        tracker
-    }
-
     /// Settles the vote when a quorum agrees and nobody who can answer is still to be heard; else sees to it
     /// that it is settled when the wait is over.
     fn consider(&mut self, now: Now) {
@@ -423,7 +442,7 @@ impl Election {
             return;
         }
         let own = self.own_ballot();
-        let mut tracker = self.supported(&self.received, &own);
+        let mut tracker = agreeing(&self.config.verifiers, &self.received, &own);
         if !tracker.has_quorum() || !self.config.may_lead(self.vote.leader) {
             self.finalize_at = None;
             return;
@@ -480,6 +499,21 @@ impl Election {
         };
         self.outputs.push_back(Output::Send { to, notification });
     }
+}
+
+/// Who votes as `ballot` does, counted under these configurations.
+fn agreeing(
+    verifiers: &[QuorumVerifier],
+    ballots: &BTreeMap<ServerId, Ballot>,
+    ballot: &Ballot,
+) -> QuorumTracker {
+    let mut tracker = QuorumTracker::new(verifiers.iter().cloned());
+    for (&server, other) in ballots {
+        if other.agrees_with(ballot) {
+            tracker.add(server);
+        }
+    }
+    tracker
 }
 
 #[cfg(test)]

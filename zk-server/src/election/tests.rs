@@ -398,3 +398,85 @@ fn most_of_the_groups_elect_and_most_of_the_servers_do_not() {
         assert_eq!(!table.settled.is_empty(), expected, "without {down:?}");
     }
 }
+
+/// Server 3 has logged a reconfiguration to {3, 4, 5} that the others never saw; 4 and 5 are gone.
+fn with_a_lost_reconfiguration(seed: u64) -> Table {
+    let mut table = Table::new(&[1, 2, 3], &[], seed);
+    let quorum = |ids: [i64; 3]| QuorumVerifier::majority(ids.map(ServerId)).unwrap();
+    let config = ElectionConfig {
+        me: ServerId(3),
+        members: (1..=5).map(ServerId).collect(),
+        verifiers: vec![quorum([1, 2, 3]), quorum([3, 4, 5])],
+        text: None,
+        observes: false,
+    };
+    let server = table.servers.get_mut(&ServerId(3)).unwrap();
+    server.reconfigure(config);
+    table
+}
+
+#[test]
+fn one_with_a_reconfiguration_that_nobody_else_knows_joins_whom_a_quorum_follows() {
+    for seed in 0..50 {
+        let mut table = with_a_lost_reconfiguration(seed);
+        table.kill(3);
+        table.look(1, 1, 5);
+        table.look(2, 1, 5);
+        table.deliver();
+        for server in [1, 2] {
+            table.input(server, Input::EpochEstablished(Epoch(2)));
+        }
+        table.down.clear();
+        table.look(3, 1, 9);
+        table.deliver();
+        assert_eq!(table.state(3), Some(ServerState::Following), "seed {seed}");
+        assert_eq!(table.leaders(), [2].into());
+    }
+}
+
+#[test]
+fn electing_takes_the_quorum_of_the_next_configuration_too() {
+    let mut table = with_a_lost_reconfiguration(1);
+    for server in [1, 2, 3] {
+        table.look(server, 1, if server == 3 { 9 } else { 5 });
+    }
+    table.deliver();
+    for _ in 0..10 {
+        table.wait();
+        table.deliver();
+    }
+    assert_eq!(table.state(3), None, "4 or 5 must agree");
+}
+
+/// Server 1 is the only voter and has logged that 2 becomes one; 2 has not, and is some rounds ahead.
+#[test]
+fn one_that_does_not_know_that_it_votes_does_not_hold_up_the_election() {
+    let mut table = Table::new(&[1], &[2], 1);
+    let quorum = |ids: &[i64]| QuorumVerifier::majority(ids.iter().copied().map(ServerId)).unwrap();
+    let config = ElectionConfig {
+        me: ServerId(1),
+        members: [1, 2].map(ServerId).into(),
+        verifiers: vec![quorum(&[1]), quorum(&[1, 2])],
+        text: None,
+        observes: false,
+    };
+    table.kill(1);
+    for _ in 0..3 {
+        table.look(2, 1, 5);
+    }
+    table.deliver();
+    table.down.clear();
+    let server = table.servers.get_mut(&ServerId(1)).unwrap();
+    server.reconfigure(config);
+    table.look(1, 1, 9);
+    table.deliver();
+    for _ in 0..8 {
+        table.wait();
+        table.deliver();
+        if table.settled.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(table.state(1), Some(ServerState::Leading));
+    assert_eq!(table.leaders(), [1].into());
+}
