@@ -354,15 +354,14 @@ impl Election {
             self.vote = ballot.vote;
             self.finalize_at = None;
             self.tell_everybody();
-        } else if self.vote.beats(&ballot.vote) && self.config.is_voter(self.config.me) {
+        } else if self.prefers(self.vote, ballot.vote) && self.config.is_voter(self.config.me) {
             // It may have come late, and this server's next word to everybody be a minute away.
             self.send(from);
         }
         // Votes only get better within a round: a worse one is an old message, sent twice or overtaken.
-        let old = self
-            .received
-            .get(&from)
-            .is_some_and(|known| known.round == ballot.round && known.vote.beats(&ballot.vote));
+        let old = self.received.get(&from).is_some_and(|known| {
+            known.round == ballot.round && self.prefers(known.vote, ballot.vote)
+        });
         if !old {
             self.received.insert(from, ballot);
         }
@@ -415,11 +414,17 @@ impl Election {
     }
 
     fn better(&self, candidate: Vote, than: Vote) -> Vote {
-        if self.config.may_lead(candidate.leader) && candidate.beats(&than) {
-            candidate
-        } else {
-            than
+        match self.prefers(candidate, than) {
+            true => candidate,
+            false => than,
         }
+    }
+
+    /// Who weighs nothing begins with a vote for itself, too; whoever can be elected is better. Under the next
+    /// configuration its vote may be one that is needed.
+    fn prefers(&self, candidate: Vote, than: Vote) -> bool {
+        let may_lead = |vote: Vote| self.config.may_lead(vote.leader);
+        may_lead(candidate) && (candidate.beats(&than) || !may_lead(than))
     }
 
     fn count_own_ballot(&mut self) {

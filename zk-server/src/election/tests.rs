@@ -480,3 +480,27 @@ fn one_that_does_not_know_that_it_votes_does_not_hold_up_the_election() {
     assert_eq!(table.state(1), Some(ServerState::Leading));
     assert_eq!(table.leaders(), [1].into());
 }
+
+/// Server 3 weighs nothing, and in the next configuration, {1, 3}, its vote is needed.
+#[test]
+fn a_server_without_weight_votes_for_one_that_can_be_elected() {
+    let group = (1..=3).map(ServerId).collect();
+    let weights = [(ServerId(3), 0)].into();
+    let voters = [1, 2, 3];
+    let now = QuorumVerifier::hierarchical(voters.map(ServerId), vec![group], &weights).unwrap();
+    let next = QuorumVerifier::majority([1, 3].map(ServerId)).unwrap();
+    for seed in 0..50 {
+        let mut table = Table::with(now.clone(), &voters, &[], seed);
+        for server in table.servers.values_mut() {
+            let mut config = server.config.clone();
+            config.verifiers.push(next.clone());
+            server.reconfigure(config);
+        }
+        for server in voters {
+            table.look(server, 1, 5);
+        }
+        table.deliver();
+        assert_eq!(table.leaders(), [2].into(), "seed {seed}");
+        assert_eq!(table.settled.len(), 3, "seed {seed}");
+    }
+}
