@@ -143,6 +143,10 @@ pub struct Config {
     /// `dataDir`.
     pub file: Option<PathBuf>,
     /// What the file's `.dynamic.next` says: a configuration that may come into force.
+    #[cfg_attr(
+        not(feature = "driver"),
+        allow(dead_code, reason = "only a member that runs asks for it")
+    )]
     pub(crate) next: Option<String>,
     /// `reconfigEnabled`: whether clients may change the members while the ensemble serves.
     pub reconfig_enabled: bool,
