@@ -1,6 +1,9 @@
-//! The server as a program: `zk-server run [ZOO_CFG] [--set key=value]...`.
+//! The server as a program: `zk-server run [ZOO_CFG] [--set key=value]...`, and `check` with the same arguments.
+
+mod check;
 
 use std::{
+    io::Write as _,
     net::{SocketAddr, ToSocketAddrs},
     path::PathBuf,
     process::ExitCode,
@@ -37,16 +40,34 @@ enum Command {
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
+    /// Say what `run` would do with the same arguments, and what would keep it from starting.
+    ///
+    /// Writes nothing, binds no port and speaks to nobody: it may be run beside a server with the same file.
+    Check {
+        /// An Apache `zoo.cfg`.
+        zoo_cfg: Option<PathBuf>,
+        /// Set an option of `zoo.cfg`, or override the file's; may be repeated.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
 }
 
 /// What the program ends with: a sentence for the person who started it.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
-    let Command::Run { zoo_cfg, set } = Cli::parse().command;
-    log_to_stderr();
-    end_on_panic();
-    match run(zoo_cfg, &set) {
+    let ended = match Cli::parse().command {
+        Command::Run { zoo_cfg, set } => {
+            log_to_stderr();
+            end_on_panic();
+            run(zoo_cfg, &set)
+        }
+        Command::Check { zoo_cfg, set } => {
+            log_to_stderr();
+            check(zoo_cfg, &set)
+        }
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tracing::error!("{failure}");
@@ -90,17 +111,35 @@ fn end_on_panic() {
     }));
 }
 
-fn run(zoo_cfg: Option<PathBuf>, set: &[String]) -> Result<(), Failure> {
+/// Reads the configuration, and says what its author should know.
+fn load(zoo_cfg: Option<PathBuf>, set: &[String]) -> Result<Config, Failure> {
     let overrides: Vec<&str> = set.iter().map(String::as_str).collect();
     let parsed = Config::load(zoo_cfg.as_deref(), &overrides)?;
     for warning in &parsed.warnings {
         tracing::warn!("{warning}");
     }
+    Ok(parsed.config)
+}
+
+fn check(zoo_cfg: Option<PathBuf>, set: &[String]) -> Result<(), Failure> {
+    let report = check::check(&load(zoo_cfg, set)?);
+    let mut out = std::io::stdout().lock();
+    for line in &report.says {
+        writeln!(out, "{line}")?;
+    }
+    match report.refuses.is_empty() {
+        true => Ok(writeln!(out, "run would start")?),
+        false => Err(report.refuses.join("; ").into()),
+    }
+}
+
+fn run(zoo_cfg: Option<PathBuf>, set: &[String]) -> Result<(), Failure> {
+    let config = load(zoo_cfg, set)?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(parsed.config))
+    runtime.block_on(serve(config))
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {

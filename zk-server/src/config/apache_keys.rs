@@ -5,21 +5,32 @@
 
 /// What there is to say about a key without effect, or why it may not be ignored.
 pub(super) fn judge(key: &str, value: &str) -> Result<Option<String>, String> {
-    if REFUSED.contains(&key) && value.eq_ignore_ascii_case("true") {
-        return Err(
-            "not supported yet, and without it more clients would get in than you meant".to_owned(),
-        );
+    if value.eq_ignore_ascii_case("true") {
+        let let_in = |who| {
+            format!("not supported yet, and without it more {who} would get in than you meant")
+        };
+        if REFUSED_CLIENTS.contains(&key) {
+            return Err(let_in("clients"));
+        }
+        if REFUSED_PEERS.contains(&key) {
+            return Err(let_in("servers"));
+        }
     }
     if listed(ENSEMBLE, key) {
         return Ok(None);
     }
     Ok(Some(if listed(INTERNAL, key) {
         format!("{key} has no effect: it concerns the insides of Apache's server")
-    } else if listed(NOT_YET, key) || REFUSED.contains(&key) {
+    } else if listed(NOT_YET, key) || REFUSED_CLIENTS.contains(&key) {
         not_yet(key)
     } else {
         format!("unknown key {key} is ignored")
     }))
+}
+
+/// What a member of an ensemble says of a key on which a standalone server is silent.
+pub(super) fn judge_member(key: &str) -> Option<String> {
+    listed(ENSEMBLE, key).then(|| not_yet(key))
 }
 
 fn not_yet(key: &str) -> String {
@@ -35,7 +46,15 @@ fn listed(names: &[&str], key: &str) -> bool {
 }
 
 /// Switches that keep clients out.
-const REFUSED: &[&str] = &["enforce.auth.enabled", "sessionRequireClientSASLAuth"];
+const REFUSED_CLIENTS: &[&str] = &["enforce.auth.enabled", "sessionRequireClientSASLAuth"];
+
+/// Switches that keep out who would read the whole tree as a learner, or vote.
+const REFUSED_PEERS: &[&str] = &[
+    "quorum.auth.enableSasl",
+    "quorum.auth.learnerRequireSasl",
+    "quorum.auth.serverRequireSasl",
+    "sslQuorum",
+];
 
 /// Threads, caches, queues and switches of the Java implementation.
 const INTERNAL: &[&str] = &[
@@ -90,7 +109,6 @@ const ENSEMBLE: &[&str] = &[
     "observerMaster.sizeLimit",
     "observerMasterPort",
     "quorumCnxnTimeoutMs",
-    "quorumListenOnAllIPs",
     "tcpKeepAlive",
 ];
 

@@ -145,6 +145,9 @@ const KEYS: &[(&str, Setter)] = &[
     ("leaderServes", |c, v| {
         put(&mut c.leader_serves, Ok(v != "no"))
     }),
+    ("quorumListenOnAllIPs", |c, v| {
+        put(&mut c.quorum_listen_on_all_ips, java_boolean(v))
+    }),
     ("initLimit", |c, v| put(&mut c.init_limit, number(v))),
     ("syncLimit", |c, v| put(&mut c.sync_limit, number(v))),
     ("tickTime", |c, v| put(&mut c.tick_time, tick(v))),

@@ -164,6 +164,9 @@ pub struct Config {
     pub weights: BTreeMap<ServerId, i64>,
     /// `leaderServes`: whether a member serves clients while it leads.
     pub leader_serves: bool,
+    /// `quorumListenOnAllIPs`: the quorum and the election port are bound at every address of the machine instead of
+    /// the one that this member's own line names (a machine behind NAT, a container).
+    pub quorum_listen_on_all_ips: bool,
     /// `snapshotSizeFactor`: how long a piece of the log may be, measured by a snapshot, to be sent to a learner
     /// instead of one, and never more than 1 GiB; 0: 1 GiB, below 0: never.
     pub snapshot_size_factor: f64,
@@ -274,6 +277,7 @@ impl Default for Config {
             groups: BTreeMap::new(),
             weights: BTreeMap::new(),
             leader_serves: true,
+            quorum_listen_on_all_ips: false,
             snapshot_size_factor: 0.33,
             testing: BTreeMap::new(),
         }

@@ -9,7 +9,7 @@ use zk_proto::{ServerId, Zxid};
 
 #[cfg(feature = "driver")]
 use super::dynamic;
-use super::{Config, ConfigError, Parsed, PeerRole, keys, properties};
+use super::{Config, ConfigError, Parsed, PeerRole, apache_keys, keys, properties};
 
 impl Config {
     /// Reads the content of a `zoo.cfg` and the `key=value` settings that override it.
@@ -204,6 +204,13 @@ impl Settings {
             warnings.extend(keys::set(&mut config, key, value)?);
         }
         config.check()?;
+        if config.is_ensemble() {
+            let silent = self
+                .0
+                .keys()
+                .filter_map(|key| apache_keys::judge_member(key));
+            warnings.extend(silent);
+        }
         Ok(Parsed { config, warnings })
     }
 }
@@ -315,6 +322,8 @@ mod tests {
             ("server.1=a:1:2:observer", "without participants"),
             ("dynamicConfigFile=zoo.cfg.dynamic", "not read"),
             ("enforce.auth.enabled=true", "more clients would get in"),
+            ("sslQuorum=true", "more servers would get in"),
+            ("quorum.auth.serverRequireSasl=true", "more servers"),
             ("peerType=king", "king"),
         ] {
             let error = with(line).expect_err(line);
@@ -389,6 +398,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_only_members_look_at_is_told_to_members() {
+        let members = "server.1=h:1:2\nserver.2=h:1:2\nserver.3=h:1:2";
+        for key in ["observerMasterPort=2191", "multiAddress.enabled=true"] {
+            assert_eq!(with(key).unwrap().warnings, Vec::<String>::new());
+            let warnings = with(&format!("{members}\n{key}")).unwrap().warnings;
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+        }
+        let all = with(&format!("{members}\nquorumListenOnAllIPs=true")).unwrap();
+        assert_eq!(all.warnings, Vec::<String>::new());
+        assert!(all.config.quorum_listen_on_all_ips);
     }
 
     #[test]

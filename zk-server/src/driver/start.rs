@@ -242,7 +242,7 @@ pub(super) async fn resolve(at: &HostPort) -> io::Result<SocketAddr> {
 
 /// Listens for clients somewhere else, as a new configuration says.
 pub(super) async fn move_to(at: &HostPort, config: &Config) -> io::Result<Port> {
-    let listener = bind(resolve(at).await?, config)?;
+    let listener = bind(resolve(at).await?, config.client_port_listen_backlog)?;
     Ok(Port::Tcp {
         listener,
         keep_alive: config.client_tcp_keep_alive,
@@ -256,7 +256,7 @@ async fn listen(
 ) -> Result<Port, StartError> {
     let port = match net {
         Some(net) => net.listen(address).await.map(Port::Net),
-        None => bind(address, config).map(|listener| Port::Tcp {
+        None => bind(address, config.client_port_listen_backlog).map(|listener| Port::Tcp {
             listener,
             keep_alive: config.client_tcp_keep_alive,
         }),
@@ -264,9 +264,10 @@ async fn listen(
     port.map_err(|source| StartError::Listen { address, source })
 }
 
-fn bind(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
-    bind_to(address, config).or_else(|error| match without_ipv6(address, &error) {
-        Some(address) => bind_to(address, config),
+/// Listens, with this many connections queued by the system or as many as tokio takes.
+pub(super) fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
+    bind_to(address, backlog).or_else(|error| match without_ipv6(address, &error) {
+        Some(address) => bind_to(address, backlog),
         None => Err(error),
     })
 }
@@ -281,7 +282,7 @@ fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
     (is_every && lacks).then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
 }
 
-fn bind_to(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
+fn bind_to(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
     /// What tokio takes, too; the system cuts it down to its own limit.
     const BACKLOG: u32 = 1024;
     let socket = match address {
@@ -294,7 +295,7 @@ fn bind_to(address: SocketAddr, config: &Config) -> io::Result<TcpListener> {
         set_ipv6_v6only(&socket, false)?;
     }
     socket.bind(address)?;
-    socket.listen(config.client_port_listen_backlog.unwrap_or(BACKLOG))
+    socket.listen(backlog.unwrap_or(BACKLOG))
 }
 
 /// Starts the log; the receiver resolves when it has ended.
@@ -376,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_of_every_address_takes_ipv4_clients() {
         let every: SocketAddr = "[::]:0".parse().unwrap();
-        let listener = bind(every, &Config::default()).unwrap();
+        let listener = bind(every, None).unwrap();
         let port = listener.local_addr().unwrap().port();
         let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
         let (accepted, connected) = tokio::join!(listener.accept(), client);

@@ -7,11 +7,11 @@ mod leader_link;
 mod learner_port;
 mod snapshot_stream;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
-    net::{TcpListener, TcpSocket, lookup_host},
+    net::{TcpListener, lookup_host},
     sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use self::{
     election_port::ElectionPort,
     learner_port::{Learners, ToLearner},
 };
-use super::{Hub, wires::MemberStream};
+use super::{Hub, start, wires::MemberStream};
 use crate::{
     config::{Config, ServerAddress, ServerSpec},
     embedded::StartError,
@@ -55,8 +55,8 @@ pub(super) async fn bind(config: &Config, me: ServerId) -> Result<Bound, StartEr
     };
     Ok(Bound {
         me,
-        election: listen(&own.host, election_port).await?,
-        quorum: listen(&own.host, own.quorum_port).await?,
+        election: listen(config, &own.host, election_port).await?,
+        quorum: listen(config, &own.host, own.quorum_port).await?,
     })
 }
 
@@ -65,19 +65,16 @@ fn first(spec: &ServerSpec) -> Option<(&ServerAddress, u16)> {
     Some((address, address.election_port?))
 }
 
-async fn listen(host: &str, port: u16) -> Result<TcpListener, StartError> {
+/// Binds a port of this member's own line, or that port of every address if it is so configured.
+async fn listen(config: &Config, host: &str, port: u16) -> Result<TcpListener, StartError> {
+    let host = if config.quorum_listen_on_all_ips {
+        "::"
+    } else {
+        host
+    };
     let address = lookup_host((host, port)).await?.next();
     let address = address.ok_or_else(|| Fatal::new(format!("{host} has no address")))?;
-    let listener = || -> io::Result<TcpListener> {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(1024)
-    };
-    listener().map_err(|source| StartError::Listen { address, source })
+    start::bind(address, None).map_err(|source| StartError::Listen { address, source })
 }
 
 /// The ports of one member, served.
@@ -187,11 +184,9 @@ impl QuorumPorts {
             };
             while !(end.is_cancelled() || hub.stop.is_cancelled()) {
                 let bound = async {
-                    let election = listen(&address.host, election_port).await?;
-                    Ok::<_, StartError>((
-                        election,
-                        listen(&address.host, address.quorum_port).await?,
-                    ))
+                    let listen = |port| listen(&hub.config, &address.host, port);
+                    let election = listen(election_port).await?;
+                    Ok::<_, StartError>((election, listen(address.quorum_port).await?))
                 };
                 match bound.await {
                     Ok((election, quorum)) => {

@@ -5,8 +5,8 @@
 //! without a gap; no power cut takes back what was read. Only the torn end of the last log is ever cut, and where is
 //! reported. What stands in a record or a snapshot is never trusted with more memory than the file has bytes.
 //!
-//! Deliberately not here: what a member of an ensemble does when its log is damaged (it starts without a vote until
-//! a leader has synced it); a standalone server has nobody to ask and stops with an explanation.
+//! Deliberately not here: going on with a damaged log. Alone or in an ensemble, a server stops with an explanation: only whoever
+//! runs it can say whether the other members are whole, so that this one may come back empty (`docs/MIGRATING.md`).
 
 mod base;
 mod replay;
