@@ -81,13 +81,55 @@ fn decode_last(input: &mut Reader) -> Result<TxnDigest, DecodeError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::{
         ids::{SessionId, Xid},
         op_code::OpCode,
-        txn::CloseSessionTxn,
+        txn::{CloseSessionTxn, RawTxn},
         zxid::Zxid,
     };
+
+    /// What two members of Apache's logged for one multi, a setData and a create before a check that failed: the second one
+    /// had applied it when it wrote it.
+    #[test]
+    fn a_failed_multi_is_one_whatever_its_parts_are_called() {
+        let set = |kind| (kind, &b"\0\0\0\x09/Ours-0/a\0\0\0\x02no\0\0\0\x02"[..]);
+        let create = |kind| {
+            let record = &b"\0\0\0\x09/Ours-0/b\0\0\0\0\0\0\0\x01\0\0\0\x1f\0\0\0\x05world\0\0\0\x06anyone\0\0\0\0\x0b"[..];
+            (kind, record)
+        };
+        let failed = (-1, &b"\xff\xff\xff\x99"[..]);
+        for parts in [[set(5), create(1), failed], [set(-1), create(-1), failed]] {
+            let mut bytes = BytesMut::new();
+            TxnHeader {
+                client_id: SessionId(1),
+                cxid: Xid(20),
+                zxid: Zxid(0x1_0000_0023),
+                time: 1_795_290_000_000,
+                kind: OpCode::Multi.code(),
+            }
+            .encode(&mut bytes);
+            let parts = parts.map(|(kind, record)| RawTxn {
+                kind,
+                data: Some(Bytes::from_static(record)),
+            });
+            parts.to_vec().encode(&mut bytes);
+            let digest = TxnDigest {
+                version: 2,
+                tree_digest: 0xc_4f06_cc6e,
+            };
+            digest.encode(&mut bytes);
+            let entry = TxnLogEntry::from_bytes(bytes.freeze()).unwrap();
+            assert_eq!(entry.digest, Some(digest));
+            let Txn::Multi(parts) = entry.txn else {
+                panic!("{:?}", entry.txn);
+            };
+            assert_eq!(parts.len(), 3);
+            assert!(matches!(&parts[2], Txn::Error(error) if error.err == -103));
+        }
+    }
 
     #[test]
     fn a_close_of_any_age_reads_back() {

@@ -259,7 +259,11 @@ impl Txn {
     fn decode_part(raw: RawTxn) -> Result<Self, DecodeError> {
         let mut input = Reader::new(raw.data.unwrap_or_default());
         let part = Self::decode_single(raw.kind, &mut input)?;
-        input.finish()?;
+        // Apache's server calls the parts of a failed multi errors when it applies it, and leaves their records as they
+        // are: so one that logs or sends it afterwards does (`DataTree.processTxn`).
+        if !matches!(part, Self::Error(_)) {
+            input.finish()?;
+        }
         Ok(part)
     }
 
