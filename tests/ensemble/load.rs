@@ -27,8 +27,8 @@ use zk_proto::{Acl, CreateMode, ErrorCode, Zxid, op::Request};
 use zk_tests::{
     frames::FrameClient,
     requests::{
-        ANY, auth, create, create_as, create_for, create_ttl, delete, exists, multi, part_create,
-        part_set, set, sync,
+        ANY, auth, create, create_as, create_for, create_ttl, delete, exists, multi, part_check,
+        part_create, part_set, set, sync,
     },
 };
 
@@ -51,7 +51,6 @@ const KEPT: usize = 60;
 pub(crate) struct Load {
     writers: Vec<JoinHandle<Ledger>>,
     progress: Arc<Progress>,
-    members: Vec<SocketAddr>,
     extended: bool,
 }
 
@@ -61,6 +60,7 @@ struct Progress {
     stop: AtomicBool,
     acknowledged: AtomicU64,
     last: Mutex<Option<Instant>>,
+    members: Mutex<Vec<SocketAddr>>,
 }
 
 /// What one client knows of its own writes.
@@ -88,15 +88,15 @@ impl Load {
         let mut load = Self {
             writers: Vec::new(),
             progress: Arc::default(),
-            members,
             extended,
         };
+        load.go_to(members.clone());
         for writer in 0..writers {
             let ledger = Ledger {
                 home: format!("/w{writer}"),
                 ..Ledger::default()
             };
-            let member = load.members[writer % load.members.len()];
+            let member = members[writer % members.len()];
             let mut client = FrameClient::connect(member, SESSION_MS).await.unwrap();
             for request in [
                 create(&ledger.home, b""),
@@ -112,11 +112,9 @@ impl Load {
     }
 
     fn spawn(&mut self, writer: usize, ledger: Ledger) {
-        let (progress, members) = (Arc::clone(&self.progress), self.members.clone());
         let writer = Writer {
             next: writer,
-            members,
-            progress,
+            progress: Arc::clone(&self.progress),
             ledger,
             extended: self.extended,
         };
@@ -126,6 +124,11 @@ impl Load {
             let runtime = { runtime }.enable_all().build().unwrap();
             runtime.block_on(writer.run())
         }));
+    }
+
+    /// From now on, clients that look for a member look among these.
+    pub(crate) fn go_to(&self, members: Vec<SocketAddr>) {
+        *self.progress.members.lock() = members;
     }
 
     /// How many writes have been acknowledged.
@@ -241,7 +244,6 @@ pub(crate) fn check_zxids(ledgers: &[Ledger], members: &[Files]) {
 
 struct Writer {
     next: usize,
-    members: Vec<SocketAddr>,
     progress: Arc<Progress>,
     ledger: Ledger,
     extended: bool,
@@ -252,7 +254,10 @@ impl Writer {
         let mut session = None;
         let mut heard = Instant::now();
         while !self.progress.stop.load(Relaxed) {
-            let member = self.members[self.next % self.members.len()];
+            let member = {
+                let members = self.progress.members.lock();
+                members[self.next % members.len()]
+            };
             self.next += 1;
             let resuming = session.is_some();
             let Some(mut client) = attach(member, &session, self.ledger.last_zxid).await else {
@@ -340,7 +345,7 @@ impl Writer {
             self.ledger.zxids.push(zxid);
             return Ok(());
         }
-        let (request, creates, sets) = match number % 6 {
+        let (request, creates, sets) = match number % 7 {
             0 => (create_for(&path, Acl::creator_all()), true, false),
             1 => (set(&register, text.as_bytes(), ANY), false, true),
             2 => {
@@ -353,6 +358,11 @@ impl Writer {
             3 if self.extended => {
                 let mode = CreateMode::PersistentWithTtl;
                 (create_ttl(&path, mode, 90_000_000), true, false)
+            }
+            // Refused as a whole: a transaction that changes nothing.
+            4 => {
+                let ops = vec![part_create(&path), part_check(&register, i32::MAX)];
+                (multi(ops), false, false)
             }
             _ => (create(&path, text.as_bytes()), true, false),
         };

@@ -15,7 +15,7 @@ use zk_tests::{
     requests::{create, create_as, exists, multi, part_create, sync},
 };
 
-use crate::members::start_as;
+use crate::members::{start_all, start_as};
 
 /// Far more than a session of the shortest timeout takes to expire.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -64,8 +64,8 @@ async fn last_zxid(client: &mut RawClient) -> i64 {
     answer.header.zxid.0
 }
 
-async fn without_upgrading(launcher: Launcher) {
-    let members = start_as(&launcher, &[ENABLED]).unwrap();
+async fn without_upgrading(launchers: [Launcher; 3]) {
+    let members = start_all(&launchers, &[ENABLED]).unwrap();
     let all = members.addresses();
     let leader = members.leader().unwrap();
     let follower = (leader + 1) % 3;
@@ -128,9 +128,9 @@ async fn without_upgrading(launcher: Launcher) {
     }
 }
 
-async fn upgrading(launcher: Launcher) {
+async fn upgrading(launchers: [Launcher; 3]) {
     let settings = [ENABLED, ("localSessionsUpgradingEnabled", "true")];
-    let members = start_as(&launcher, &settings).unwrap();
+    let members = start_all(&launchers, &settings).unwrap();
     let all = members.addresses();
     let leader = members.leader().unwrap();
     let (mut observer, _) = session(all[(leader + 2) % 3]).await;
@@ -212,29 +212,44 @@ fn local_sessions(member: SocketAddr) -> io::Result<u32> {
 
 #[tokio::test]
 async fn a_local_session_owns_nothing() {
-    without_upgrading(ours::launcher().unwrap()).await;
+    without_upgrading([(); 3].map(|()| ours::launcher().unwrap())).await;
 }
 
 #[tokio::test]
 async fn a_local_session_owns_nothing_at_apache() {
     if let Some(launcher) = apache::launcher_or_skip("local sessions") {
-        without_upgrading(launcher).await;
+        without_upgrading([(); 3].map(|()| launcher.clone())).await;
     }
 }
 
 #[tokio::test]
 async fn a_local_session_becomes_the_ensembles() {
-    upgrading(ours::launcher().unwrap()).await;
+    upgrading([(); 3].map(|()| ours::launcher().unwrap())).await;
 }
 
 #[tokio::test]
 async fn a_local_session_becomes_the_ensembles_at_apache() {
     if let Some(launcher) = apache::launcher_or_skip("local sessions") {
-        upgrading(launcher).await;
+        upgrading([(); 3].map(|()| launcher.clone())).await;
     }
 }
 
 #[tokio::test]
 async fn a_follower_forgets_a_silent_local_session() {
     expiry(ours::launcher().unwrap()).await;
+}
+
+/// Equal members elect the last one; the test is about that one and the first.
+#[tokio::test]
+async fn local_sessions_among_members_of_both_makes() {
+    let Some(theirs) = apache::launcher_or_skip("local sessions among members of both makes")
+    else {
+        return;
+    };
+    let own = ours::launcher().unwrap();
+    for (follower, leader) in [(&theirs, &own), (&own, &theirs)] {
+        let launchers = [follower, leader, leader].map(Clone::clone);
+        without_upgrading(launchers.clone()).await;
+        upgrading(launchers).await;
+    }
 }

@@ -96,9 +96,13 @@ pub(crate) async fn check(members: &[SocketAddr], acknowledged: &Mutex<Acknowled
 
 /// Three members of one kind, with settings beside the ones every member needs.
 pub(crate) fn start_as(launcher: &Launcher, further: &[(&str, &str)]) -> io::Result<Members> {
-    let launchers = vec![launcher.clone(); 3];
+    start_all(&vec![launcher.clone(); 3], further)
+}
+
+/// As [`start_as`], of whatever kinds.
+pub(crate) fn start_all(launchers: &[Launcher], further: &[(&str, &str)]) -> io::Result<Members> {
     let settings = [&[("tickTime", "1000")], further].concat();
-    let mut members = Members::prepare(&launchers, &settings)?;
+    let mut members = Members::prepare(launchers, &settings)?;
     members.start()?;
     Ok(members)
 }

@@ -13,10 +13,12 @@ use std::{
     fs::{self, OpenOptions},
     io::{self, Seek as _, SeekFrom, Write as _},
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
+use tokio::{runtime::Handle, sync::oneshot};
 use zk_proto::{
     Acl, Encode as _, OpCode, SessionId, Xid, Zxid,
     persist::{FileHeader, LogCursor, LogStep, put_record},
@@ -26,7 +28,7 @@ use zk_tests::{
     apache::{self, Heap},
     ensemble::Members,
     ours,
-    process::Launcher,
+    process::{Launcher, ServerProcess},
 };
 
 use crate::{
@@ -35,19 +37,19 @@ use crate::{
 };
 
 /// A JVM on a busy machine takes its time.
-const LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 const WRITERS: usize = 3;
 
 /// An Apache leader says only then that it sends TRUNC.
-const TELL_PLANS: &str =
+pub(crate) const TELL_PLANS: &str =
     "org.slf4j.simpleLogger.log.org.apache.zookeeper.server.quorum.LearnerHandler=debug";
 
 /// How many writes are acknowledged between two changes.
-const BETWEEN: u64 = 60;
+pub(crate) const BETWEEN: u64 = 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Make {
+pub(crate) enum Make {
     Ours,
     Theirs,
 }
@@ -65,33 +67,38 @@ enum Plan {
 }
 
 /// One ensemble under load; members of equal history elect the last of them.
-struct Mixed {
-    makes: Vec<Make>,
-    members: Members,
-    load: Load,
+pub(crate) struct Mixed {
+    pub(crate) makes: Vec<Make>,
+    pub(crate) members: Members,
+    pub(crate) load: Load,
     /// How often each make came to lead.
-    led: [u32; 2],
+    pub(crate) led: [u32; 2],
 }
 
 impl Mixed {
     async fn begin(test: &str, makes: [Make; 3]) -> Option<Self> {
-        Self::begin_with_observers(test, makes, &[]).await
+        Self::begin_with(test, &makes, &[], &[]).await
     }
 
-    async fn begin_with_observers(
+    /// With settings beside the usual ones, and with observers behind the voters.
+    pub(crate) async fn begin_with(
         test: &str,
-        voters: [Make; 3],
+        voters: &[Make],
         observers: &[Make],
+        further: &[(&str, &str)],
     ) -> Option<Self> {
         apache::launcher_or_skip(test)?;
-        let theirs = apache::launcher_with(Heap::SMALL, &[TELL_PLANS])?;
+        let may_change = further.contains(&("skipACL", "yes"));
+        let properties = [TELL_PLANS, "zookeeper.skipACL=yes"];
+        let properties = &properties[..1 + usize::from(may_change)];
+        let theirs = apache::launcher_with(Heap::SMALL, properties)?;
         let launcher = |make: &Make| match make {
             Ours => ours::launcher().unwrap(),
             Theirs => theirs.clone(),
         };
-        let makes = [&voters, observers].concat();
+        let makes = [voters, observers].concat();
         let launchers: Vec<Launcher> = makes.iter().map(launcher).collect();
-        let settings = [
+        let mut settings = vec![
             ("tickTime", "1000"),
             ("snapCount", "1000"),
             ("preAllocSize", "512"),
@@ -100,6 +107,8 @@ impl Mixed {
             // Nothing is to change by itself between two dumps.
             ("znode.container.checkIntervalMs", "100000000"),
         ];
+        settings.retain(|(key, _)| further.iter().all(|(given, _)| given != key));
+        settings.extend(further);
         let (voting, observing) = launchers.split_at(voters.len());
         let prepared = Members::prepare_with_observers(voting, observing, &settings);
         let mut members = prepared.unwrap();
@@ -129,23 +138,12 @@ impl Mixed {
         Ok(())
     }
 
-    /// Lets everything come to rest; everything must be there, everywhere.
-    async fn assert_well(&mut self) -> Vec<Ledger> {
-        let ledgers = self.load.pause();
-        let (seen, _) = assert_all_the_same(&self.members).await;
-        let logs = self.members.iter().map(|member| files(&member.data_dir()));
-        let logs = logs.collect::<io::Result<Vec<_>>>().unwrap();
-        for (member, files) in logs.iter().enumerate() {
-            files.assert_gap_free(&format!("member {}", member + 1));
-        }
-        assert_same_records(&logs);
-        check_zxids(&ledgers, &logs);
-        ledgers.iter().for_each(|ledger| ledger.check(&seen));
-        ledgers
+    pub(crate) async fn assert_well(&mut self) -> Vec<Ledger> {
+        assert_well(&self.members, &mut self.load).await
     }
 
     /// At rest, has a member of this make lead: whoever leads is killed until it does.
-    fn elect(&mut self, make: Make) -> io::Result<usize> {
+    pub(crate) fn elect(&mut self, make: Make) -> io::Result<usize> {
         for _ in 0..4 {
             let leader = self.members.wait_for_leader()?;
             if self.makes[leader] == make {
@@ -227,6 +225,51 @@ impl Mixed {
     }
 }
 
+/// Lets everything come to rest; everything must be there, everywhere.
+pub(crate) async fn assert_well(members: &Members, load: &mut Load) -> Vec<Ledger> {
+    let all: Vec<_> = members.iter().collect();
+    assert_processes_well(&all, &all, load).await
+}
+
+/// As [`assert_well`], of the members among all these processes; what others have logged counts as well.
+pub(crate) async fn assert_processes_well(
+    members: &[&ServerProcess],
+    all: &[&ServerProcess],
+    load: &mut Load,
+) -> Vec<Ledger> {
+    let ledgers = load.pause();
+    let (seen, _) = assert_all_the_same(members.iter().copied()).await;
+    let logs = all.iter().map(|process| files(&process.data_dir()));
+    let logs = logs.collect::<io::Result<Vec<_>>>().unwrap();
+    for (process, files) in all.iter().zip(&logs) {
+        files.assert_gap_free(&process.data_dir().display().to_string());
+    }
+    assert_same_records(&logs);
+    check_zxids(&ledgers, &logs);
+    ledgers.iter().for_each(|ledger| ledger.check(&seen));
+    ledgers
+}
+
+/// A runtime on a thread of its own, until what is given with it is dropped: a client on it goes on while a test blocks its
+/// own thread and waits for processes.
+pub(crate) fn runtime_apart() -> (Handle, oneshot::Sender<()>) {
+    let (end, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    let handle = runtime.handle().clone();
+    thread::spawn(move || runtime.block_on(ended));
+    (handle, end)
+}
+
+/// The seeds of a test that draws lots: `ZK_MIXED_SEEDS`, `3` or `1..=10`.
+pub(crate) fn seeds() -> Vec<u64> {
+    let text = std::env::var("ZK_MIXED_SEEDS").unwrap_or_else(|_| "1".into());
+    match text.split_once("..=") {
+        Some((first, last)) => (first.parse().unwrap()..=last.parse().unwrap()).collect(),
+        None => vec![text.parse().unwrap()],
+    }
+}
+
 /// Adds what a leader has logged and nobody else has, to the log of a member that is down.
 fn add_tail(data_dir: &Path) -> io::Result<()> {
     let dir = data_dir.join("version-2");
@@ -302,7 +345,7 @@ async fn one_of_apaches_among_two_of_ours() {
 async fn observers_of_each_make_see_what_leaders_of_each_make_do() {
     let test = "observers of ours and of Apache's";
     let voters = [Theirs, Theirs, Ours];
-    let Some(mut mixed) = Mixed::begin_with_observers(test, voters, &[Ours, Theirs]).await else {
+    let Some(mut mixed) = Mixed::begin_with(test, &voters, &[Ours, Theirs], &[]).await else {
         return;
     };
     while mixed.led.contains(&0) {
@@ -323,37 +366,6 @@ async fn observers_of_each_make_see_what_leaders_of_each_make_do() {
     mixed.assert_well().await;
     let [ours, theirs] = mixed.led;
     println!("{test}: ours led {ours} times, Apache's {theirs}");
-}
-
-/// One member after the other becomes one of the other make, in its own directory, and all of them back again.
-#[tokio::test]
-async fn members_are_replaced_one_by_one_and_back_while_clients_write() {
-    let test = "rolling replacement of Apache's members by ours and back";
-    let Some(mut mixed) = Mixed::begin(test, [Theirs; 3]).await else {
-        return;
-    };
-    let theirs = apache::launcher_with(Heap::SMALL, &[TELL_PLANS]).unwrap();
-    for (make, launcher) in [(Ours, ours::launcher().unwrap()), (Theirs, theirs)] {
-        for member in 0..3 {
-            mixed.load.grown(BETWEEN, LIMIT).await;
-            let process = mixed.members.member(member);
-            match make {
-                Ours => drop(process.terminate().unwrap()),
-                Theirs => process.kill().unwrap(),
-            }
-            process.launch_as(launcher.clone());
-            mixed.makes[member] = make;
-            mixed.load.grown(BETWEEN, LIMIT).await;
-            mixed.members.start().unwrap();
-            mixed.load.grown(BETWEEN, LIMIT).await;
-        }
-        let ledgers = mixed.assert_well().await;
-        let lost: u64 = ledgers.iter().map(Ledger::lost_sessions).sum();
-        assert_eq!(lost, 0, "sessions ended with their members");
-        mixed.load.go_on(ledgers);
-    }
-    println!("{test}: {} writes acknowledged", mixed.load.acknowledged());
-    mixed.load.pause();
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    ports,
+    links::{Links, Ports},
     process::{Launcher, ServerProcess, four_letter_word},
 };
 
@@ -75,7 +75,27 @@ impl Members {
         let launchers = [voters, observers].concat();
         let dirs = launchers.iter().map(|_| TempDir::with_prefix("zk-member-"));
         let dirs = dirs.collect::<io::Result<Vec<_>>>()?;
-        Self::prepare_all(dirs, &launchers, voters.len(), settings)
+        Self::prepare_all(dirs, &launchers, voters.len(), None, settings)
+    }
+
+    /// As [`prepare_with_observers`](Self::prepare_with_observers), with proxies between all members.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_linked(
+        voters: &[Launcher],
+        observers: &[Launcher],
+        settings: &[(&str, &str)],
+    ) -> io::Result<(Self, Links)> {
+        let launchers = [voters, observers].concat();
+        let dirs = launchers.iter().map(|_| TempDir::with_prefix("zk-member-"));
+        let dirs = dirs.collect::<io::Result<Vec<_>>>()?;
+        let ports = launchers.iter().map(|_| Ports::free());
+        let ports = ports.collect::<io::Result<Vec<_>>>()?;
+        let links = Links::between(&ports)?;
+        let linked = Some((&ports[..], &links));
+        let members = Self::prepare_all(dirs, &launchers, voters.len(), linked, settings)?;
+        Ok((members, links))
     }
 
     /// As [`prepare`](Self::prepare), in directories that are there already, one for each launcher.
@@ -87,46 +107,61 @@ impl Members {
         launchers: &[Launcher],
         settings: &[(&str, &str)],
     ) -> io::Result<Self> {
-        Self::prepare_all(dirs, launchers, launchers.len(), settings)
+        Self::prepare_all(dirs, launchers, launchers.len(), None, settings)
     }
 
     fn prepare_all(
         dirs: Vec<TempDir>,
         launchers: &[Launcher],
         voters: usize,
+        linked: Option<(&[Ports], &Links)>,
         settings: &[(&str, &str)],
     ) -> io::Result<Self> {
-        let mut lines = Vec::new();
-        for id in 1..=launchers.len() {
-            let (quorum, election) = (ports::free()?.port(), ports::free()?.port());
-            let role = if id <= voters {
-                "participant"
-            } else {
-                "observer"
+        let count = launchers.len();
+        let ports = match linked {
+            Some((ports, _)) => ports.to_vec(),
+            None => (0..count)
+                .map(|_| Ports::free())
+                .collect::<io::Result<_>>()?,
+        };
+        let processes = dirs.into_iter().zip(launchers);
+        let processes = processes
+            .map(|(dir, launcher)| ServerProcess::prepare_in(dir, launcher.clone(), &[]))
+            .collect::<io::Result<Vec<_>>>()?;
+        // A configuration that may change says where clients connect, too.
+        let with_clients = settings.contains(&("reconfigEnabled", "true"));
+        // Where this member finds that one, and in which role.
+        let line = |from: usize, to: usize| {
+            let role = ["participant", "observer"][usize::from(to >= voters)];
+            let at = match linked {
+                Some((_, links)) if from != to => links.way(from, to),
+                _ => ports[to],
             };
-            let line = format!("127.0.0.1:{quorum}:{election}:{role}");
-            lines.push((format!("server.{id}"), line));
+            let client = match with_clients {
+                true => format!(";{}", processes[to].addr()),
+                false => String::new(),
+            };
+            let line = format!("{}:{role}{client}", at.line());
+            (format!("server.{}", to + 1), line)
+        };
+        let mut common = Vec::new();
+        if count > 1 {
+            common.extend([("initLimit", "10"), ("syncLimit", "5")]);
+            common.retain(|(key, _)| settings.iter().all(|(given, _)| given != key));
         }
-        let mut all = Vec::new();
-        if launchers.len() > 1 {
-            all.extend([("initLimit", "10"), ("syncLimit", "5")]);
-            all.retain(|(key, _)| settings.iter().all(|(given, _)| given != key));
-            all.extend(
-                lines
-                    .iter()
-                    .map(|(key, line)| (key.as_str(), line.as_str())),
-            );
-        }
-        all.extend(settings);
-        let mut processes = Vec::new();
-        for ((dir, launcher), id) in dirs.into_iter().zip(launchers).zip(1..) {
-            let mut own = all.clone();
-            own.extend((id > voters).then_some(("peerType", "observer")));
-            let process = ServerProcess::prepare_in(dir, launcher.clone(), &own)?;
-            if launchers.len() > 1 {
-                fs::write(process.data_dir().join("myid"), format!("{id}\n"))?;
+        common.extend(settings);
+        for (at, process) in processes.iter().enumerate() {
+            let lines: Vec<_> = (0..count).map(|to| line(at, to)).collect();
+            let lines = lines
+                .iter()
+                .map(|(key, line)| (key.as_str(), line.as_str()));
+            let mut own = common.clone();
+            own.extend(lines.filter(|_| count > 1));
+            own.extend((at >= voters).then_some(("peerType", "observer")));
+            process.configure(&own)?;
+            if count > 1 {
+                fs::write(process.data_dir().join("myid"), format!("{}\n", at + 1))?;
             }
-            processes.push(process);
         }
         Ok(Self { processes })
     }
@@ -214,6 +249,15 @@ impl Members {
             asked && mode(process.addr()).as_deref() == Some("leader")
         });
         leads.map(|(member, _)| member)
+    }
+}
+
+impl<'a> IntoIterator for &'a Members {
+    type Item = &'a ServerProcess;
+    type IntoIter = std::slice::Iter<'a, ServerProcess>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.processes.iter()
     }
 }
 

@@ -7,6 +7,7 @@ pub mod apache;
 pub mod ensemble;
 pub mod frames;
 pub mod history;
+pub mod links;
 #[cfg(test)]
 mod museum;
 pub mod ours;

@@ -1,7 +1,8 @@
 //! A server as a process of its own: started from a `zoo.cfg`, killed, stopped and started again.
 //!
 //! Invariants: dropping a [`ServerProcess`] kills its process, reaps it and, where the directory was made
-//! for it, removes the directory. A restart keeps address, configuration and data.
+//! for it, removes the directory (not so when a test fails and `ZK_TESTS_KEEP` is set). A restart keeps address,
+//! configuration and data.
 //!
 //! Deliberately not here: servers embedded in the test's own process.
 
@@ -12,6 +13,7 @@
 )]
 
 use std::{
+    env,
     ffi::OsString,
     fmt::Write as _,
     fs::{self, OpenOptions},
@@ -163,6 +165,11 @@ impl ServerProcess {
     /// From the next start on it is this command that serves: same directory, same configuration.
     pub fn launch_as(&mut self, launcher: Launcher) {
         self.launcher = launcher;
+    }
+
+    /// From now on it is here that it is found; that it serves here is its configuration's business.
+    pub fn move_to(&mut self, addr: SocketAddr) {
+        self.addr = addr;
     }
 
     /// Starts the process and waits until it serves. Blocks the calling thread for as long.
@@ -325,6 +332,11 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         let _ = self.kill();
+        // What a failure is explained by.
+        if thread::panicking() && env::var_os("ZK_TESTS_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+            let _ = writeln!(io::stderr(), "kept: {}", self.dir.path().display());
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
@@ -18,6 +19,10 @@ use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
     time::sleep,
+};
+use zk_proto::{
+    Encode as _,
+    quorum::{ElectionAddress, InitialMessage},
 };
 
 use crate::ports;
@@ -38,7 +43,7 @@ pub enum Flow {
     Pass,
     /// They are passed on that much later. What arrives meanwhile goes with the next lot.
     Delay(Duration),
-    /// They wait until the rule changes; none is lost.
+    /// They wait until the rule changes; none is lost. A connection that comes meanwhile waits with its requests.
     Hold,
     /// They are swallowed, and the connection stays.
     Drop,
@@ -80,7 +85,19 @@ impl Proxy {
     /// # Errors
     /// When no port can be had.
     pub async fn start(server: SocketAddr) -> io::Result<Self> {
-        let addr = ports::free()?;
+        Self::start_at(ports::free()?, server, None).await
+    }
+
+    /// As [`start`](Self::start), at `addr`, before an election port: who dials says in its hello where it is dialled
+    /// back, and it is to be there.
+    ///
+    /// # Errors
+    /// When the port cannot be had.
+    pub(crate) async fn start_at(
+        addr: SocketAddr,
+        server: SocketAddr,
+        dialled_back: Option<SocketAddr>,
+    ) -> io::Result<Self> {
         let (rules, rules_seen) = watch::channel(Rules {
             flows: [Flow::Pass; 2],
             listen: true,
@@ -92,6 +109,7 @@ impl Proxy {
         let acceptor = Acceptor {
             addr,
             server,
+            dialled_back,
             rules: rules_seen,
             report,
             connections: JoinSet::new(),
@@ -175,6 +193,7 @@ impl Drop for Proxy {
 struct Acceptor {
     addr: SocketAddr,
     server: SocketAddr,
+    dialled_back: Option<SocketAddr>,
     rules: watch::Receiver<Rules>,
     report: watch::Sender<Seen>,
     connections: JoinSet<()>,
@@ -211,8 +230,9 @@ impl Acceptor {
     fn admit(&mut self, client: TcpStream, before: Rules) {
         self.report.send_modify(|seen| seen.accepted += 1);
         let (server, rules) = (self.server, self.rules.clone());
+        let hello = self.dialled_back.map(Hello::new);
         self.connections
-            .spawn(connection(client, server, rules, before));
+            .spawn(connection(client, server, hello, rules, before));
     }
 }
 
@@ -227,9 +247,16 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 async fn connection(
     mut client: TcpStream,
     server: SocketAddr,
+    hello: Option<Hello>,
     rules: watch::Receiver<Rules>,
     before: Rules,
 ) {
+    let held = |rules: &Rules| rules.flows[Direction::ToServer as usize] == Flow::Hold;
+    let free = |now: &Rules| !held(now) || now.cuts != before.cuts;
+    if rules.clone().wait_for(free).await.is_err() || rules.borrow().cuts != before.cuts {
+        let _ = client.set_zero_linger();
+        return;
+    }
     let Ok(mut server) = TcpStream::connect(server).await else {
         let _ = client.set_zero_linger();
         return;
@@ -239,9 +266,10 @@ async fn connection(
     let broken = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let pump = |from, to, direction| pump(from, to, direction, rules.clone(), before);
-        let requests = pump(from_client, to_server, Direction::ToServer);
-        let replies = pump(from_server, to_client, Direction::ToClient);
+        let pump =
+            |from, to, direction, hello| pump(from, to, direction, hello, rules.clone(), before);
+        let requests = pump(from_client, to_server, Direction::ToServer, hello);
+        let replies = pump(from_server, to_client, Direction::ToClient, None);
         let mut cuts = rules.clone();
         tokio::select! {
             both = async { tokio::try_join!(requests, replies) } => both.is_err(),
@@ -259,6 +287,7 @@ async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     direction: Direction,
+    mut hello: Option<Hello>,
     mut rules: watch::Receiver<Rules>,
     before: Rules,
 ) -> io::Result<()> {
@@ -288,15 +317,53 @@ async fn pump(
         if half_closed {
             continue;
         }
+        let bytes = match &mut hello {
+            None => Bytes::copy_from_slice(&buffer[..len]),
+            Some(hello) => hello.rewrite(&buffer[..len])?,
+        };
         match flow {
-            Flow::Pass | Flow::Hold => to.write_all(&buffer[..len]).await?,
+            Flow::Pass | Flow::Hold => to.write_all(&bytes).await?,
             Flow::Delay(delay) => {
                 sleep(delay).await;
-                to.write_all(&buffer[..len]).await?;
+                to.write_all(&bytes).await?;
             }
             Flow::Drop => {}
             Flow::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
         }
+    }
+}
+
+/// The first bytes on an election port, of which one thing is to be another.
+struct Hello {
+    dialled_back: SocketAddr,
+    so_far: Option<BytesMut>,
+}
+
+impl Hello {
+    fn new(dialled_back: SocketAddr) -> Self {
+        Self {
+            dialled_back,
+            so_far: Some(BytesMut::new()),
+        }
+    }
+
+    /// What goes on for these bytes: nothing before the hello is whole, and then the whole hello in one piece.
+    fn rewrite(&mut self, bytes: &[u8]) -> io::Result<Bytes> {
+        let Some(mut so_far) = self.so_far.take() else {
+            return Ok(Bytes::copy_from_slice(bytes));
+        };
+        so_far.extend_from_slice(bytes);
+        let Some(mut hello) = InitialMessage::take(&mut so_far).map_err(io::Error::other)? else {
+            self.so_far = Some(so_far);
+            return Ok(Bytes::new());
+        };
+        hello.addresses = vec![ElectionAddress {
+            host: self.dialled_back.ip().to_string(),
+            port: self.dialled_back.port(),
+        }];
+        let mut out = BytesMut::from(&hello.to_bytes()[..]);
+        out.extend_from_slice(&so_far);
+        Ok(out.freeze())
     }
 }
 

@@ -133,3 +133,45 @@ async fn a_dropped_proxy_leaves_nothing_open() {
     assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
     assert!(TcpStream::connect(addr).await.is_err());
 }
+
+#[tokio::test]
+async fn a_connection_that_comes_while_requests_wait_reaches_the_server_afterwards() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap()).await.unwrap();
+    proxy.set_both(Flow::Hold);
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    say(&mut stream, "one").await;
+    proxy.wait_accepted(1).await;
+    let early = timeout(Duration::from_millis(30), listener.accept()).await;
+    assert!(early.is_err(), "{early:?}");
+    proxy.set_both(Flow::Pass);
+    let (mut server, _) = listener.accept().await.unwrap();
+    hear(&mut server, "one").await;
+}
+
+#[tokio::test]
+async fn who_dials_an_election_port_says_where_it_is_dialled_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let back: SocketAddr = "127.0.0.1:4321".parse().unwrap();
+    let server = listener.local_addr().unwrap();
+    let proxy = Proxy::start_at(ports::free().unwrap(), server, Some(back)).await;
+    let proxy = proxy.unwrap();
+    let hello = |port| InitialMessage {
+        server_id: zk_proto::ServerId(7),
+        addresses: vec![ElectionAddress {
+            host: "127.0.0.1".into(),
+            port,
+        }],
+    };
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    let said = hello(5).to_bytes();
+    let (first, second) = said.split_at(11);
+    stream.write_all(first).await.unwrap();
+    stream.write_all(second).await.unwrap();
+    say(&mut stream, "behind it").await;
+    let (mut server, _) = listener.accept().await.unwrap();
+    let mut heard = vec![0; hello(4321).encoded_len()];
+    server.read_exact(&mut heard).await.unwrap();
+    assert_eq!(heard, hello(4321).to_bytes());
+    hear(&mut server, "behind it").await;
+}
