@@ -21,7 +21,7 @@ use std::{
 use zk_client::{Client, testing::FaultProxy};
 use zk_recipes::ClientExt as _;
 use zk_server::Server;
-use zk_tests::{apache, process::ServerProcess};
+use zk_tests::{apache, postgres::Postgres, process::ServerProcess};
 
 /// Where cargo puts the examples: beside the folder of this test's own executable.
 fn example(name: &str) -> PathBuf {
@@ -95,24 +95,51 @@ current   Settings { url: \"db-2\", pool_size: 16, comment: Some(\"moved\") }
 current   Settings { url: \"db-2\", pool_size: 20, comment: Some(\"moved\") }
 ";
 
+/// With a database that lists its connections; without one, without the lines of the database.
 const CONFIG_RELOAD: &str = "\
 service   answers requests, eight at a time, from the pool of the first settings
+database  lists connections of the first settings (one at first) only
 operator  writes the second settings
 settings  second settings: the new pool took over, the old one is closed
 service   answers as \"second settings\"
+database  lists connections of the second settings (two at second) only
+operator  lets the pool be larger
+settings  third settings: the new pool took over, the old one is closed
+service   answers as \"third settings\"
+database  lists connections of the third settings (two at second) only
 operator  writes settings without connections
-settings  refused, bad content in version 2 of /config_reload/settings: max_connections is 0, not 1 to 100; the old pool goes on
-service   answers as \"second settings\"
+settings  refused, bad content in version 3 of /config_reload/settings: max_connections is 0, not 1 to 100; the old pool goes on
+service   answers as \"third settings\"
+database  lists connections of the third settings (two at second) only
 operator  writes settings with no such database
-settings  third settings: refused, no such database; the old pool goes on
-service   answers as \"second settings\"
+settings  fourth settings: refused, no such database; the old pool goes on
+service   answers as \"third settings\"
+database  lists connections of the third settings (two at second) only
 operator  writes something that is no JSON
-settings  refused, bad content in version 4 of /config_reload/settings: expected value at line 1 column 1; the old pool goes on
-service   answers as \"second settings\"
+settings  refused, bad content in version 5 of /config_reload/settings: expected value at line 1 column 1; the old pool goes on
+service   answers as \"third settings\"
+database  lists connections of the third settings (two at second) only
 operator  deletes the settings
 settings  deleted; the old pool goes on
-service   answers as \"second settings\"
+service   answers as \"third settings\"
+database  lists connections of the third settings (two at second) only
 requests  none failed
+";
+
+fn config_reload_without_a_list() -> String {
+    let lines = CONFIG_RELOAD.lines();
+    lines
+        .filter(|line| !line.starts_with("database"))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// Two accounts, each with a database of its own.
+const ACCOUNTS: &str = "\
+CREATE ROLE one LOGIN PASSWORD 'secret one';
+CREATE ROLE two LOGIN PASSWORD 'secret-two';
+CREATE DATABASE first OWNER one;
+CREATE DATABASE second OWNER two;
 ";
 
 const BARRIER: &str = "\
@@ -328,8 +355,24 @@ fn leaders_and_those_who_share_take_turns() {
 #[test]
 fn config_reload_fails_no_request() {
     if built("config_reload") {
-        assert_eq!(output("config_reload", &[]), CONFIG_RELOAD);
+        assert_eq!(output("config_reload", &[]), config_reload_without_a_list());
     }
+}
+
+#[test]
+fn config_reload_leaves_no_connection_of_the_past_in_postgres() {
+    if !built("config_reload") {
+        return;
+    }
+    let Some(postgres) =
+        Postgres::start_or_skip("config_reload with PostgreSQL", ACCOUNTS).unwrap()
+    else {
+        return;
+    };
+    let first = postgres.url("one", "secret%20one", "first");
+    let second = postgres.url("two", "secret-two", "second");
+    let arguments = ["--database", &first, "--database", &second];
+    assert_eq!(output("config_reload", &arguments), CONFIG_RELOAD);
 }
 
 #[test]
@@ -353,7 +396,7 @@ fn apache_makes_no_difference() {
     if built("config_reload") {
         assert_eq!(
             output("config_reload", &["--connect", &hosts]),
-            CONFIG_RELOAD
+            config_reload_without_a_list()
         );
     }
     thread::scope(|scope| {

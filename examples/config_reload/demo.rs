@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{sync::mpsc, task::JoinSet};
@@ -13,13 +14,21 @@ use zk_client::Client;
 use zk_examples::Failure;
 use zk_recipes::prelude::*;
 
-use super::{follow, pool::LivePool, say, service, settings::Settings};
+use super::{
+    follow,
+    pool::{Listed, LivePool},
+    say, service,
+    settings::Settings,
+};
 
 /// How many requests are under way at any moment.
 const CLIENTS: usize = 8;
 
 /// How many answers each act waits for, so that every pool serves a good number of requests.
 const ANSWERS: usize = 100;
+
+/// How long a server may show a connection that was closed.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// What the clients of the service saw.
 #[derive(Default)]
@@ -39,7 +48,7 @@ pub(crate) async fn play(
     config: ConfigWatcher<Settings>,
     pool: &Arc<LivePool>,
     service: SocketAddr,
-    second_url: String,
+    second_url: &str,
 ) -> Result<(), Failure> {
     let tally = Arc::new(Tally::default());
     let mut stream = JoinSet::new();
@@ -62,7 +71,8 @@ pub(crate) async fn play(
         "answers requests, eight at a time, from the pool of the first settings",
     );
     wait_for_answers(&tally).await;
-    for (what, data) in acts(&second_url)? {
+    say_what_is_listed(pool).await?;
+    for (what, data) in acts(second_url)? {
         say("operator", what);
         match data {
             Some(data) => client.set(path, data).await.map(drop)?,
@@ -74,6 +84,7 @@ pub(crate) async fn play(
             "service",
             &format!("answers as \"{}\"", service::ask(service).await?),
         );
+        say_what_is_listed(pool).await?;
     }
 
     tally.done.store(true, Ordering::Relaxed);
@@ -93,27 +104,34 @@ pub(crate) async fn play(
 /// What the operator does, and the content that the znode has afterwards, if there is one.
 type Act = (&'static str, Option<Vec<u8>>);
 
-/// The operator's acts: good settings, three kinds of bad ones, and none at all.
+/// The operator's acts: good settings (another database and account, another number of connections), three kinds of bad
+/// ones, and none at all.
 fn acts(second_url: &str) -> Result<Vec<Act>, Failure> {
     let second = Settings {
         url: second_url.to_owned(),
         max_connections: 5,
         banner: "second settings".into(),
     };
-    let no_connections = Settings {
-        max_connections: 0,
-        ..second.clone()
-    };
-    let no_database = Settings {
-        url: "sqlite:///nonexistent/directory/app.db".into(),
+    let third = Settings {
+        max_connections: 9,
         banner: "third settings".into(),
         ..second.clone()
+    };
+    let no_connections = Settings {
+        max_connections: 0,
+        ..third.clone()
+    };
+    let no_database = Settings {
+        url: unusable(second_url)?,
+        banner: "fourth settings".into(),
+        ..third.clone()
     };
     Ok(vec![
         (
             "writes the second settings",
             Some(serde_json::to_vec(&second)?),
         ),
+        ("lets the pool be larger", Some(serde_json::to_vec(&third)?)),
         (
             "writes settings without connections",
             Some(serde_json::to_vec(&no_connections)?),
@@ -128,6 +146,35 @@ fn acts(second_url: &str) -> Result<Vec<Act>, Failure> {
         ),
         ("deletes the settings", None),
     ])
+}
+
+/// What leads to no database: where there are passwords, a wrong one.
+fn unusable(url: &str) -> Result<String, Failure> {
+    let mut url = url::Url::parse(url)?;
+    match url.set_password(Some("wrong")) {
+        Ok(()) => Ok(url.into()),
+        Err(()) => Ok("sqlite:///nonexistent/directory/app.db".into()),
+    }
+}
+
+/// Says whose connections the database lists, once those are the present settings' and nobody else's.
+async fn say_what_is_listed(pool: &LivePool) -> Result<(), Failure> {
+    let only_present = async {
+        loop {
+            match pool.listed().await? {
+                None => return Ok(None),
+                Some(listed) if pool.is_all(&listed) => return Ok(Some(listed)),
+                // It takes note of a closed connection in its own time.
+                Some(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let listed: Result<Option<Listed>, Failure> =
+        tokio::time::timeout(LINGER, only_present).await?;
+    if let Some(listed) = listed? {
+        say("database", &format!("lists connections of {listed} only"));
+    }
+    Ok(())
 }
 
 async fn ask_on(service: SocketAddr, tally: Arc<Tally>) {

@@ -8,15 +8,16 @@
 //! cargo run --example config_reload --features config-reload              # plays it through, then ends
 //! cargo run --example config_reload --features config-reload -- --serve   # serves until Ctrl-C
 //! ```
-//! `--connect host:port` uses any ZooKeeper, `--database mysql://...` or `postgres://...` any database (an
-//! SQLite file otherwise), `--listen address` and `--path znode` say where.
+//! `--connect host:port` uses any ZooKeeper, `--database postgres://user:password@host/name` a real database (an
+//! SQLite file otherwise; given twice, the second one is what the operator changes to), `--listen address` and
+//! `--path znode` say where.
 
 mod demo;
 mod pool;
 mod service;
 mod settings;
 
-use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io::Write, net::SocketAddr, path::Path, sync::Arc};
 
 use tokio::{net::TcpListener, sync::oneshot};
 use zk_client::{Client, ErrorKind};
@@ -34,11 +35,8 @@ async fn main() -> Result<(), Failure> {
     eprintln!("ZooKeeper at {}", ensemble.connect_string());
 
     let client = Client::connect(ensemble.connect_string()).await?;
-    let first = arguments
-        .database
-        .clone()
-        .unwrap_or_else(|| sqlite(directory.path().join("first.db")));
-    let settings = Settings::first(first.clone());
+    let [first, second] = arguments.databases(directory.path());
+    let settings = Settings::first(first);
     write_first_settings(&client, &arguments, &settings).await?;
 
     let config = client
@@ -62,10 +60,7 @@ async fn main() -> Result<(), Failure> {
             interrupted = tokio::signal::ctrl_c() => interrupted?,
         }
     } else {
-        let second = arguments
-            .database
-            .unwrap_or_else(|| sqlite(directory.path().join("second.db")));
-        demo::play(&client, &arguments.path, config, &pool, address, second).await?;
+        demo::play(&client, &arguments.path, config, &pool, address, &second).await?;
     }
 
     let _ = stop.send(());
@@ -118,7 +113,7 @@ async fn write_first_settings(
     Ok(())
 }
 
-fn sqlite(file: PathBuf) -> String {
+fn sqlite(file: &Path) -> String {
     format!("sqlite://{}?mode=rwc", file.display())
 }
 
@@ -129,19 +124,28 @@ fn say(what: &str, line: &str) {
 
 struct Arguments {
     connect: Option<String>,
-    database: Option<String>,
+    database: Vec<String>,
     listen: SocketAddr,
     path: String,
     serve: bool,
 }
 
 impl Arguments {
+    /// What the first settings name, and what the operator changes to.
+    fn databases(&self, directory: &Path) -> [String; 2] {
+        match self.database.as_slice() {
+            [] => ["first.db", "second.db"].map(|file| sqlite(&directory.join(file))),
+            [both] => [both.clone(), both.clone()],
+            [first, second, ..] => [first.clone(), second.clone()],
+        }
+    }
+
     fn parse() -> Result<Self, lexopt::Error> {
         use lexopt::prelude::*;
 
         let mut arguments = Self {
             connect: None,
-            database: None,
+            database: Vec::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             path: "/config_reload/settings".into(),
             serve: false,
@@ -150,7 +154,7 @@ impl Arguments {
         while let Some(argument) = parser.next()? {
             match argument {
                 Long("connect") => arguments.connect = Some(parser.value()?.string()?),
-                Long("database") => arguments.database = Some(parser.value()?.string()?),
+                Long("database") => arguments.database.push(parser.value()?.string()?),
                 Long("listen") => arguments.listen = parser.value()?.parse()?,
                 Long("path") => arguments.path = parser.value()?.string()?,
                 Long("serve") => arguments.serve = true,

@@ -4,10 +4,10 @@
 //! answer. Taking over is one pointer swap under a lock; the old pool is closed once its last lease is
 //! returned, so no request ever meets a closed pool.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
-use sqlx::{AnyPool, any::AnyPoolOptions};
+use sqlx::{AnyPool, Row as _, any::AnyPoolOptions};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::settings::Settings;
@@ -17,6 +17,26 @@ struct Generation {
     settings: Arc<Settings>,
     pool: AnyPool,
     leases: TaskTracker,
+}
+
+/// Whose connections a database has, by its own account, and how many.
+pub(crate) struct Listed(Vec<(Whose, i64)>);
+
+/// By which settings, as which role, with which database.
+type Whose = (String, String, String);
+
+/// What `pg_stat_activity` has of this program: its connections bear the banner of their settings.
+const LIST: &str = "SELECT application_name, usename::text, datname::text, count(*) FROM pg_stat_activity \
+                    WHERE application_name LIKE '% settings' GROUP BY 1, 2, 3";
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, ((banner, role, database), _)) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}the {banner} ({role} at {database})")?;
+        }
+        Ok(())
+    }
 }
 
 /// The right to use one generation of the pool until dropped.
@@ -75,6 +95,31 @@ impl LivePool {
         Ok(())
     }
 
+    /// Whose connections the database lists; `None` of one that has no list.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(crate) async fn listed(&self) -> Result<Option<Listed>, sqlx::Error> {
+        let lease = self.lease();
+        if !lease.settings().is_postgres() {
+            return Ok(None);
+        }
+        let rows = sqlx::query(LIST).fetch_all(lease.pool()).await?;
+        let listed = rows.iter().map(|row| {
+            let whose = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            Ok((whose, row.try_get(3)?))
+        });
+        Ok(Some(Listed(listed.collect::<Result<_, sqlx::Error>>()?)))
+    }
+
+    /// Whether these are connections of the present settings, no more than they allow, and nobody else's.
+    pub(crate) fn is_all(&self, listed: &Listed) -> bool {
+        let current = self.current.read();
+        let settings = &current.settings;
+        matches!(listed.0.as_slice(), [((banner, ..), count)]
+            if *banner == settings.banner && (1..=i64::from(settings.max_connections)).contains(count))
+    }
+
     /// Drains the current pool and closes it; for the end of the program.
     pub(crate) async fn close(&self) {
         let current = Arc::clone(&self.current.read());
@@ -88,7 +133,7 @@ impl Generation {
             .max_connections(settings.max_connections)
             .acquire_timeout(Settings::ACQUIRE_TIMEOUT)
             .idle_timeout(Duration::from_secs(60))
-            .connect(&settings.url)
+            .connect(&settings.named_url())
             .await?;
         sqlx::query("SELECT 1").execute(&pool).await?;
         Ok(Self {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// The database: `sqlite:`, `mysql:` or `postgres:`. May hold a password, so it is never printed.
+    /// The database: `sqlite:` or `postgres:`. May hold a password, so it is never printed.
     pub(crate) url: String,
     /// How many connections the pool may open, 1 to 100.
     pub(crate) max_connections: u32,
@@ -34,9 +34,8 @@ impl Settings {
     /// # Errors
     /// A sentence for the log.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let known = ["sqlite:", "mysql:", "mariadb:", "postgres:", "postgresql:"];
-        if !known.iter().any(|scheme| self.url.starts_with(scheme)) {
-            return Err("the url is neither sqlite:, mysql: nor postgres:".into());
+        if !self.url.starts_with("sqlite:") && !self.is_postgres() {
+            return Err("the url is neither sqlite: nor postgres:".into());
         }
         if !(1..=100).contains(&self.max_connections) {
             return Err(format!(
@@ -45,5 +44,21 @@ impl Settings {
             ));
         }
         Ok(())
+    }
+    /// Whether the database is a server, which lists its connections.
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres:") || self.url.starts_with("postgresql:")
+    }
+
+    /// The url, with a name for the connections where the database has use for one.
+    pub(crate) fn named_url(&self) -> String {
+        match url::Url::parse(&self.url) {
+            Ok(mut url) if self.is_postgres() => {
+                url.query_pairs_mut()
+                    .append_pair("application_name", &self.banner);
+                url.into()
+            }
+            _ => self.url.clone(),
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod links;
 mod museum;
 pub mod ours;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod raw;
