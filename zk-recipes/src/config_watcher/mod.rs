@@ -21,20 +21,18 @@ mod observer;
 mod set;
 mod state;
 mod task;
+mod writing;
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use futures::Stream;
 use zk_client::{Client, Stat};
 
 #[cfg(feature = "json")]
 pub use self::directory::{ConfigDirectory, DirectorySource};
-use self::{builder::Codec, observer::Observer};
+use self::{
+    builder::Codec,
+    observer::{Observer, observed},
+};
 pub use self::{
     builder::{Config, ConfigSource},
     state::ConfigChange,
@@ -45,7 +43,7 @@ use crate::error::Result;
 ///
 /// Clones share the task behind them and are told of changes independently of each other.
 ///
-/// As a [`Stream`] it yields what [`changed`](Self::changed) returns, and ends after an error.
+/// As a [`Stream`](futures::Stream) it yields what [`changed`](Self::changed) returns, and ends after an error.
 pub struct ConfigWatcher<T> {
     client: Client,
     codec: Arc<Codec<T>>,
@@ -99,13 +97,7 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Stream for ConfigWatcher<T> {
-    type Item = Result<ConfigChange<T>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.observer.poll_next(cx)
-    }
-}
+observed!(ConfigWatcher);
 
 impl<T> Clone for ConfigWatcher<T> {
     fn clone(&self) -> Self {
@@ -114,13 +106,5 @@ impl<T> Clone for ConfigWatcher<T> {
             codec: Arc::clone(&self.codec),
             observer: self.observer.clone(),
         }
-    }
-}
-
-impl<T> fmt::Debug for ConfigWatcher<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConfigWatcher")
-            .field("path", &self.codec.path)
-            .finish_non_exhaustive()
     }
 }

@@ -8,13 +8,41 @@ use std::{
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
-use zk_client::ErrorKind;
+use zk_client::{ErrorKind, Zxid};
 
 use super::{
     ConfigChange,
     state::{Known, Problem, Told},
 };
-use crate::error::{Error, Result};
+use crate::{
+    connection::{Setback, setback},
+    error::{Error, Result},
+};
+
+/// What is watched, as a stream of what its observer is told, and by its path in a log.
+macro_rules! observed {
+    ($($watched:ident)*) => {$(
+        impl<T: Send + Sync + 'static> ::futures::Stream for $watched<T> {
+            type Item = $crate::Result<$crate::ConfigChange<T>>;
+
+            fn poll_next(
+                mut self: ::std::pin::Pin<&mut Self>,
+                cx: &mut ::std::task::Context<'_>,
+            ) -> ::std::task::Poll<Option<Self::Item>> {
+                self.observer.poll_next(cx)
+            }
+        }
+
+        impl<T> ::std::fmt::Debug for $watched<T> {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.debug_struct(stringify!($watched))
+                    .field("path", &self.codec.path)
+                    .finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+pub(super) use observed;
 
 /// What one observer knows, and has been told.
 pub(super) struct Observer<T> {
@@ -77,6 +105,34 @@ impl<T: Send + Sync + 'static> Observer<T> {
             }
             if self.known.changed().await.is_err() {
                 return Err(self.task_gone());
+            }
+        }
+    }
+
+    /// Returns when what a transaction wrote was read, or something newer, or there is nothing left to be read: `look` finds that
+    /// it was deleted again, or is not allowed.
+    pub(super) async fn read_up_to<S, L>(&self, written: Zxid, look: impl Fn() -> L) -> Result<()>
+    where
+        L: Future<Output = zk_client::Result<Option<S>>>,
+    {
+        let mut known = self.known.clone();
+        loop {
+            let in_vain = {
+                let known = known.borrow_and_update();
+                match known.ended() {
+                    _ if known.newest() >= written => return Ok(()),
+                    Some(error) => return Err(error.clone()),
+                    None => known.is_missing() || known.is_stale(),
+                }
+            };
+            let is_gone = in_vain
+                && match look().await {
+                    Ok(found) => found.is_none(),
+                    Err(error) => setback(&error) == Setback::Refused,
+                };
+            // Without its task nothing is read any more, but the value is written.
+            if is_gone || known.changed().await.is_err() {
+                return Ok(());
             }
         }
     }

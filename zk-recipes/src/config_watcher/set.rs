@@ -1,12 +1,10 @@
 //! Writing a configuration: compare and set.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde::Serialize;
-use zk_client::{ErrorKind, Outcome, Stat};
+use zk_client::{ErrorKind, Stat};
 
-use super::ConfigWatcher;
+use super::{ConfigWatcher, writing};
 use crate::{
     connection::{Patience, Setback, setback},
     error::{BadContent, Error, Result},
@@ -58,8 +56,13 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
             .map_err(Error::BadContent)?;
         let expected = self.stat().map_or(Expected::Missing, Expected::Present);
         self.expect(expected).await?;
-        let written = self.write(&content, expected).await?;
-        self.seen(written).await
+        let (place, content) = ((&self.client, &self.codec.path), &content);
+        let attempt = || self.write(content, expected);
+        let written = writing::until_known(place, attempt, || self.find(content, expected)).await?;
+        let (client, path) = place;
+        self.observer
+            .read_up_to(written.mzxid, || client.get_opt(path))
+            .await
     }
 
     /// Whether the node still is the one that was read: another one of the same name begins its versions anew.
@@ -71,7 +74,7 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
         loop {
             match self.client.exists(&self.codec.path).await {
                 Ok(Some(stat)) if stat.mzxid == expected.mzxid => return Ok(()),
-                Ok(_) => return Err(self.conflict()),
+                Ok(_) => return Err(writing::conflict(&self.codec.path)),
                 Err(error) if setback(&error) == Setback::Connection => {
                     patience.wait(&self.client).await?;
                 }
@@ -80,35 +83,7 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
         }
     }
 
-    /// Writes until it is known what became of it.
-    async fn write(&self, content: &Bytes, expected: Expected) -> Result<Stat> {
-        let mut patience = Patience::new();
-        let mut undecided = false;
-        loop {
-            let error = match self.write_once(content, expected).await {
-                Ok(stat) => return Ok(stat),
-                Err(error) => error,
-            };
-            let conflict = matches!(
-                error.kind(),
-                ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode
-            );
-            if conflict {
-                // Perhaps it was an earlier attempt of ours that changed the node.
-                return match undecided {
-                    true => self.find(content, expected).await,
-                    false => Err(self.conflict()),
-                };
-            }
-            if setback(&error) == Setback::Refused {
-                return Err(error.into());
-            }
-            undecided |= error.outcome() == Outcome::Unknown;
-            patience.wait(&self.client).await?;
-        }
-    }
-
-    async fn write_once(&self, content: &Bytes, expected: Expected) -> zk_client::Result<Stat> {
+    async fn write(&self, content: &Bytes, expected: Expected) -> zk_client::Result<Stat> {
         let (client, path) = (&self.client, &*self.codec.path);
         let Expected::Present(stat) = expected else {
             return self.create(content).await;
@@ -135,57 +110,13 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     }
 
     /// After a write of unknown outcome: the node holds our content, one version on, or somebody else was there.
-    async fn find(&self, content: &Bytes, expected: Expected) -> Result<Stat> {
-        let mut patience = Patience::new();
+    async fn find(&self, content: &Bytes, expected: Expected) -> zk_client::Result<Option<Stat>> {
         let version = match expected {
             Expected::Missing => 0,
             Expected::Present(stat) => stat.version.wrapping_add(1),
         };
-        loop {
-            match self.client.get_opt(&self.codec.path).await {
-                Ok(Some(node)) if node.stat.version == version && node.data == *content => {
-                    return Ok(node.stat);
-                }
-                Ok(_) => return Err(self.conflict()),
-                Err(error) if setback(&error) == Setback::Refused => return Err(error.into()),
-                Err(_) => patience.wait(&self.client).await?,
-            }
-        }
-    }
-
-    fn conflict(&self) -> Error {
-        Error::Conflict {
-            path: Arc::clone(&self.codec.path),
-        }
-    }
-
-    /// Returns when the watcher has read this write, or a newer one, or there is nothing left to be read.
-    async fn seen(&self, written: Stat) -> Result<()> {
-        let mut known = self.observer.known.clone();
-        loop {
-            let in_vain = {
-                let known = known.borrow_and_update();
-                match known.ended() {
-                    _ if known.newest() >= written.mzxid => return Ok(()),
-                    Some(error) => return Err(error.clone()),
-                    None => known.is_missing() || known.is_stale(),
-                }
-            };
-            if in_vain && self.is_gone().await {
-                return Ok(());
-            }
-            if known.changed().await.is_err() {
-                // The task is gone, but the value is written.
-                return Ok(());
-            }
-        }
-    }
-
-    /// Whether the watcher cannot read what was written: it was deleted again, or its ACL changed.
-    async fn is_gone(&self) -> bool {
-        match self.client.get_opt(&self.codec.path).await {
-            Ok(node) => node.is_none(),
-            Err(error) => setback(&error) == Setback::Refused,
-        }
+        let node = self.client.get_opt(&self.codec.path).await?;
+        let ours = node.filter(|node| node.stat.version == version && node.data == *content);
+        Ok(ours.map(|node| node.stat))
     }
 }

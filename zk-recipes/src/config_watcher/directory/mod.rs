@@ -17,21 +17,20 @@ mod entries;
 mod read;
 mod write;
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{fmt, sync::Arc};
 
-use futures::Stream;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use zk_client::Client;
 
 pub(super) use self::entries::DirectoryCodec;
 use self::entries::Seen;
-use super::{ConfigChange, builder::Start, format::BoxError, observer::Observer};
+use super::{
+    ConfigChange,
+    builder::Start,
+    format::BoxError,
+    observer::{Observer, observed},
+};
 use crate::{cache::Cache, error::Result};
 
 /// A directory of settings, not yet watched; made by [`Config::directory`](super::Config::directory).
@@ -94,7 +93,7 @@ impl<T> fmt::Debug for DirectorySource<T> {
 
 /// A directory of settings that is watched as one: the last good value, and a stream of its changes.
 ///
-/// Clones share the task behind them. As a [`Stream`] it yields what [`changed`](Self::changed) returns, and ends after an
+/// Clones share the task behind them. As a [`Stream`](futures::Stream) it yields what [`changed`](Self::changed) returns, and ends after an
 /// error.
 pub struct ConfigDirectory<T> {
     client: Client,
@@ -134,13 +133,7 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Stream for ConfigDirectory<T> {
-    type Item = Result<ConfigChange<T>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.observer.poll_next(cx)
-    }
-}
+observed!(ConfigDirectory);
 
 impl<T> Clone for ConfigDirectory<T> {
     fn clone(&self) -> Self {
@@ -151,13 +144,5 @@ impl<T> Clone for ConfigDirectory<T> {
             cache: self.cache.clone(),
             seen: Arc::clone(&self.seen),
         }
-    }
-}
-
-impl<T> fmt::Debug for ConfigDirectory<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConfigDirectory")
-            .field("path", &self.codec.path)
-            .finish_non_exhaustive()
     }
 }

@@ -3,12 +3,13 @@
 //! Every write also sets the directory's own node to what it is, on condition of its version; so two writers exclude each
 //! other, and a writer whose answer was lost sees by that version whether it was carried out.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
-use zk_client::{ErrorKind, Multi, MultiResult, Outcome, Stat, Zxid};
+use zk_client::{ErrorKind, Multi, MultiResult, Stat, Zxid};
 
 use super::{
+    super::writing,
     ConfigDirectory,
     entries::{Entries, Seen},
     read,
@@ -48,8 +49,12 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
         if expected.entries() == entries {
             return Ok(());
         }
-        let written = self.write(&entries, &expected).await?;
-        self.until_read(written).await
+        let (client, path) = (&self.client, &self.codec.path);
+        let attempt = || self.write(&entries, &expected);
+        let find = || self.find(&entries, &expected);
+        let written = writing::until_known((client, path), attempt, find).await?;
+        let look = || read::read(client, path, &self.cache);
+        self.observer.read_up_to(written, look).await
     }
 
     /// What the write relies on: the nodes that were last seen, if they still are the same, or an empty directory.
@@ -62,7 +67,7 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
                     let known = known.map(|seen| seen.moments()).unwrap_or_default();
                     return match found.moments() == known {
                         true => Ok(found),
-                        false => Err(self.conflict()),
+                        false => Err(writing::conflict(&self.codec.path)),
                     };
                 }
                 Err(error) => error,
@@ -93,32 +98,10 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
         Ok(Seen { data, stat, nodes })
     }
 
-    /// Writes until it is known what became of it; the transaction that did it.
-    async fn write(&self, entries: &Entries, expected: &Seen) -> Result<Zxid> {
-        let mut patience = Patience::new();
-        let mut undecided = false;
-        loop {
-            let error = match self.difference(entries, expected).commit().await {
-                Ok(results) => return Ok(zxid(&results)),
-                Err(error) => error,
-            };
-            let conflict = matches!(
-                error.kind(),
-                ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode
-            );
-            if conflict {
-                // Perhaps it was an earlier attempt of ours that changed the directory.
-                return match undecided {
-                    true => self.find(entries, expected).await,
-                    false => Err(self.conflict()),
-                };
-            }
-            if setback(&error) == Setback::Refused {
-                return Err(error.into());
-            }
-            undecided |= error.outcome() == Outcome::Unknown;
-            patience.wait(&self.client).await?;
-        }
+    /// Writes; the transaction that did it.
+    async fn write(&self, entries: &Entries, expected: &Seen) -> zk_client::Result<Zxid> {
+        let results = self.difference(entries, expected).commit().await?;
+        Ok(zxid(&results))
     }
 
     /// The transaction that leads from what is expected to what is wanted.
@@ -146,55 +129,11 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
     }
 
     /// After a write of unknown outcome: the directory is one version on and holds what we wrote, or somebody else was there.
-    async fn find(&self, entries: &Entries, expected: &Seen) -> Result<Zxid> {
-        let mut patience = Patience::new();
+    async fn find(&self, entries: &Entries, expected: &Seen) -> zk_client::Result<Option<Zxid>> {
         let version = expected.stat.version.wrapping_add(1);
-        loop {
-            match read::read(&self.client, &self.codec.path, &self.cache).await {
-                Ok(Some(seen)) if seen.stat.version == version && seen.entries() == *entries => {
-                    return Ok(seen.stat.mzxid);
-                }
-                Ok(_) => return Err(self.conflict()),
-                Err(error) if setback(&error) == Setback::Refused => return Err(error.into()),
-                Err(_) => patience.wait(&self.client).await?,
-            }
-        }
-    }
-
-    fn conflict(&self) -> Error {
-        Error::Conflict {
-            path: Arc::clone(&self.codec.path),
-        }
-    }
-
-    /// Returns when this write was read, or a newer one, or there is nothing left to be read.
-    async fn until_read(&self, written: Zxid) -> Result<()> {
-        let mut known = self.observer.known.clone();
-        loop {
-            let in_vain = {
-                let known = known.borrow_and_update();
-                match known.ended() {
-                    _ if known.newest() >= written => return Ok(()),
-                    Some(error) => return Err(error.clone()),
-                    None => known.is_missing() || known.is_stale(),
-                }
-            };
-            if in_vain && self.is_gone().await {
-                return Ok(());
-            }
-            if known.changed().await.is_err() {
-                // The task is gone, but the value is written.
-                return Ok(());
-            }
-        }
-    }
-
-    /// Whether what was written cannot be read: it was deleted again, or its ACL changed.
-    async fn is_gone(&self) -> bool {
-        match read::read(&self.client, &self.codec.path, &self.cache).await {
-            Ok(seen) => seen.is_none(),
-            Err(error) => setback(&error) == Setback::Refused,
-        }
+        let seen = read::read(&self.client, &self.codec.path, &self.cache).await?;
+        let ours = seen.filter(|seen| seen.stat.version == version && seen.entries() == *entries);
+        Ok(ours.map(|seen| seen.stat.mzxid))
     }
 }
 
