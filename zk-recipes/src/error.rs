@@ -52,13 +52,13 @@ pub enum Error {
         /// The layout that this side uses.
         layout: LockLayout,
     },
-    /// The semaphore's node names another count than this side, or none that could change; in kazoo's layout nobody could
-    /// share it then.
-    #[error("{path} is a semaphore {}, not of {asked}", count(*.told))]
+    /// A semaphore's node names another count than this side, or none that could change; in kazoo's layout nobody could
+    /// share it then. Or a member of a double barrier's present round waits for another number.
+    #[error("{path} is {}, not for {asked}", count(*.told))]
     CountMismatch {
-        /// The semaphore's path.
+        /// The recipe's path.
         path: Arc<str>,
-        /// What the node says; `None` where a count that can change was asked for.
+        /// What the others say; `None` where a count that can change was asked for.
         told: Option<i64>,
         /// What this side asked for.
         asked: u32,
@@ -142,8 +142,8 @@ impl From<zk_client::Error> for Error {
 
 fn count(told: Option<i64>) -> String {
     told.map_or_else(
-        || "whose count cannot change".to_owned(),
-        |told| format!("of {told} leases"),
+        || "without a count that can change".to_owned(),
+        |told| format!("for {told}"),
     )
 }
 

@@ -119,6 +119,34 @@ async fn members_enter_and_leave_together_round_after_round() {
 }
 
 #[tokio::test]
+async fn members_of_one_round_wait_for_the_same_number() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("counts"));
+    let [one, two] = [(); 2].map(|()| client.double_barrier(&path, 2));
+    let entering = tokio::spawn(one.enter());
+    until_children(&client, &path, "a member", |names| names.len() == 1).await;
+    let refused = client.double_barrier(&path, 3).enter().await;
+    assert!(
+        matches!(
+            refused,
+            Err(Error::CountMismatch {
+                told: Some(2),
+                asked: 3,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(children(&client, &path).await.len(), 1);
+    assert!(!entering.is_finished());
+    assert_eq!(soon("the second", two.enter()).await.unwrap(), 0);
+    assert_eq!(soon("the first", entering).await.unwrap().unwrap(), 0);
+    // The next round may be for another number, also while the members of this one are there.
+    let alone = client.double_barrier(&path, 1);
+    assert_eq!(soon("the next round", alone.enter()).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn nobody_leaves_before_all_do_and_the_dead_are_not_waited_for() {
     let server = server().await;
     let path = unique("leave");

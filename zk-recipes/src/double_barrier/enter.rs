@@ -111,7 +111,7 @@ impl Member {
             };
             if !joined.node.settle().await? {
                 // Before anything of ours is there, which could open a barrier of theirs.
-                self.refuse_foreign(&session.children(&self.path).await?)?;
+                self.refuse_others(&session.children(&self.path).await?, present)?;
                 // Only into the round that is present: a name of a past one would be released at once.
                 *joined = self.join_as(session, present);
                 if !self.join(joined, gate.stat.version).await? {
@@ -119,7 +119,7 @@ impl Member {
                 }
             }
             let children = session.children(&self.path).await?;
-            self.refuse_foreign(&children)?;
+            self.refuse_others(&children, joined.round)?;
             persistence.reset();
             let evidence = evidence.await?;
             let name = own_name(&joined.node);
@@ -185,18 +185,25 @@ impl Member {
         })
     }
 
-    fn refuse_foreign(&self, children: &[String]) -> Result<(), Stop> {
-        match round::foreign(children) {
+    /// Who is of another recipe, or waits for another number in the same round, cannot be together with this member.
+    fn refuse_others(&self, children: &[String], round: u64) -> Result<(), Stop> {
+        let path = || Arc::clone(&self.path);
+        if let Some(name) = round::foreign(children) {
+            let name = name.to_owned();
+            return Err(Stop::Fail(Error::Foreign { path: path(), name }));
+        }
+        match round::other_count(children, round, self.count) {
             None => Ok(()),
-            Some(name) => Err(Stop::Fail(Error::Foreign {
-                path: Arc::clone(&self.path),
-                name: name.to_owned(),
+            Some(told) => Err(Stop::Fail(Error::CountMismatch {
+                path: path(),
+                told: i64::try_from(told).ok(),
+                asked: u32::try_from(self.count).unwrap_or(u32::MAX),
             })),
         }
     }
 
     fn join_as(&self, session: &Session, round: u64) -> Joined {
-        let path = parents::child(&self.path, &round::name(round, &session.guid()));
+        let path = parents::child(&self.path, &round::name(round, self.count, &session.guid()));
         let identity = session.identity().to_owned();
         Joined {
             node: OwnNode::new(session.clone(), path, identity),

@@ -24,7 +24,11 @@
 //! leaves it, without waiting for the others. The barrier's node is created as needed, with the client's default ACL, and
 //! stays, because the numbers of its rounds go on; what is above it is made of containers.
 //!
-//! **All members must be told the same count**: who waits looks again when the round opens, and not when somebody comes.
+//! **All members must be told the same count**: it is part of a member's name, and who finds one of the present round with
+//! another is refused with [`Error::CountMismatch`]. (Of two that come at the same moment both may be.)
+//!
+//! **A resumed session** still owns the node of the process that had it before, which counts as a member: see
+//! [`lock`](crate::lock).
 //!
 //! **Not interoperable** with Curator's `DistributedDoubleBarrier` and kazoo's `DoubleBarrier`, which have no rounds: there a
 //! `ready` node that was left behind opens the next round early. Their nodes are refused.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   /job                          data: the number of the round that members come to now, in decimal; empty counts as 0
-//!   /job/0000000007-{uuid}        a member of round 7, ephemeral; its data says who
+//!   /job/0000000007-5-{uuid}      a member of round 7 that waits for 5 to come, ephemeral; its data says who
 //! ```
 //!
 //! Round 7 is open, and its members have entered, when the number is larger than 7.
@@ -35,16 +35,30 @@ pub(super) enum Leave<'c> {
 }
 
 /// The name of a member's node.
-pub(super) fn name(round: u64, guid: &str) -> String {
-    format!("{round:010}-{guid}")
+pub(super) fn name(round: u64, count: usize, guid: &str) -> String {
+    format!("{round:010}-{count}-{guid}")
+}
+
+/// The round of a member and the number that it waits for, by the name of its node.
+fn member(name: &str) -> Option<(u64, usize)> {
+    let (round, rest) = name.split_once('-')?;
+    let (count, guid) = rest.split_once('-')?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    // A guid of Curator's begins with eight digits at most, kazoo's has no dash.
+    (round.len() >= 10 && guid.len() == 36 && digits(round) && digits(count))
+        .then(|| Some((round.parse().ok()?, count.parse().ok()?)))?
 }
 
 /// The round of a member, by the name of its node.
 pub(super) fn round_of(name: &str) -> Option<u64> {
-    let (round, guid) = name.split_once('-')?;
-    // A guid of Curator's begins with eight digits at most, kazoo's has no dash.
-    (round.len() >= 10 && guid.len() == 36 && round.bytes().all(|byte| byte.is_ascii_digit()))
-        .then(|| round.parse().ok())?
+    Some(member(name)?.0)
+}
+
+/// Another number than `count` that a member of this round waits for.
+pub(super) fn other_count(children: &[String], round: u64, count: usize) -> Option<usize> {
+    let mut members = children.iter().filter_map(|name| member(name));
+    let other = members.find(|(at, told)| *at == round && *told != count);
+    other.map(|(_, told)| told)
 }
 
 /// The number in the barrier's node.
@@ -125,11 +139,19 @@ mod tests {
         ] {
             assert_eq!(foreign(&[name.to_owned()]), Some(name));
         }
-        assert_eq!(foreign(&[name(7, &guid(1))]), None);
+        assert_eq!(foreign(&[name(7, 3, &guid(1))]), None);
         assert_eq!(
-            round_of(&name(12_345_678_901, &guid(1))),
-            Some(12_345_678_901)
+            member(&name(12_345_678_901, 4, &guid(1))),
+            Some((12_345_678_901, 4))
         );
+    }
+
+    #[test]
+    fn another_count_is_seen_in_the_same_round_only() {
+        let children = [name(7, 3, &guid(1)), name(8, 2, &guid(2))];
+        assert_eq!(other_count(&children, 7, 3), None);
+        assert_eq!(other_count(&children, 8, 3), Some(2));
+        assert_eq!(other_count(&children, 9, 3), None);
     }
 
     #[test]
