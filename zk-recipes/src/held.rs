@@ -222,13 +222,15 @@ async fn consume(
     let multi = multi.fenced_by(&path).delete(&item).delete(&path);
     let multi = multi.through(node.session()).any();
     let session = node.session().clone();
-    let mut committing = pin!(commit(&session, &path, multi));
+    let mut committing = pin!(commit(&session, (&*path, &*item), multi));
     let committed = tokio::select! {
         biased;
         committed = &mut committing => committed,
         _ = evidence.lost() => {
             // Whoever waits may be gone, too.
-            let _ = reply.send(Err(Error::Unknown { path: item }));
+            let _ = reply.send(Err(Error::Unknown {
+                path: Arc::clone(&item),
+            }));
             committing.await.settle(node);
             node.withdraw().await;
             return;
@@ -238,7 +240,9 @@ async fn consume(
     let result = match committed {
         Consumed::Applied => Ok(()),
         Consumed::Lost(reason) => Err(ownership.error(reason)),
-        Consumed::Unknown => Err(Error::Unknown { path: item }),
+        Consumed::Unknown => Err(Error::Unknown {
+            path: Arc::clone(&item),
+        }),
         Consumed::Refused(error)
             if error.kind() == ErrorKind::NoNode && error.path() == Some(&item) =>
         {
@@ -277,20 +281,28 @@ impl Consumed {
     }
 }
 
-/// Commits until it is known what became of it. The node goes with it: if it is gone although nobody else deletes it, an
-/// earlier attempt was carried out.
-async fn commit(session: &Session, node: &str, multi: Multi) -> Consumed {
+/// Commits until it is known what became of it. Node and item go with it: if the node is gone, the item tells whether an
+/// earlier attempt was carried out or somebody deleted the node.
+async fn commit(session: &Session, (node, item): (&str, &str), multi: Multi) -> Consumed {
     let mut patience = Patience::new();
     let mut undecided = false;
     loop {
-        let Err(error) = multi.clone().commit().await else {
+        let Err(mut error) = multi.clone().commit().await else {
             return Consumed::Applied;
         };
         undecided |= error.outcome() == Outcome::Unknown;
-        let gone = error.kind() == ErrorKind::NoNode && error.path() == Some(node);
+        if error.kind() == ErrorKind::NoNode && error.path() == Some(node) {
+            if !undecided {
+                return Consumed::Lost(LostReason::NodeDeleted);
+            }
+            // Answered after the multi, so it sees whatever that saw.
+            match session.exists(item).await {
+                Ok(None) => return Consumed::Applied,
+                Ok(Some(_)) => return Consumed::Lost(LostReason::NodeDeleted),
+                Err(looked) => error = looked,
+            }
+        }
         let over = match setback(&error) {
-            Setback::Refused if gone && undecided => return Consumed::Applied,
-            Setback::Refused if gone => return Consumed::Lost(LostReason::NodeDeleted),
             Setback::Refused => return Consumed::Refused(error),
             Setback::Connection => patience.wait(session).await.is_err(),
             Setback::SessionEnded => true,

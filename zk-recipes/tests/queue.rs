@@ -9,7 +9,12 @@
 
 mod support;
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -21,6 +26,9 @@ use support::{
 use tokio::task::JoinSet;
 use zk_client::{Acl, ErrorKind, Perms};
 use zk_recipes::{Error, prelude::*};
+
+/// `ZooDefs.OpCode`.
+const MULTI: i32 = 14;
 
 fn text(delivery: &Delivery) -> String {
     String::from_utf8(delivery.data().to_vec()).unwrap()
@@ -238,6 +246,118 @@ async fn lost_answers_lose_and_double_nothing() {
         )
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_delayed_item_comes_when_it_is_due_and_then_in_order() {
+    const DELAY: Duration = Duration::from_millis(400);
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("delayed"));
+    let queue = client.queue(&path);
+    let waiting = tokio::spawn(queue.take());
+    let ms = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap().as_millis();
+    // Asked of the leader, as the puts do.
+    client
+        .create_all(&format!("{path}/clock"), "")
+        .await
+        .unwrap();
+    let begun = client.set(&format!("{path}/clock"), "").await.unwrap();
+    let begun = u128::try_from(begun.mtime).unwrap();
+    queue.put_after(DELAY * 2, "last").await.unwrap();
+    queue.put_after(DELAY, "later").await.unwrap();
+    assert!(queue.try_take().await.unwrap().is_none());
+    assert_eq!(
+        (
+            queue.len().await.unwrap(),
+            queue.delayed_len().await.unwrap()
+        ),
+        (0, 2)
+    );
+    queue.put("now").await.unwrap();
+    let now = soon("what is there", waiting).await.unwrap().unwrap();
+    assert_eq!(text(&now), "now");
+    now.ack().await.unwrap();
+    for (expected, delay) in [("later", DELAY), ("last", DELAY * 2)] {
+        let delivery = soon(expected, queue.take()).await.unwrap();
+        assert_eq!(
+            (text(&delivery).as_str(), delivery.attempt()),
+            (expected, 1)
+        );
+        // It is an item from the moment on when it was due.
+        let waited = ms(delivery.put_at()) - begun;
+        assert!(waited >= delay.as_millis(), "{expected} after {waited} ms");
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(
+        (
+            queue.len().await.unwrap(),
+            queue.delayed_len().await.unwrap()
+        ),
+        (0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_delayed_item_that_cannot_be_brought_keeps_nobody_from_the_others() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("stuck"));
+    let queue = client.queue(&path);
+    queue.put_after(Duration::ZERO, "stuck").await.unwrap();
+    let delayed = format!("{path}/delayed");
+    let perms = Perms(Perms::ALL.0 & !Perms::DELETE.0);
+    let acl = vec![Acl::new(perms, "world", "anyone")];
+    client.set_acl(&delayed, acl).await.unwrap();
+    let waiting = tokio::spawn(queue.take());
+    queue.put("other").await.unwrap();
+    let other = soon("the other", waiting).await.unwrap().unwrap();
+    assert_eq!(text(&other), "other");
+    other.ack().await.unwrap();
+    let waiting = tokio::spawn(queue.take());
+    client.set_acl(&delayed, Acl::open()).await.unwrap();
+    let stuck = soon("the stuck one", waiting).await.unwrap().unwrap();
+    assert_eq!(text(&stuck), "stuck");
+    stuck.ack().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_never_arrived_is_not_taken_for_carried_out() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let path = unique("evicted");
+    let (doomed, other) = (
+        builder(proxy.address())
+            .session_timeout(Duration::from_secs(20))
+            .connect()
+            .await
+            .unwrap(),
+        client(server.address()).await,
+    );
+    other.queue(&path).put("x").await.unwrap();
+    let delivery = soon("the item", doomed.queue(&path).take()).await.unwrap();
+    let claim = delivery.claim_path().to_owned();
+    let holder = other.get(&claim).await.unwrap().data;
+    let identity = doomed.identity().as_bytes();
+    assert!(holder.starts_with(identity), "{holder:?}");
+    proxy.lose_next_and_stay_cut(MULTI, Leg::Request);
+    let acknowledging = tokio::spawn(delivery.ack());
+    soon("the loss", proxy.until_lost(1)).await;
+    // Somebody takes the claim away meanwhile: the one thing that looks like an acknowledgement.
+    other.delete(&claim).await.unwrap();
+    proxy.restore();
+    let refused = soon("the refusal", acknowledging).await.unwrap();
+    assert!(
+        matches!(
+            refused,
+            Err(Error::Lost {
+                reason: LostReason::NodeDeleted,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let delivery = soon("it back", other.queue(&path).take()).await.unwrap();
+    assert_eq!((text(&delivery).as_str(), delivery.attempt()), ("x", 2));
+    delivery.ack().await.unwrap();
 }
 
 #[tokio::test]

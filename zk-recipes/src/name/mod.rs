@@ -11,7 +11,8 @@
 //! by itself. What an expired session of the same client had is free when the server has ended that session.
 //!
 //! **Cancellation** is safe at every await: no name stays registered on a session that lives on. Dropping the guard gives the
-//! name back. Parents are created as needed, as containers, with the client's default ACL.
+//! name back. Parents are created as needed, as containers, with the client's default ACL. **A resumed session** still owns the
+//! names of the process that had it before: see [`lock`](crate::lock).
 //!
 //! The node is ephemeral; its data is the holder's identity, a line feed, and the identifier.
 

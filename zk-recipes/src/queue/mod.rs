@@ -15,7 +15,8 @@
 //! acknowledged in the same transaction: [`Delivery::ack_with`].
 //!
 //! **Order and fairness.** The smallest priority first, and of equal ones the oldest first, among those that nobody has claimed; with
-//! several consumers, and after a redelivery, items are processed out of order. Consumers are not served in turn.
+//! several consumers, and after a redelivery, items are processed out of order. Consumers are not served in turn. **Delayed** items
+//! ([`Queue::put_after`]) come no sooner than that, by the leader's clock, and then in this order.
 //!
 //! **CONNECTIONLOSS** during a put is decided by an ephemeral marker that is created in the same transaction, and removed
 //! afterwards; during a claim by the claim itself, which names the delivery; during an acknowledgement by the claim, which goes with it. **Suspension**:
@@ -29,12 +30,15 @@
 //! instead, from where it can be [put back](Queue::requeue).
 //!
 //! **Cancellation** is safe at every await: no claim stays on a session that lives on, and what was claimed for nobody comes back at
-//! once. Dropping a delivery gives the item back. **Herd**: consumers that wait watch the items, and the claims too while there
+//! once. Dropping a delivery gives the item back. **Herd**: consumers that wait watch the items, the delayed ones, and the claims too while there
 //! are items; all of them look when one comes, is claimed or comes back, and try to claim what they find: of as many
 //! writes one succeeds. Who finds items makes no watch.
 //!
+//! **A resumed session** still owns the claims of the process that had it before, whose items nobody gets: see
+//! [`lock`](crate::lock).
+//!
 //! **Permissions.** A claim needs READ and WRITE on the item, whose data it sends once more, CREATE and DELETE on the claims' directory, and an
-//! acknowledgement DELETE on the items'. An item that a consumer cannot claim, because of its ACL or because the consumer's requests
+//! acknowledgement DELETE on the items'; for delayed items it takes WRITE, CREATE and DELETE on their directory, too. An item that a consumer cannot claim, because of its ACL or because the consumer's requests
 //! may not be so long, is passed over, with a warning; only where there is no other does the call fail with the reason.
 //!
 //! **Interoperable** with kazoo's `LockingQueue` (whose claims are not counted). Curator's queues and kazoo's `Queue` hand items
@@ -66,15 +70,17 @@
 //!
 //! ```text
 //!   /q/entries/entry-{priority}-{seq}   an item; persistent, as is its directory: the numbers must not begin anew
-//!   /q/taken/entry-{priority}-{seq}     a claim on it, ephemeral
+//!   /q/taken/entry-{priority}-{seq}     a claim on it, ephemeral; its data begins with the consumer's identity
 //!   /q/puts/{uuid}                      a put that is under way, ephemeral
 //!   /q/dead/entry-{priority}-{seq}      a dead letter
+//!   /q/delayed/due-{ms}-{priority}-{seq}  an item that is not to be had yet
 //! ```
 //!
 //! [`Error::Unknown`]: crate::Error::Unknown
 //! [`Error::Timeout`]: crate::Error::Timeout
 
 mod dead;
+mod delay;
 mod delivery;
 mod order;
 mod place;
@@ -82,7 +88,7 @@ mod put;
 mod stream;
 mod take;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use zk_client::{Client, ErrorKind, Payload};
 
@@ -139,12 +145,21 @@ impl Queue {
     ///
     /// Dropping the future leaves open whether the item is put.
     pub fn put<'p>(&self, item: impl Into<Payload<'p>>) -> Attempt<()> {
-        self.put_all_at(DEFAULT_PRIORITY, [item])
+        self.put_all_at(DEFAULT_PRIORITY, None, [item])
     }
 
     /// Puts an item with a priority: 0 comes first, 999 last; larger ones count as 999. As [`put`](Self::put).
     pub fn put_at<'p>(&self, priority: u16, item: impl Into<Payload<'p>>) -> Attempt<()> {
-        self.put_all_at(priority, [item])
+        self.put_all_at(priority, None, [item])
+    }
+
+    /// Puts an item that is not to be had before `delay` has passed, with [`DEFAULT_PRIORITY`]. As [`put`](Self::put).
+    ///
+    /// The time is the leader's, and counted from a moment after the call; who takes it makes it an item then, so it comes later where
+    /// nobody of this recipe takes. Until then it is none: [`len`](Self::len) and kazoo's consumers do not see it. A new leader's clock
+    /// may differ from the old one's, and the time from the delay by as much.
+    pub fn put_after<'p>(&self, delay: Duration, item: impl Into<Payload<'p>>) -> Attempt<()> {
+        self.put_all_at(DEFAULT_PRIORITY, Some(delay), [item])
     }
 
     /// Puts several items in one transaction, all or none. As [`put`](Self::put).
@@ -152,22 +167,26 @@ impl Queue {
         &self,
         items: impl IntoIterator<Item = impl Into<Payload<'p>>>,
     ) -> Attempt<()> {
-        self.put_all_at(DEFAULT_PRIORITY, items)
+        self.put_all_at(DEFAULT_PRIORITY, None, items)
     }
 
     fn put_all_at<'p>(
         &self,
         priority: u16,
+        delay: Option<Duration>,
         items: impl IntoIterator<Item = impl Into<Payload<'p>>>,
     ) -> Attempt<()> {
-        let items: Vec<_> = (items.into_iter())
-            .map(|item| item.into().into_bytes())
-            .collect();
+        let items = items.into_iter().map(|item| item.into().into_bytes());
+        let what = put::Put {
+            priority: priority.min(999),
+            delay,
+            items: items.collect(),
+        };
         let place = Arc::clone(&self.place);
         let span = tracing::debug_span!("put", path = %place.path);
         Attempt::new(
             (&self.place.client, &self.place.path, span),
-            move |answer| put::run(place, priority.min(999), items, answer),
+            move |answer| put::run(place, what, answer),
         )
     }
 
@@ -235,17 +254,30 @@ impl Queue {
         Deliveries::new(self.clone())
     }
 
-    /// How many items there are, claimed ones included.
+    /// How many items there are, claimed ones included, delayed ones not.
     ///
     /// # Errors
     ///
     /// The future fails with what the client reports.
     pub fn len(&self) -> Attempt<usize> {
+        self.count("len", |place| &place.entries)
+    }
+
+    /// How many items are [not to be had yet](Self::put_after), or due and not taken by anybody.
+    ///
+    /// # Errors
+    ///
+    /// The future fails with what the client reports.
+    pub fn delayed_len(&self) -> Attempt<usize> {
+        self.count("delayed len", |place| &place.delayed)
+    }
+
+    fn count(&self, op: &'static str, directory: fn(&Place) -> &Arc<str>) -> Attempt<usize> {
         let place = Arc::clone(&self.place);
-        self.attempt("len", async move {
+        self.attempt(op, async move {
             let mut persistence = Persistence::new();
             loop {
-                match place.client.exists(&place.entries).await {
+                match place.client.exists(directory(&place)).await {
                     Ok(stat) => {
                         let children = stat.map_or(0, |stat| stat.num_children);
                         return Ok(usize::try_from(children).unwrap_or_default());

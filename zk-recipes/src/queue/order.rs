@@ -9,6 +9,8 @@ use crate::sequential::Sequence;
 
 /// What the name of an item begins with.
 const ENTRY: &str = "entry-";
+/// What the name of one begins with that is not to be had yet.
+const DUE: &str = "due-";
 /// What the items of recipes begin with that keep them in the queue's own directory: kazoo's `Queue`, Curator's
 /// `SimpleDistributedQueue` and ZooKeeper's own recipe, Curator's `DistributedQueue`.
 const FOREIGN: [&str; 3] = ["entry-", "qn-", "queue-"];
@@ -19,6 +21,38 @@ struct Item<'n> {
     name: &'n str,
     priority: u16,
     sequence: Sequence,
+}
+
+/// An item that is not to be had before a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Delayed<'n> {
+    /// In milliseconds since 1970, by the leader's clock.
+    pub(super) due: i64,
+    pub(super) name: &'n str,
+    pub(super) priority: u16,
+}
+
+/// What the name of an item begins with that is due at `due`; the server completes it.
+pub(super) fn delayed_prefix(due: i64, priority: u16) -> String {
+    format!("{DUE}{due:013}-{priority:03}-")
+}
+
+/// Those that are not to be had yet, the first that is due first, and of equal ones the one that was put first.
+pub(super) fn delayed(names: &[String]) -> Vec<Delayed<'_>> {
+    let mut all: Vec<_> = (names.iter().filter_map(|name| delayed_item(name))).collect();
+    all.sort();
+    all
+}
+
+fn delayed_item(name: &str) -> Option<Delayed<'_>> {
+    let (due, rest) = name.strip_prefix(DUE)?.split_once('-')?;
+    let (priority, _) = number(rest)?;
+    let digits = due.bytes().all(|byte| byte.is_ascii_digit());
+    Some(Delayed {
+        due: digits.then(|| due.parse().ok())??,
+        name,
+        priority,
+    })
 }
 
 /// What the name of an item with this priority begins with; the server completes it.
@@ -32,13 +66,20 @@ pub(super) fn priority(name: &str) -> Option<u16> {
 }
 
 fn item(name: &str) -> Option<Item<'_>> {
-    let (priority, sequence) = name.strip_prefix(ENTRY)?.split_once('-')?;
-    let digits = priority.len() == 3 && priority.bytes().all(|byte| byte.is_ascii_digit());
+    let (priority, sequence) = number(name.strip_prefix(ENTRY)?)?;
     Some(Item {
         name,
-        priority: digits.then(|| priority.parse().ok())??,
-        sequence: Sequence::parse(sequence)?,
+        priority,
+        sequence,
     })
+}
+
+/// The priority and the number at the end of a name.
+fn number(rest: &str) -> Option<(u16, Sequence)> {
+    let (priority, sequence) = rest.split_once('-')?;
+    let digits = priority.len() == 3 && priority.bytes().all(|byte| byte.is_ascii_digit());
+    let priority = digits.then(|| priority.parse().ok())??;
+    Some((priority, Sequence::parse(sequence)?))
 }
 
 /// A child of the queue's own directory that is another recipe's item.
@@ -122,6 +163,26 @@ mod tests {
     }
 
     #[test]
+    fn the_first_that_is_due_comes_first() {
+        let all = names(&[
+            "due-1700000000001-100-0000000001",
+            "due-0000000000007-999-0000000003",
+            "due-x-100-0000000001",
+            "due-1700000000001-100-0000000000",
+            "entry-100-0000000001",
+        ]);
+        let delayed = delayed(&all);
+        let found: Vec<_> = (delayed.iter())
+            .map(|item| (item.due, item.priority))
+            .collect();
+        assert_eq!(
+            found,
+            [(7, 999), (1_700_000_000_001, 100), (1_700_000_000_001, 100)]
+        );
+        assert_eq!(delayed[1].name, "due-1700000000001-100-0000000000");
+    }
+
+    #[test]
     fn items_of_recipes_that_delete_what_they_hand_out_are_foreign() {
         for name in ["entry-100-0000000001", "qn-0000000001", "queue-0000000001"] {
             assert_eq!(foreign(&names(&["taken", name])), Some(name));
@@ -138,9 +199,17 @@ mod tests {
         }
 
         #[test]
+        fn own_names_are_delayed(due in 0..i64::MAX, number in 0..1000_u16, sequence: i32) {
+            let all = [format!("{}{sequence:010}", delayed_prefix(due, number))];
+            let found: Vec<_> = (delayed(&all).iter()).map(|item| (item.due, item.priority)).collect();
+            prop_assert_eq!(found, [(due, number)]);
+        }
+
+        #[test]
         fn any_names_are_answered(entries: Vec<String>, taken: Vec<String>) {
             let _ = available(&entries, &taken);
             let _ = foreign(&entries);
+            let _ = delayed(&entries);
         }
     }
 }

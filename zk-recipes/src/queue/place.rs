@@ -7,7 +7,7 @@ use std::sync::{
 
 use zk_client::{Client, ErrorKind};
 
-use super::order;
+use super::{delay::LeaderClock, order};
 use crate::{
     error::{Error, Result},
     parents,
@@ -22,6 +22,8 @@ pub(super) struct Place {
     pub(super) taken: Arc<str>,
     pub(super) puts: Arc<str>,
     pub(super) dead: Arc<str>,
+    pub(super) delayed: Arc<str>,
+    pub(super) clock: LeaderClock,
     /// Whether it is known that nothing of another recipe is in the directory.
     checked: AtomicBool,
 }
@@ -36,15 +38,19 @@ impl Place {
             taken: child("taken"),
             puts: child("puts"),
             dead: child("dead"),
+            delayed: child("delayed"),
+            clock: LeaderClock::default(),
             checked: AtomicBool::new(false),
         }
     }
 
     /// Creates the directories. That of the items is no container: a new one would begin its numbers anew, and a name that
-    /// one consumer still has in mind would be another item's. Nor is that of the claims, which kazoo makes once and for all.
+    /// one consumer still has in mind would be another item's. Nor is that of the claims, which kazoo makes once and for all, nor
+    /// that of the delayed ones, which is there to be watched.
     pub(super) async fn create(&self, client: &Client) -> zk_client::Result<()> {
         parents::create_to_stay(client, &self.entries, "").await?;
-        parents::create_to_stay(client, &self.taken, "").await
+        parents::create_to_stay(client, &self.taken, "").await?;
+        parents::create_to_stay(client, &self.delayed, "").await
     }
 
     /// Creates the directory of the dead letters, which stays as that of the items does, and for the same reason.

@@ -1,7 +1,7 @@
 //! Taking items: look, claim, hand over; wait where there is nothing to claim.
 //!
 //! ```text
-//!   look (items, claims) --> read an item --> multi [create the claim, set the item's data as it is (version)]
+//!   look (items, claims, delayed ones) --> read an item --> multi [create the claim, set the item's data as it is (version)]
 //!     ^                        |  ^                 +-- claimed; enough? --> deliveries
 //!     |                        |  +-- somebody else's: the next one
 //!     +-- wait (both watched) <+-- nothing left
@@ -10,11 +10,11 @@
 //! Setting the data counts the delivery in the node's version, and fails if the item was delivered or consumed since it was
 //! read.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc, time::Duration};
 
 use zk_client::{Client, ErrorKind, Evidence, Outcome, Session};
 
-use super::{Delivery, Place, delivery::Item, order};
+use super::{Delivery, Place, delay::Due, delivery::Item, order};
 use crate::{
     attempt::Answer,
     connection::{Persistence, Setback, setback},
@@ -38,6 +38,13 @@ struct Claim {
     item: Item,
 }
 
+/// What a look found.
+struct Seen {
+    /// The names of the items to be had, in order.
+    items: Vec<String>,
+    due: Due,
+}
+
 enum Stop {
     Again(zk_client::Error),
     Fail(Error),
@@ -49,8 +56,19 @@ impl From<zk_client::Error> for Stop {
     }
 }
 
+/// How long one that is due and may not be brought is left alone.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The children, of which there are none where there is no node.
+fn or_none(children: zk_client::Result<Vec<String>>) -> zk_client::Result<Vec<String>> {
+    match children {
+        Err(error) if error.kind() == ErrorKind::NoNode => Ok(Vec::new()),
+        children => children,
+    }
+}
+
 /// Whether this one item is not to be had, for certain.
-fn is_refused(error: &zk_client::Error) -> bool {
+pub(super) fn is_refused(error: &zk_client::Error) -> bool {
     setback(error) == Setback::Refused && error.outcome() == Outcome::NotApplied
 }
 
@@ -107,9 +125,9 @@ impl Place {
         self.settle(session, claims).await?;
         loop {
             let evidence = session.evidence().submit().await?;
-            let names = self.look(session).await?;
+            let seen = self.look(session).await?;
             let mut refused = None;
-            for name in &names {
+            for name in &seen.items {
                 if claims.len() >= request.max {
                     break;
                 }
@@ -131,7 +149,7 @@ impl Place {
             }
             if claims.is_empty() {
                 drop(evidence);
-                self.wait(session, persistence).await?;
+                self.wait(session, seen.due, persistence).await?;
                 continue;
             }
             let deliveries = self.deliver(claims, &evidence).await?;
@@ -154,49 +172,79 @@ impl Place {
         Ok(())
     }
 
-    /// The items to be had now, in order.
-    async fn look(&self, session: &Session) -> Result<Vec<String>, Stop> {
-        let entries = session.children(&self.entries).submit().await?;
-        let taken = session.children(&self.taken).submit().await?;
-        let entries = match entries.await {
-            Err(error) if error.kind() == ErrorKind::NoNode => {
-                self.create(session).await?;
-                Vec::new()
+    /// The items to be had now, in order, once those that are due are among them.
+    async fn look(&self, session: &Session) -> Result<Seen, Stop> {
+        let mut due = Due::None;
+        loop {
+            let entries = session.children(&self.entries).submit().await?;
+            let taken = session.children(&self.taken).submit().await?;
+            let delayed = session.children(&self.delayed).submit().await?;
+            let entries = match entries.await {
+                Err(error) if error.kind() == ErrorKind::NoNode => {
+                    self.create(session).await?;
+                    Vec::new()
+                }
+                entries => entries?,
+            };
+            let (taken, delayed) = (or_none(taken.await)?, or_none(delayed.await)?);
+            if due != Due::Refused {
+                due = self.bring_due(session, &delayed).await?;
+                if due != Due::None {
+                    continue;
+                }
             }
-            entries => entries?,
-        };
-        let taken = match taken.await {
-            Err(error) if error.kind() == ErrorKind::NoNode => Vec::new(),
-            taken => taken?,
-        };
-        let available = order::available(&entries, &taken);
-        Ok(available.into_iter().map(str::to_owned).collect())
+            let items = order::available(&entries, &taken);
+            let items = items.into_iter().map(str::to_owned).collect();
+            return Ok(Seen { items, due });
+        }
     }
 
     /// Waits until there may be something to be had.
-    async fn wait(&self, session: &Session, persistence: &mut Persistence) -> Result<(), Stop> {
+    async fn wait(
+        &self,
+        session: &Session,
+        due: Due,
+        persistence: &mut Persistence,
+    ) -> Result<(), Stop> {
         persistence.reset();
         let entries = session.children(&self.entries).watch().submit().await?;
         let taken = session.children(&self.taken).watch().submit().await?;
-        let (entries, taken) = match (entries.await, taken.await) {
-            (Ok(entries), Ok(taken)) => (entries, taken),
-            (Err(error), _) | (_, Err(error)) if error.kind() == ErrorKind::NoNode => {
-                self.create(session).await?;
-                return Ok(());
+        let delayed = session.children(&self.delayed).watch().submit().await?;
+        let ((entries, new), (taken, back), (delayed, due_anew)) =
+            match (entries.await, taken.await, delayed.await) {
+                (Ok(entries), Ok(taken), Ok(delayed)) => (entries, taken, delayed),
+                (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => {
+                    if error.kind() == ErrorKind::NoNode {
+                        return Ok(self.create(session).await?);
+                    }
+                    return Err(error.into());
+                }
+            };
+        let mut left = self.until_due(session, &delayed).await?;
+        if due == Due::Refused {
+            left = left.map(|left| left.max(PAUSE));
+        }
+        if !order::available(&entries, &taken).is_empty() || left == Some(Duration::ZERO) {
+            return Ok(());
+        }
+        let comes_back = async {
+            // Without items nothing is claimed that could; claims of others are none of our business.
+            match entries.is_empty() {
+                true => pending().await,
+                false => drop(back.await),
             }
-            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
         };
-        if !order::available(&entries.0, &taken.0).is_empty() {
-            return Ok(());
-        }
-        if entries.0.is_empty() {
-            // Nothing is claimed that could come back; claims of others are none of our business.
-            entries.1.await;
-            return Ok(());
-        }
+        let is_due = async {
+            match left {
+                None => pending().await,
+                Some(left) => tokio::time::sleep(left).await,
+            }
+        };
         tokio::select! {
-            _ = entries.1 => {}
-            _ = taken.1 => {}
+            _ = new => {}
+            () = comes_back => {}
+            _ = due_anew => {}
+            () = is_due => {}
         }
         Ok(())
     }
@@ -222,8 +270,9 @@ impl Place {
         if (request.deliveries_max).is_some_and(|max| item.delivered >= max) {
             return Ok(self.bury(session, name, &item).await?);
         }
-        let guid = session.guid().replace('-', "");
-        let node = OwnNode::new(session.clone(), item.claim(&self.taken), guid);
+        // Who has it, and which of this session's attempts.
+        let data = format!("{}\n{}", session.identity(), session.guid());
+        let node = OwnNode::new(session.clone(), item.claim(&self.taken), data);
         // It is owned by the list before it may exist.
         claims.push(Claim { node, item });
         let Some(claim) = claims.last_mut() else {

@@ -225,6 +225,9 @@ async fn requests(
                     Leg::Reply => *doomed.lock() = xid,
                     Leg::Request => {
                         plan.lost += 1;
+                        if plan.stay_cut {
+                            shared.line.send_replace(Line::Cut);
+                        }
                         return Ok(());
                     }
                 }
