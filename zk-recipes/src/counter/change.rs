@@ -178,7 +178,7 @@ impl Place {
         let marker = place.insert(OwnNode::new(
             session.clone(),
             parents::child(&self.path, &name),
-            "",
+            session.identity().to_owned(),
         ));
         let rest = |multi: zk_client::Multi| {
             let set = multi.set(&self.path, content.clone());

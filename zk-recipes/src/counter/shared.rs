@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use futures::Stream;
 use zk_client::{Client, ErrorKind};
 
@@ -61,13 +62,23 @@ impl SharedCountBuilder {
         self
     }
 
-    /// Creates the node where it is missing, and begins to watch it. Cancel safe.
+    /// Creates the node where it is missing, and begins to watch it.
     ///
     /// # Errors
     ///
-    /// [`Error::Overflow`](crate::Error::Overflow) for a seed that the layout has no room for,
+    /// The future fails with [`Error::Overflow`](crate::Error::Overflow) for a seed that the layout has no room for,
     /// [`Error::BadContent`](crate::Error::BadContent) for content of another layout, and what the client reports.
-    pub async fn start(self) -> Result<SharedCount> {
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves at most the node behind.
+    pub fn start(self) -> Attempt<SharedCount> {
+        let (client, path) = (self.client.clone(), Arc::clone(&self.path));
+        let span = tracing::debug_span!("shared_count", %path);
+        Attempt::plain((&client, &path, span), self.begin())
+    }
+
+    async fn begin(self) -> Result<SharedCount> {
         let Self {
             client,
             path,
@@ -78,27 +89,32 @@ impl SharedCountBuilder {
             path: Arc::clone(&path),
         };
         let content = layout.encode(seed).ok_or_else(overflow)?;
-        let mut persistence = Persistence::new();
-        loop {
-            let error = match client.create(&path, content.clone()).await {
-                Ok(_) => break,
-                Err(error) if error.kind() == ErrorKind::NodeExists => break,
-                Err(error) if error.kind() == ErrorKind::NoNode => {
-                    match parents::of(&client, &path, error).await {
-                        Ok(()) => continue,
-                        Err(error) => error,
-                    }
-                }
-                Err(error) => error,
-            };
-            persistence.after(&client, error).await?;
-        }
+        create(&client, &path, &content).await?;
         let source = Config::new(client.clone(), &path);
         let source = source.decode_with(move |bytes| layout.decode(bytes));
         Ok(SharedCount {
             watcher: source.watch().await?,
             counter: AtomicLong::of(&client, &path, layout),
         })
+    }
+}
+
+/// Creates the node, unless there is one.
+async fn create(client: &Client, path: &str, content: &Bytes) -> Result<()> {
+    let mut persistence = Persistence::new();
+    loop {
+        let error = match client.create(path, content.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NodeExists => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NoNode => {
+                match parents::of(client, path, error).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        persistence.after(client, error).await?;
     }
 }
 
