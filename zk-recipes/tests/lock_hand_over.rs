@@ -28,6 +28,9 @@ const CONTENDERS: usize = 500;
 const CLIENTS: usize = 5;
 /// How many cancel at the same time, on one session.
 const TASKS: u64 = 20;
+/// So many nodes of theirs at once, at most: the withdrawals that may be on their way (128), and as many again of those
+/// that are cancelled meanwhile.
+const BACKLOG: usize = 256;
 
 #[tokio::test]
 async fn among_five_hundred_a_hand_over_costs_a_delete_and_two_requests() {
@@ -96,6 +99,17 @@ async fn cancelled_attempts_leave_no_child_on_a_session_that_lives_on() {
     let session = client.session();
     let holder = client.lock(&path).await.unwrap();
     let mut tasks = JoinSet::new();
+    let (observer, observed) = (support::client(server.address()).await, path.clone());
+    let most = tokio::spawn(async move {
+        let mut most = 0;
+        // The holder is the last to go.
+        loop {
+            match children(&observer, &observed).await.len() {
+                0 => return most,
+                now => most = most.max(now),
+            }
+        }
+    });
     for task in 0..TASKS {
         let (client, path) = (client.clone(), path.clone());
         tasks.spawn(async move {
@@ -112,8 +126,13 @@ async fn cancelled_attempts_leave_no_child_on_a_session_that_lives_on() {
     assert!(session.is_current(), "it is one session");
     // A create and a delete each: not all of the attempts were cancelled before they had begun.
     let changes = client.exists(&path).await.unwrap().unwrap().cversion;
-    println!("{attempts} attempts, {} nodes", changes / 2);
     assert!(changes > 100, "{changes}");
     holder.release().await.unwrap();
     assert_eq!(children(&client, &path).await, [""; 0]);
+    let most = soon("the observer", most).await.unwrap();
+    println!(
+        "{attempts} attempts, {} nodes, at most {most} at once",
+        changes / 2
+    );
+    assert!(most < BACKLOG, "{most} at once");
 }

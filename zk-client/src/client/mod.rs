@@ -472,6 +472,13 @@ impl Client {
         &self.parts.shared.runtime
     }
 
+    /// What a recipe keeps for all handles of this client together: one value of each type, made at the first call.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn shared_state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.parts.shared.state()
+    }
+
     /// The client's clock, which keeps counting while the machine sleeps: the time since some fixed moment.
     #[doc(hidden)]
     #[must_use]

@@ -1,8 +1,13 @@
 //! What a client's handles and its driver have in common.
 
 use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +36,8 @@ pub(crate) struct Shared {
     /// When the server was last heard, in nanoseconds on the client's clock.
     last_heard: AtomicU64,
     rng: Mutex<Rng>,
+    /// What recipes keep for all handles of this client together, by its type.
+    state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 /// How far a client's sessions are over.
@@ -88,7 +95,18 @@ impl Shared {
             ended: watch::Sender::default(),
             last_heard: AtomicU64::new(0),
             rng: Mutex::new(rng),
+            state: Mutex::default(),
         }
+    }
+
+    /// The value of this type that belongs to the client, made at the first call.
+    pub(crate) fn state<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let mut state = self.state.lock();
+        let value = state
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Arc::<T>::default());
+        // It stands under its own type.
+        Arc::clone(value).downcast().unwrap_or_default()
     }
 
     pub(crate) fn session(&self) -> SessionInfo {

@@ -11,9 +11,11 @@
 
 use std::sync::Arc;
 
-use zk_client::{ErrorKind, Outcome, Session, Stat, WatchChange, Zxid};
+use zk_client::{
+    Created, ErrorKind, Outcome, Pending, PendingMulti, Session, Stat, WatchChange, Zxid,
+};
 
-use super::{LockLayout, Options};
+use super::{LockLayout, Options, withdrawals};
 use crate::{
     connection::{Patience, Setback, setback},
     error::Error,
@@ -47,10 +49,19 @@ pub(crate) enum EntryName {
 enum Presence {
     /// It was never asked for, or is gone.
     Absent,
+    /// A create was submitted; its answer tells, and has not been looked at.
+    Asked(Box<Asked>),
     /// A create or a delete is on its way, or its outcome is unknown.
     Unknown,
     /// It exists, as far as is known.
     Present(EntryNode),
+}
+
+/// The answer to a create.
+#[derive(Debug)]
+enum Asked {
+    Alone(Pending<Created>),
+    Fenced(PendingMulti),
 }
 
 /// The node that a contender owns.
@@ -78,6 +89,30 @@ impl EntryNode {
     /// The node's name within the directory.
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit_once('/').map_or("", |(_, name)| name)
+    }
+}
+
+impl Asked {
+    /// The node; `None` where an old server does not say when it was created.
+    async fn answer(&mut self) -> ClientResult<Option<EntryNode>> {
+        match self {
+            Self::Alone(pending) => pending.await.map(|created| {
+                Some(EntryNode {
+                    path: created.path.as_str().into(),
+                    czxid: created.stat.czxid,
+                })
+            }),
+            Self::Fenced(pending) => {
+                let results = pending.await?;
+                let result = results.first();
+                let created =
+                    result.and_then(|result| Some((result.created_path()?, result.stat()?)));
+                Ok(created.map(|(path, stat)| EntryNode {
+                    path: path.into(),
+                    czxid: stat.czxid,
+                }))
+            }
+        }
     }
 }
 
@@ -119,24 +154,25 @@ impl Entry {
 
     /// Creates the node, or finds the one that an earlier attempt created. Repeat it after a connection loss.
     ///
-    /// With a fence, only while that node exists, and only in a directory that does: making it is up to the caller. Dropped at any point, [`withdraw`](Self::withdraw) still knows what to
-    /// look for.
+    /// With a fence, only while that node exists, and only in a directory that does: making it is up to the caller.
+    /// Dropped at any point, [`withdraw`](Self::withdraw) still knows whose answer to wait for, or what to look for.
     pub(crate) async fn enter(
         &mut self,
         options: &Options,
         fence: Option<&str>,
     ) -> ClientResult<()> {
         loop {
-            match self.presence {
+            match &self.presence {
                 Presence::Present(_) => return Ok(()),
                 Presence::Unknown => self.find().await?,
-                Presence::Absent => match self.create(options, fence).await {
+                Presence::Absent => self.ask(options, fence).await?,
+                Presence::Asked(_) => match self.answered().await {
                     Err(error) if error.kind() == ErrorKind::NoNode && fence.is_none() => {
                         if !self.create_parents(options.layout).await? {
                             return Err(error);
                         }
                     }
-                    created => created?,
+                    answered => answered?,
                 },
             }
         }
@@ -165,7 +201,8 @@ impl Entry {
         Ok(true)
     }
 
-    async fn create(&mut self, options: &Options, fence: Option<&str>) -> ClientResult<()> {
+    /// Submits the create. Dropped before it is submitted, nothing is sent.
+    async fn ask(&mut self, options: &Options, fence: Option<&str>) -> ClientResult<()> {
         let identity = options
             .identity
             .as_deref()
@@ -179,56 +216,38 @@ impl Entry {
                 false,
             ),
         };
-        self.presence = Presence::Unknown;
-        let created = match fence {
-            None => self.create_alone(&path, data, sequential).await,
-            Some(fence) => self.create_fenced(&path, data, sequential, fence).await,
+        let asked = match fence {
+            None => {
+                let create = self.session.create(&path, data).ephemeral();
+                Asked::Alone(match sequential {
+                    true => create.sequential().submit().await?,
+                    false => create.submit().await?,
+                })
+            }
+            Some(fence) => {
+                let mut create = self.session.multi().create(&path, data).ephemeral();
+                if sequential {
+                    create = create.sequential();
+                }
+                Asked::Fenced(create.fenced_by(fence).submit().await?)
+            }
         };
+        self.presence = Presence::Asked(Box::new(asked));
+        Ok(())
+    }
+
+    /// Waits for the answer to the create that was submitted.
+    async fn answered(&mut self) -> ClientResult<()> {
+        let Presence::Asked(asked) = &mut self.presence else {
+            return Ok(());
+        };
+        let created = asked.answer().await;
         self.presence = match &created {
             Ok(Some(node)) => Presence::Present(node.clone()),
             Err(error) if error.outcome() == Outcome::NotApplied => Presence::Absent,
             Ok(None) | Err(_) => Presence::Unknown,
         };
         created.map(drop)
-    }
-
-    async fn create_alone(
-        &self,
-        path: &str,
-        data: String,
-        sequential: bool,
-    ) -> ClientResult<Option<EntryNode>> {
-        let create = self.session.create(path, data).ephemeral();
-        let created = if sequential {
-            create.sequential().await?
-        } else {
-            create.await?
-        };
-        Ok(Some(EntryNode {
-            path: created.path.as_str().into(),
-            czxid: created.stat.czxid,
-        }))
-    }
-
-    /// `None` where an old server does not say when it was created.
-    async fn create_fenced(
-        &self,
-        path: &str,
-        data: String,
-        sequential: bool,
-        fence: &str,
-    ) -> ClientResult<Option<EntryNode>> {
-        let mut create = self.session.multi().create(path, data).ephemeral();
-        if sequential {
-            create = create.sequential();
-        }
-        let results = create.fenced_by(fence).commit().await?;
-        let result = results.first();
-        let created = result.and_then(|result| Some((result.created_path()?, result.stat()?)));
-        Ok(created.map(|(path, stat)| EntryNode {
-            path: path.into(),
-            czxid: stat.czxid,
-        }))
     }
 
     /// Looks the node up by its identifier, as the leader sees it.
@@ -302,8 +321,10 @@ impl Entry {
 
     /// Makes the node go away, however long that takes while the session lives.
     ///
-    /// Needs nothing of what was dropped before: a create that is still on its way is waited for and undone.
+    /// Needs nothing of what was dropped before: a create that is still on its way is waited for and undone. While it is at
+    /// work, it counts among the client's [`withdrawals`].
     pub(crate) async fn withdraw(&mut self) -> Withdrawn {
+        let _counted = (!self.is_absent()).then(|| withdrawals::begin(&self.session));
         let mut patience = Patience::new();
         let mut sure = true;
         loop {
@@ -331,6 +352,8 @@ impl Entry {
 
     /// Deletes the node; false where there was none although there should have been one.
     async fn try_withdraw(&mut self) -> ClientResult<bool> {
+        // The answer to a create is cheaper than a look at all children, and says the same; an error is in the presence.
+        let _ = self.answered().await;
         if let Presence::Unknown = self.presence {
             self.find().await?;
         }

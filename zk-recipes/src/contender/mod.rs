@@ -10,6 +10,7 @@
 //!   keeper   what the task does after the grant: watch the own node, notice a loss, delete the node at the end
 //!   guard    what users hold; `lost` is the view that guard and keeper share
 //!   who      who holds, and who waits
+//!   withdrawals  how many of one client's nodes are being removed, so that they do not pile up
 //! ```
 //!
 //! Invariants: a node is created, looked up and deleted in one session only; whoever is dropped, a task that runs already
@@ -29,6 +30,7 @@ mod queue;
 mod task;
 mod warning;
 mod who;
+mod withdrawals;
 
 pub use self::{
     acquire::{Acquire, TryAcquire},

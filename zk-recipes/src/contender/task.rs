@@ -9,7 +9,7 @@ use zk_client::{Client, Evidence, SessionId, WatchChange};
 use super::{
     Answer, Guard, Kind,
     entry::{Entry, EntryNode},
-    keep,
+    keep, withdrawals,
 };
 use crate::{
     connection::{Persistence, Setback, connected, setback},
@@ -100,8 +100,10 @@ pub(crate) async fn serve<K: Kind>(mut recipe: impl Recipe, mut answer: Answer<K
     }
 }
 
-/// In a session that exists: before there is one, an entry could not tell its own node from another's.
+/// In a session that exists: before there is one, an entry could not tell its own node from another's. Not before those
+/// that were cancelled are mostly gone.
 async fn first_entry(recipe: &mut impl Recipe) -> Result<Entry> {
+    withdrawals::few(recipe.client()).await;
     if recipe.client().session().id() == SessionId::NONE {
         connected(recipe.client()).await?;
     }
