@@ -4,7 +4,8 @@
 //! session expires (its node goes; a holder has given up before that, by its deadline), somebody deletes a node without its owner knowing,
 //! the answer to a create is lost, a watch is lost with its connection. Checked in every state: nobody holds beside whom
 //! it excludes. Checked in every state in which nobody can take another step: everybody has had a turn, so no
-//! wake-up is ever missed.
+//! wake-up is ever missed. A writer that holds may become a reader, whose node is the only one that is not the newest
+//! when it is created.
 
 use std::collections::HashSet;
 
@@ -67,9 +68,11 @@ impl Model {
                 continue;
             }
             world.assert_exclusion();
+            let step = |who| self.step(&world, who).into_iter();
+            let downgrade = |who| self.downgrade(&world, who);
             let steps: Vec<World> = world
                 .everybody()
-                .filter_map(|who| self.step(&world, who))
+                .flat_map(|who| step(who).chain(downgrade(who)))
                 .collect();
             if steps.is_empty() {
                 let done = world.everybody().all(|who| world.stage(who) == Stage::Done);
@@ -108,6 +111,31 @@ impl Model {
             }
         };
         *next.stage_mut(who) = stage;
+        Some(next)
+    }
+
+    /// A writer becomes a reader in one transaction: with another node of the same number, in its place.
+    fn downgrade(&self, world: &World, who: Who) -> Option<World> {
+        let (Role::Write, Who::Other(writer), Stage::Holding(mine)) =
+            (self.role, who, world.stage(who))
+        else {
+            return None;
+        };
+        if mine == GONE {
+            return None;
+        }
+        let mut next = world.clone();
+        next.others.remove(writer);
+        for stage in next.readers.iter_mut().chain(&mut next.others) {
+            // To those who watch the writer's node, it is gone.
+            match stage {
+                Stage::Decided(_, other) | Stage::Watching(_, other) if *other == mine => {
+                    *other = GONE;
+                }
+                _ => {}
+            }
+        }
+        next.readers.push(Stage::Holding(mine));
         Some(next)
     }
 
@@ -256,9 +284,13 @@ impl World {
 }
 
 #[test]
-fn mutexes_in_every_interleaving() {
-    for layout in [LockLayout::Curator, LockLayout::Kazoo] {
-        let role = Role::Mutex;
+fn mutexes_and_leaders_in_every_interleaving() {
+    for (role, layout) in [
+        (Role::Mutex, LockLayout::Curator),
+        (Role::Mutex, LockLayout::Kazoo),
+        (Role::Leader, LockLayout::Curator),
+        (Role::Leader, LockLayout::Kazoo),
+    ] {
         let states = Model { role, layout }.explore(0, 4);
         assert!(states > 1_000, "{states}");
     }
@@ -266,9 +298,11 @@ fn mutexes_in_every_interleaving() {
 
 #[test]
 fn readers_and_writers_in_every_interleaving() {
-    let (role, layout) = (Role::Write, LockLayout::Curator);
-    for writers in 0..=4 {
-        let states = Model { role, layout }.explore(4 - writers, writers);
-        assert!(states > 1_000, "{states}");
+    let role = Role::Write;
+    for layout in [LockLayout::Curator, LockLayout::Kazoo] {
+        for writers in 0..=4 {
+            let states = Model { role, layout }.explore(4 - writers, writers);
+            assert!(states > 1_000, "{states}");
+        }
     }
 }

@@ -82,6 +82,8 @@
 mod dead;
 mod delay;
 mod delivery;
+#[cfg(test)]
+mod model;
 mod order;
 mod place;
 mod put;
