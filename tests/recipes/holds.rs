@@ -56,6 +56,30 @@ impl Holds {
         self.holds.lock().len()
     }
 
+    /// Who was certain at this time or later.
+    pub(crate) fn certain_since(&self, time: Duration) -> Vec<String> {
+        let holds = self.holds.lock();
+        let lately = holds.iter().filter(|hold| hold.certain >= time);
+        lately.map(|hold| hold.who.clone()).collect()
+    }
+
+    /// How many were certain at once, at most.
+    pub(crate) fn most(&self) -> usize {
+        let holds = self.holds.lock();
+        let at_its_end = |hold| holds.iter().filter(|other| other.spans(hold)).count();
+        holds.iter().map(at_its_end).max().unwrap_or_default()
+    }
+
+    /// Of those granted in this time: every moment at which more than `most` of them were certain.
+    pub(crate) fn beyond(&self, most: usize, from: Duration, until: Duration) -> Vec<String> {
+        let granted = |hold: &&Hold| hold.granted >= from && hold.granted < until;
+        let those = self.holds.lock().iter().filter(granted).cloned().collect();
+        let those = Self {
+            holds: Mutex::new(those),
+        };
+        those.violations(most)
+    }
+
     /// Every moment at which more than `most` were certain, or one that has to be alone was not.
     pub(crate) fn violations(&self, most: usize) -> Vec<String> {
         let holds = self.holds.lock();

@@ -2,16 +2,23 @@
 //! time. (Sessions expire in most runs: many of the faults last longer than a session.)
 //!
 //! Checked: who is certain at the same time; tokens and epochs grow from grant to grant, and late writes meet the fence;
-//! everybody gets a turn once the faults are over; no node stays on a session that lives on.
+//! everybody gets a turn once the faults are over; no node stays on a session that lives on; transactions under a guard are
+//! what was told of them, and in the order of the tokens. The count of some semaphores changes meanwhile.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
-use zk_client::{Client, Zxid};
+use zk_client::{Client, ErrorKind, Zxid};
 use zk_recipes::{
-    lock::{Acquire, Guard, Kind},
+    lock::{Acquire, Fenced, Guard, Kind},
     multi_lock::MultiLock,
     prelude::*,
     unfair_lock::UnfairGuard,
@@ -21,6 +28,7 @@ use zk_server::storage::MemDisk;
 use crate::{
     faults::Plan,
     holds::{Holds, Mode, Ticket},
+    ledger::Ledger,
     resource::{Resource, Tally},
     seeds,
     world::{self, Lossy, T, now},
@@ -33,6 +41,12 @@ const LIMIT: Duration = Duration::from_secs(300);
 const PROCESSES: u64 = 3;
 const TURNS: usize = 5;
 const LEASES: u32 = 2;
+/// The most that a count that changes is ever.
+const LEASES_MAX: u32 = 3;
+/// Where a count that changes stands.
+const COUNT: &str = "/count";
+/// A grant may rest on a count that was read so long ago: before a look whose evidence still counts.
+const OLD: Duration = T.saturating_mul(2);
 /// How often a holder asks whether it still holds.
 const ASK: Duration = Duration::from_millis(30);
 
@@ -50,20 +64,23 @@ enum Recipe {
 fn readers_share_and_writers_are_alone() {
     let tally = every_seed(Recipe::ReadWrite);
     assert!(tally.lost > 0 && tally.refused > 0, "{tally:?}");
-    assert!(tally.downgraded > 0 && tally.together > 0, "{tally:?}");
+    assert!(tally.downgraded > 0 && tally.most > 1, "{tally:?}");
+    assert!(tally.committed > 0, "{tally:?}");
 }
 
 #[test]
 fn a_semaphore_is_never_over_its_count() {
     let tally = every_seed(Recipe::Semaphore);
     assert!(tally.lost > 0 && tally.cancelled > 0, "{tally:?}");
-    assert!(tally.together > 0, "{tally:?}");
+    assert_eq!(tally.most, u64::from(LEASES_MAX), "{tally:?}");
+    assert!(tally.committed > 0, "{tally:?}");
 }
 
 #[test]
 fn there_is_one_leader_of_an_epoch() {
     let tally = every_seed(Recipe::Leader);
     assert!(tally.lost > 0 && tally.refused > 0, "{tally:?}");
+    assert!(tally.committed > 0, "{tally:?}");
 }
 
 #[test]
@@ -96,7 +113,8 @@ fn every_seed(recipe: Recipe) -> Tally {
         all.lost += tally.lost;
         all.cancelled += tally.cancelled;
         all.downgraded += tally.downgraded;
-        all.together += tally.together;
+        all.committed += tally.committed;
+        all.most = all.most.max(tally.most);
         Ok(())
     });
     let all = all.into_inner();
@@ -113,9 +131,13 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
         0 => LockLayout::Curator,
         _ => LockLayout::Kazoo,
     };
+    let shared = Arc::new(Shared::default());
+    let changes = recipe == Recipe::Semaphore && seed % 4 == 0;
     let process = |name: &str, salt: u64| Process {
         recipe,
         layout,
+        changes,
+        shared: Arc::clone(&shared),
         name: name.to_owned(),
         seed: seed * 31 + salt,
         resource: Arc::clone(&resource),
@@ -132,6 +154,9 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
     let doomed = process(&mortal, 17);
     sim.host(mortal.as_str(), move || doomed.clone().until_faults_end());
 
+    let operator = process("operator", 23);
+    sim.client("operator", operator.operate());
+
     let everybody: Vec<_> = names.iter().chain([&mortal]).cloned().collect();
     let mut plan = Plan::draw(seed, FAULTS, (&everybody, &[mortal]), (&lossy, &disk));
     let mut ended = Ok(false);
@@ -141,19 +166,24 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
     }
     let most = match recipe {
         Recipe::ReadWrite => usize::MAX,
+        Recipe::Semaphore if changes => usize::try_from(LEASES_MAX).unwrap(),
         Recipe::Semaphore => usize::try_from(LEASES).unwrap(),
         _ => 1,
     };
     let mut violations = resource.violations();
     violations.extend(holds.violations(most));
+    for Period { count, from, until } in shared.periods.lock().iter() {
+        let count = usize::try_from(*count).unwrap();
+        violations.extend(holds.beyond(count, *from + OLD, *until));
+    }
     match ended {
         Err(error) => Err(format!("{error}\n{violations:#?}\n{plan:?}")),
         Ok(_) if !violations.is_empty() => Err(format!("{violations:#?}\n{plan:?}")),
         Ok(_) => {
             let mut tally = resource.tally();
             tally.grants = u64::try_from(holds.count()).unwrap();
-            // More than one at once.
-            tally.together = u64::try_from(holds.violations(1).len()).unwrap();
+            tally.most = u64::try_from(holds.most()).unwrap();
+            tally.committed = u64::try_from(shared.ledger.applied()).unwrap();
             Ok(tally)
         }
     }
@@ -165,11 +195,30 @@ struct Process {
     recipe: Recipe,
     /// Of the read-write lock and the semaphore.
     layout: LockLayout,
+    /// Whether the semaphore's count does.
+    changes: bool,
+    shared: Arc<Shared>,
     name: String,
     seed: u64,
     resource: Arc<Resource>,
     holds: Arc<Holds>,
     lossy: Lossy,
+}
+
+/// What everybody and the operator know of each other.
+#[derive(Default)]
+struct Shared {
+    ledger: Ledger,
+    /// How many processes are done.
+    done: AtomicU64,
+    periods: Mutex<Vec<Period>>,
+}
+
+/// A time in which the semaphore's count certainly was this one.
+struct Period {
+    count: u32,
+    from: Duration,
+    until: Duration,
 }
 
 /// What was acquired.
@@ -202,6 +251,36 @@ impl Held {
             // Both of them grow; one is enough.
             Self::Multi(guard) => Some(guard.guards()[0].token()),
             Self::Unfair(guard) => Some(guard.token()),
+        }
+    }
+
+    /// Commits an entry of the ledger while it is held. Others than a writer and a leader have no token, and no order.
+    async fn commit(&self, process: &Process, client: &Client) {
+        match self {
+            Self::Read(_) | Self::Multi(_) | Self::Unfair(_) => {}
+            Self::Write(guard) => process.commit(guard, guard.token(), client).await,
+            Self::Lease(guard) => process.commit(guard, Zxid::default(), client).await,
+            Self::Leader(guard) => process.commit(guard, guard.token(), client).await,
+        }
+    }
+
+    /// Commits the last entry and releases, in one transaction.
+    async fn commit_and_release(self, process: &Process, client: &Client) {
+        match self {
+            Self::Write(guard) => {
+                let token = guard.token();
+                process.commit_and_release(guard, token, client).await;
+            }
+            Self::Leader(guard) => {
+                let token = guard.token();
+                process.commit_and_release(guard, token, client).await;
+            }
+            Self::Lease(guard) => {
+                process
+                    .commit_and_release(guard, Zxid::default(), client)
+                    .await;
+            }
+            held => held.release().await,
         }
     }
 
@@ -289,7 +368,79 @@ impl Process {
             return Err("the session that was to be looked at is gone".into());
         }
         client.close().await?;
+        self.shared.done.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Prepares the ledger, changes the count, and compares when everybody is done. Nobody cuts the operator off, but its
+    /// server dies and connections break.
+    async fn operate(self) -> turmoil::Result {
+        let client = world::client(self.seed, &self.lossy).connect().await?;
+        Ledger::prepare(&client).await;
+        if self.changes {
+            self.change_the_count(&client).await;
+        }
+        while self.shared.done.load(Ordering::Relaxed) < PROCESSES {
+            sleep(T).await;
+        }
+        if let Some(last) = self.shared.periods.lock().last_mut() {
+            last.until = now();
+        }
+        self.shared.ledger.judge(&client).await?;
+        client.close().await?;
+        Ok(())
+    }
+
+    async fn change_the_count(&self, client: &Client) {
+        let mut rng = Rng::with_seed(self.seed);
+        let counts = [LEASES_MAX, rng.u32(1..=LEASES_MAX), LEASES];
+        for count in counts {
+            if let Some(last) = self.shared.periods.lock().last_mut() {
+                last.until = now();
+            }
+            let data = count.to_be_bytes();
+            loop {
+                let put = match client.set(COUNT, &data).await {
+                    Err(error) if error.kind() == ErrorKind::NoNode => {
+                        client.create(COUNT, &data).await.map(drop)
+                    }
+                    set => set.map(drop),
+                };
+                if put.is_ok() {
+                    break;
+                }
+                sleep(T / 10).await;
+            }
+            let (from, until) = (now(), Duration::MAX);
+            self.shared
+                .periods
+                .lock()
+                .push(Period { count, from, until });
+            sleep(T * 4).await;
+        }
+    }
+
+    fn semaphore(&self, client: &Client) -> Acquire<zk_recipes::semaphore::Permit> {
+        let acquire = client.semaphore("/semaphore", LEASES).layout(self.layout);
+        match self.changes {
+            true => acquire.count_at(COUNT),
+            false => acquire,
+        }
+    }
+
+    async fn commit<K: Fenced>(&self, guard: &Guard<K>, token: Zxid, client: &Client) {
+        let (name, multi) = self.shared.ledger.begin(client, &self.name, token);
+        // Who gives up does not know.
+        if let Ok(result) = timeout(T * 2, guard.commit(multi)).await {
+            self.shared.ledger.ended(name, &result);
+        }
+    }
+
+    async fn commit_and_release<K: Fenced>(&self, guard: Guard<K>, token: Zxid, client: &Client) {
+        let (name, multi) = self.shared.ledger.begin(client, &self.name, token);
+        if let Ok(result) = timeout(T * 2, guard.commit_and_release(multi)).await {
+            self.shared.ledger.ended(name, &result);
+        }
     }
 
     /// The life of the one that is killed now and then.
@@ -309,7 +460,7 @@ impl Process {
             return self.take_part(client, rng).await;
         }
         match self.acquire(client, rng).await? {
-            Some(held) => self.hold(held, rng).await,
+            Some(held) => self.hold(held, client, rng).await,
             None => self.resource.cancelled(),
         }
         Ok(())
@@ -325,10 +476,7 @@ impl Process {
             Recipe::ReadWrite => attempt(client.write_lock("/rw").layout(self.layout), rng)
                 .await?
                 .map(Held::Write),
-            Recipe::Semaphore => {
-                let acquire = client.semaphore("/semaphore", LEASES).layout(self.layout);
-                attempt(acquire, rng).await?.map(Held::Lease)
-            }
+            Recipe::Semaphore => attempt(self.semaphore(client), rng).await?.map(Held::Lease),
             Recipe::Leader => attempt(client.leader("/election"), rng)
                 .await?
                 .map(Held::Leader),
@@ -354,12 +502,7 @@ impl Process {
     async fn last_turn(&self, client: &Client) -> turmoil::Result {
         let held = match self.recipe {
             Recipe::ReadWrite => Held::Write(client.write_lock("/rw").layout(self.layout).await?),
-            Recipe::Semaphore => Held::Lease(
-                client
-                    .semaphore("/semaphore", LEASES)
-                    .layout(self.layout)
-                    .await?,
-            ),
+            Recipe::Semaphore => Held::Lease(self.semaphore(client).await?),
             Recipe::Leader => Held::Leader(client.leader("/election").await?),
             Recipe::Multi => Held::Multi(client.multi_lock(["/a", "/b"]).await?),
             Recipe::Unfair => Held::Unfair(client.unfair_lock("/unfair").await?),
@@ -395,7 +538,7 @@ impl Process {
     }
 
     /// Writes late, asks again and again, and gives up in one way or another.
-    async fn hold(&self, held: Held, rng: &mut Rng) {
+    async fn hold(&self, held: Held, client: &Client, rng: &mut Rng) {
         let ticket = self.grant(&held);
         // Some hold until they lose it, if they ever do.
         let asks = if rng.u8(..5) == 0 { 60 } else { rng.u8(1..12) };
@@ -405,15 +548,19 @@ impl Process {
                 return;
             }
             self.write_late(held.token(), rng);
+            if rng.u8(..6) == 0 {
+                held.commit(self, client).await;
+            }
             sleep(ASK).await;
         }
         if !self.is_certain(&held, ticket) {
             self.resource.lost();
             return;
         }
-        match (held, rng.u8(..4)) {
+        match (held, rng.u8(..5)) {
             (Held::Write(writer), 0 | 1) => self.downgrade(writer, rng).await,
             (held, 2) => drop(held),
+            (held, 3) => held.commit_and_release(self, client).await,
             (held, _) => held.release().await,
         }
     }
@@ -460,7 +607,7 @@ impl Process {
             return Ok(());
         };
         let latch = latch?;
-        let mut leads: Option<(Zxid, Ticket)> = None;
+        let (mut leads, mut changes): (Option<(Zxid, Ticket)>, _) = (None, latch.changes());
         for _ in 0..rng.u8(1..90) {
             match (latch.leadership(), leads) {
                 (Some(claim), Some((token, ticket))) if claim.token() == token => {
@@ -479,7 +626,11 @@ impl Process {
                 }
                 (None, None) => {}
             }
-            sleep(ASK).await;
+            // However short it leads, it is asked.
+            tokio::select! {
+                Some(_) = changes.next() => {}
+                () = sleep(ASK) => {}
+            }
         }
         match rng.bool() {
             true => drop(latch),

@@ -17,6 +17,7 @@ mod counter;
 mod directory;
 mod faults;
 mod holds;
+mod ledger;
 mod lock;
 mod lock_family;
 mod lock_live;

@@ -30,8 +30,10 @@ pub(crate) struct Tally {
     pub(crate) cancelled: u64,
     /// Writers that became readers.
     pub(crate) downgraded: u64,
-    /// How many of those who may share did.
-    pub(crate) together: u64,
+    /// Transactions under a guard that were told to have gone through.
+    pub(crate) committed: u64,
+    /// How many were certain at once, at most.
+    pub(crate) most: u64,
 }
 
 impl Resource {
