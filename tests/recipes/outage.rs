@@ -1,6 +1,12 @@
 //! Ten minutes without a server, or cut off from it: everything is as it should be afterwards, with no code of the user's.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
@@ -9,6 +15,7 @@ use zk_recipes::prelude::*;
 use zk_server::storage::MemDisk;
 
 use crate::{
+    holds::{Holds, Mode},
     seeds,
     world::{self, Lossy, SERVER, T, now},
 };
@@ -17,6 +24,7 @@ const BEGINS: Duration = Duration::from_secs(5);
 const OUTAGE: Duration = Duration::from_secs(600);
 const LIMIT: Duration = Duration::from_secs(900);
 const PROCESS: &str = "process";
+const RIVAL: &str = "rival";
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Settings {
@@ -25,33 +33,117 @@ struct Settings {
 
 #[test]
 fn after_ten_minutes_cut_off_everything_is_current() {
-    seeds::each(|seed| {
-        let mut sim = begin(seed, true);
-        sim.client("other", change_meanwhile(seed));
+    seeds::each_long(|seed| {
+        let election = Arc::new(Election::default());
+        let mut sim = begin(seed, true, &election);
+        sim.client("other", change_meanwhile(seed, Arc::clone(&election)));
         run(
             sim,
             |sim| sim.partition(PROCESS, SERVER),
             |sim| {
                 sim.repair(PROCESS, SERVER);
             },
-        )
+        )?;
+        election.judge()
     });
 }
 
 #[test]
 fn after_ten_minutes_without_a_server_everything_is_there_again() {
-    seeds::each(|seed| {
+    seeds::each_long(|seed| {
         // Sessions outlive their server: they begin anew with it, and their clients are back in time.
-        let sim = begin(seed, false);
-        run(sim, |sim| sim.crash(SERVER), |sim| sim.bounce(SERVER))
+        let election = Arc::new(Election::default());
+        let sim = begin(seed, false, &election);
+        run(sim, |sim| sim.crash(SERVER), |sim| sim.bounce(SERVER))?;
+        election.judge()
     });
 }
 
-fn begin(seed: u64, expires: bool) -> turmoil::Sim<'static> {
+fn begin(seed: u64, expires: bool, election: &Arc<Election>) -> turmoil::Sim<'static> {
     let mut sim = world::simulation(seed, LIMIT);
     world::add_server(&mut sim, &MemDisk::new());
-    sim.client(PROCESS, live_through(seed, expires));
+    sim.client(PROCESS, live_through(seed, expires, Arc::clone(election)));
+    sim.client(RIVAL, stand_for_election(seed, Arc::clone(election)));
     sim
+}
+
+/// Who was certain to lead, and when.
+#[derive(Default)]
+struct Election {
+    holds: Holds,
+    /// The process has seen enough.
+    is_over: AtomicBool,
+}
+
+impl Election {
+    /// Notes all the time whether this latch is certain to lead.
+    async fn watch(&self, who: &str, latch: &LeaderLatch) {
+        let (mut changes, mut leads) = (latch.changes(), None);
+        loop {
+            leads = match (latch.leadership(), leads) {
+                (Some(claim), Some((token, ticket))) if claim.token() == token => {
+                    self.holds.certain(ticket);
+                    leads
+                }
+                (Some(claim), _) => Some((claim.token(), self.holds.granted(who, Mode::Alone))),
+                (None, _) => None,
+            };
+            tokio::select! {
+                state = changes.next() => if state.is_none() { return },
+                () = sleep(T / 4) => {}
+            }
+        }
+    }
+
+    /// Who was certain a moment ago.
+    fn leaders(&self) -> Vec<String> {
+        self.holds.certain_since(now().saturating_sub(T / 2))
+    }
+
+    /// Both take part, each once, and the first of the queue leads.
+    async fn one_leader(&self, latch: &LeaderLatch) -> turmoil::Result {
+        let takes_part = latch.participants().await?;
+        let mut names: Vec<_> = takes_part.iter().map(|one| &*one.identity).collect();
+        let leaders = self.leaders();
+        if leaders.len() != 1 || names.first().copied() != leaders.first().map(|one| &**one) {
+            return Err(format!("{leaders:?} of {takes_part:?}").into());
+        }
+        names.sort_unstable();
+        match names == [PROCESS, RIVAL] {
+            true => Ok(()),
+            false => Err(format!("{takes_part:?}").into()),
+        }
+    }
+
+    fn judge(&self) -> Result<(), String> {
+        let violations = self.holds.violations(1);
+        match violations.is_empty() && self.holds.count() > 1 {
+            true => Ok(()),
+            false => Err(format!("{violations:#?} of {}", self.holds.count())),
+        }
+    }
+}
+
+/// The other one who would lead.
+async fn stand_for_election(seed: u64, election: Arc<Election>) -> turmoil::Result {
+    let client = world::client(seed * 7 + 2, &Lossy::default())
+        .connect()
+        .await?;
+    // The process is first.
+    sleep(T * 2).await;
+    let latch = client.latch("/election").identity(RIVAL).start().await?;
+    let over = async {
+        while !election.is_over.load(Ordering::Relaxed) {
+            sleep(T).await;
+        }
+    };
+    tokio::select! {
+        () = election.watch(RIVAL, &latch) => return Err("the latch gave up".into()),
+        () = over => {}
+    }
+    latch.close().await?;
+    client.close().await?;
+    Ok(())
 }
 
 fn run(
@@ -77,13 +169,16 @@ fn run(
 }
 
 /// Somebody who is not cut off changes everything in the middle of it.
-async fn change_meanwhile(seed: u64) -> turmoil::Result {
+async fn change_meanwhile(seed: u64, election: Arc<Election>) -> turmoil::Result {
     let client = world::client(seed * 7 + 1, &Lossy::default())
         .connect()
         .await?;
     sleep(BEGINS + OUTAGE / 2).await;
     if !client.group("/group").members().await?.is_empty() {
         return Err("a member is listed long after its session".into());
+    }
+    if election.leaders() != [RIVAL] {
+        return Err(format!("{:?} should lead by now", election.leaders()).into());
     }
     client.set("/config", r#"{"number": 2}"#).await?;
     client.set("/settings/number", "2").await?;
@@ -93,8 +188,13 @@ async fn change_meanwhile(seed: u64) -> turmoil::Result {
 }
 
 /// Everything that a program may have running, set up once.
-async fn live_through(seed: u64, expires: bool) -> turmoil::Result {
+async fn live_through(seed: u64, expires: bool, election: Arc<Election>) -> turmoil::Result {
     let client = world::client(seed, &Lossy::default()).connect().await?;
+    let latch = client.latch("/election").identity(PROCESS).start().await?;
+    let latch = Arc::new(latch);
+    timeout(BEGINS, latch.leads()).await??;
+    let (observer, observed) = (Arc::clone(&election), Arc::clone(&latch));
+    tokio::spawn(async move { observer.watch(PROCESS, &observed).await });
     client.create("/config", r#"{"number": 1}"#).await?;
     client.create_all("/settings/number", "1").await?;
     client.create("/tree", "").await?;
@@ -114,6 +214,9 @@ async fn live_through(seed: u64, expires: bool) -> turmoil::Result {
     let all_stale = config.is_stale() && settings.is_stale() && tree.is_stale();
     if !all_stale || config.current().number != 1 || held.ensure().is_ok() {
         return Err("everything should be known to be out of date".into());
+    }
+    if latch.is_leader() || expires != (election.leaders() == [RIVAL]) {
+        return Err(format!("{:?} should not lead", election.leaders()).into());
     }
 
     let start = Instant::now();
@@ -149,6 +252,8 @@ async fn live_through(seed: u64, expires: bool) -> turmoil::Result {
     // The lock can be had again, and nobody's node is in the way.
     drop(held);
     client.lock("/lock").timeout(T * 5).await?.release().await?;
+    election.one_leader(&latch).await?;
+    election.is_over.store(true, Ordering::Relaxed);
     member.leave().await?;
     client.close().await?;
     Ok(())

@@ -6,15 +6,30 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-const SEEDS: u64 = 200;
+/// What each test runs unless told: all of them together take minutes.
+const SEEDS: u64 = 100;
+/// Unless told, where one seed takes as long as ten elsewhere.
+const SEEDS_OF_LONG_CASES: u64 = 10;
 
 /// Runs a case with every seed, as many at once as there are cores.
 ///
 /// # Panics
 /// With the seed and the reason when one fails.
 pub(crate) fn each(case: impl Fn(u64) -> Result<(), String> + Sync) {
+    run(seeds(SEEDS), case);
+}
+
+/// The same with fewer seeds unless told, for a case that takes long.
+///
+/// # Panics
+/// With the seed and the reason when one fails.
+pub(crate) fn each_long(case: impl Fn(u64) -> Result<(), String> + Sync) {
+    run(seeds(SEEDS_OF_LONG_CASES), case);
+}
+
+fn run(seeds: Range<u64>, case: impl Fn(u64) -> Result<(), String> + Sync) {
     crate::world::trace();
-    let (seeds, next) = (seeds(), AtomicU64::new(0));
+    let next = AtomicU64::new(0);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     std::thread::scope(|threads| {
         for _ in 0..cores {
@@ -32,7 +47,7 @@ pub(crate) fn each(case: impl Fn(u64) -> Result<(), String> + Sync) {
 
 /// How many seeds are run.
 pub(crate) fn count() -> u64 {
-    let seeds = seeds();
+    let seeds = seeds(SEEDS);
     seeds.end - seeds.start
 }
 
@@ -40,11 +55,11 @@ fn place(next: &AtomicU64) -> usize {
     usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX)
 }
 
-fn seeds() -> Range<u64> {
+fn seeds(unless_told: u64) -> Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     match number("ZK_SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("ZK_SIM_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("ZK_SIM_SEEDS").unwrap_or(unless_told),
     }
 }
 
