@@ -63,13 +63,25 @@ async fn no_guard_outlives_its_deadline_with_apaches_members() {
 }
 
 #[tokio::test]
-async fn short_suspensions_lose_no_guard() {
-    let three = Three::start(&ours::launcher().unwrap()).await;
+async fn short_suspensions_lose_no_guard_with_our_members() {
+    short_suspensions(ours::launcher().unwrap(), "ours").await;
+}
+
+#[tokio::test]
+async fn short_suspensions_lose_no_guard_with_apaches_members() {
+    if let Some(launcher) = apache::launcher_or_skip("tests/recipes/lock_live.rs") {
+        short_suspensions(launcher, "apache").await;
+    }
+}
+
+async fn short_suspensions(launcher: Launcher, whose: &str) {
+    let three = Three::start(&launcher).await;
     let follower = three.follower();
     let proxy = Proxy::start(three.clients[follower]).await.unwrap();
     let mut holder = Holder::start(proxy.addr(), "/short");
     let guards = holder.held().await;
-    for round in 0..number("ZK_LIVE_SUSPENSIONS", 8) {
+    let rounds = number("ZK_LIVE_SUSPENSIONS", 8);
+    for round in 0..rounds {
         match round % 2 {
             0 => holder.suspended(T / 5).await,
             _ => {
@@ -94,6 +106,7 @@ async fn short_suspensions_lose_no_guard() {
             .unwrap();
         assert_eq!(holders[0].token, *token);
     }
+    println!("{whose}: {rounds} short suspensions, {AT_ONCE} guards, none lost");
 }
 
 async fn every_fault(launcher: Launcher, whose: &str) {

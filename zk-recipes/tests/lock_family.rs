@@ -124,6 +124,28 @@ async fn a_downgrade_survives_a_lost_reply() {
 }
 
 #[tokio::test]
+async fn a_downgrade_without_proof_of_life_is_lost_and_leaves_nothing() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let short = builder(proxy.address()).session_timeout(Duration::from_secs(1));
+    let (cut_off, other, path) = (
+        short.connect().await.unwrap(),
+        client(server.address()).await,
+        unique("downgrade-cut"),
+    );
+    let writer = cut_off.write_lock(&path).await.unwrap();
+    // The transaction is carried out, its answer lost, and nothing heard any more.
+    proxy.lose_multi_and_stay_cut();
+    let error = soon("the loss", writer.downgrade()).await.unwrap_err();
+    let Error::Lost { reason, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(*reason, LostReason::NoProofOfLife);
+    proxy.restore();
+    until_contenders(&other, &path, 0).await;
+}
+
+#[tokio::test]
 async fn a_downgrade_of_a_lost_lock_is_told_and_leaves_nothing() {
     let server = server().await;
     let (client, path) = (client(server.address()).await, unique("downgrade-none"));

@@ -145,6 +145,39 @@ async fn a_latch_that_is_cut_off_gives_up_before_the_next_leads() {
 }
 
 #[tokio::test]
+async fn a_latch_that_is_closed_while_it_is_cut_off_leads_no_more_and_its_node_goes() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let short = builder(proxy.address()).session_timeout(Duration::from_secs(1));
+    let (cut_off, other, path) = (
+        short.connect().await.unwrap(),
+        client(server.address()).await,
+        unique("latch-closed"),
+    );
+    // While it leads, and while it waits.
+    for waits in [false, true] {
+        let leader = match waits {
+            true => Some(other.leader(&path).await.unwrap()),
+            false => None,
+        };
+        let latch = cut_off.latch(&path).start().await.unwrap();
+        if !waits {
+            until_leader(&latch).await;
+        }
+        until_contenders(&other, &path, 1 + usize::from(waits)).await;
+        proxy.cut();
+        soon("the end without a connection", latch.close())
+            .await
+            .unwrap();
+        proxy.restore();
+        until_contenders(&other, &path, usize::from(waits)).await;
+        if let Some(leader) = leader {
+            leader.release().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_latch_that_cannot_take_part_says_why() {
     let server = server().await;
     let (client, path) = (client(server.address()).await, unique("latch-refused"));
@@ -247,6 +280,29 @@ async fn a_listener_is_called_each_time_it_leads_until_it_has_enough() {
         "lost: NodeDeleted"
     );
     assert_eq!(soon("the third time", told.recv()).await.unwrap(), "leads");
+    order.send(ControlFlow::Break(())).unwrap();
+    soon("the end", listening).await.unwrap().unwrap();
+    until_contenders(&client, &path, 0).await;
+}
+
+#[tokio::test]
+async fn a_listener_is_called_again_in_the_next_session() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("listener-session"));
+    let (reports, mut told) = mpsc::unbounded_channel();
+    let (order, orders) = mpsc::unbounded_channel();
+    let listening = tokio::spawn(client.latch(&path).listen(Reporter { reports, orders }));
+    assert_eq!(soon("the first time", told.recv()).await.unwrap(), "leads");
+    let session = client.session();
+    server.end(&session).await;
+    let lost = soon("the loss", told.recv()).await.unwrap();
+    assert!(
+        ["lost: SessionEnded", "lost: NodeDeleted"].contains(&&*lost),
+        "{lost}"
+    );
+    assert_eq!(soon("the second time", told.recv()).await.unwrap(), "leads");
+    assert_ne!(client.session().id(), session.id());
+    until_contenders(&client, &path, 1).await;
     order.send(ControlFlow::Break(())).unwrap();
     soon("the end", listening).await.unwrap().unwrap();
     until_contenders(&client, &path, 0).await;
