@@ -132,7 +132,7 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
         _ => LockLayout::Kazoo,
     };
     let shared = Arc::new(Shared::default());
-    let changes = recipe == Recipe::Semaphore && seed % 4 == 0;
+    let changes = recipe == Recipe::Semaphore && seed.is_multiple_of(4);
     let process = |name: &str, salt: u64| Process {
         recipe,
         layout,
