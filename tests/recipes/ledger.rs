@@ -1,6 +1,6 @@
 //! Transactions under a guard, and whether what was told of each is what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 use tokio::time::sleep;
@@ -65,13 +65,14 @@ impl Ledger {
     }
 
     /// Compares what was told with what is there. Tokens grow with the entries: no transaction of a holder of the past
-    /// comes after one of a newer holder.
+    /// comes after one of a newer holder. (Somebody may still be at it; that is judged as far as it goes.)
     pub(crate) async fn judge(&self, client: &Client) -> Result<(), String> {
         let error = |error: zk_client::Error| error.to_string();
+        let mut missing = self.told.lock().clone();
+        missing.retain(|_, told| *told == Told::Applied);
         let mut names = client.children(DIRECTORY).await.map_err(error)?;
         names.sort_unstable();
-        let mut newest = String::new();
-        let mut told = self.told.lock().clone();
+        let (mut newest, mut seen) = (String::new(), BTreeSet::new());
         for name in names {
             let path = format!("{DIRECTORY}/{name}");
             let data = client.get(&path).await.map_err(error)?.data;
@@ -81,15 +82,16 @@ impl Ledger {
                 return Err(format!("{entry} went through after {newest}"));
             }
             newest = token.to_owned();
-            match told.remove(who) {
-                Some(Told::Applied | Told::Unknown) => {}
-                told => return Err(format!("{entry} is there, and was told to be {told:?}")),
+            missing.remove(who);
+            let told = self.told.lock().get(who).copied();
+            if !seen.insert(who.to_owned()) || !matches!(told, Some(Told::Applied | Told::Unknown))
+            {
+                return Err(format!("{entry} is there, and was told to be {told:?}"));
             }
         }
-        told.retain(|_, told| *told == Told::Applied);
-        match told.is_empty() {
+        match missing.is_empty() {
             true => Ok(()),
-            false => Err(format!("told to have been applied: {told:?}")),
+            false => Err(format!("told to have been applied: {missing:?}")),
         }
     }
 }
