@@ -88,6 +88,11 @@ impl EpochAcks {
     pub(super) fn has_quorum(&self) -> bool {
         self.heard.has_quorum()
     }
+
+    /// Who has answered.
+    pub(super) const fn heard(&self) -> &QuorumTracker {
+        &self.heard
+    }
 }
 
 /// Promises an epoch to a leader; nothing may be said of it before that is done.

@@ -246,7 +246,8 @@ impl Leader {
     }
 
     pub(super) fn deadline(&mut self, now: Now) {
-        if self.give_up_at.is_some_and(|at| now.mono >= at) {
+        let mut ends = self.give_up_at.into_iter().chain(self.alone_until());
+        if ends.any(|at| now.mono >= at) {
             return self.depart(Departure::NotEstablished);
         }
         self.finish_handover(now);

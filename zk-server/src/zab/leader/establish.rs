@@ -1,5 +1,7 @@
 //! From the election to an established epoch: discovery and synchronization.
 
+use std::time::Duration;
+
 use zk_proto::{
     Epoch, ServerId, Zxid,
     quorum::{LearnerInfo, LearnerMessage},
@@ -291,6 +293,34 @@ impl Leader {
             self.send(link, LearnerMessage::UpToDate);
         }
         self.step_down_if_no_voter();
+    }
+
+    /// Notes whether a quorum can still come of those who have answered and those who have a link and may. One that has
+    /// promised the epoch over an earlier link answers in a way that does not count.
+    pub(super) fn note_hope(&mut self, now: Now) {
+        let (answered, has_answered): (_, fn(LinkPhase) -> bool) = match &self.phase {
+            Phase::CollectingAcks(_, acks) => (acks.heard(), |phase| {
+                !matches!(phase, LinkPhase::Introduced | LinkPhase::Promising)
+            }),
+            Phase::Synchronizing(_, acks) => (acks, |phase| matches!(phase, LinkPhase::Connected)),
+            _ => return self.alone_since = None,
+        };
+        let mut hoped_for = answered.clone();
+        hoped_for.add(self.config.me);
+        for link in self.links.values() {
+            if !link.observes && !has_answered(link.phase) {
+                hoped_for.add(link.server);
+            }
+        }
+        self.alone_since = match hoped_for.has_quorum() {
+            true => None,
+            false => self.alone_since.or(Some(now.mono)),
+        };
+    }
+
+    /// How long it waits for the others then: they may elect somebody, this server included, and cannot join it.
+    pub(super) fn alone_until(&self) -> Option<Duration> {
+        Some(self.alone_since? + self.config.discovery_limit())
     }
 
     pub(super) fn enter(&mut self, now: Now, phase: Phase) {

@@ -121,6 +121,8 @@ pub struct Leader {
     syncs: Syncs,
     /// When the phase must be over; while broadcasting, never.
     give_up_at: Option<Duration>,
+    /// Since when no quorum can come of those who are there, while one is awaited.
+    alone_since: Option<Duration>,
     next_ping: Duration,
     /// Every other ping the quorum is counted.
     count_quorum: bool,
@@ -155,6 +157,7 @@ impl Leader {
             links: BTreeMap::new(),
             syncs: Syncs::default(),
             give_up_at: Some(now.mono + config.discovery_limit()),
+            alone_since: None,
             next_ping: now.mono + config.tick / 2,
             count_quorum: false,
             handing_over: None,
@@ -214,6 +217,7 @@ impl Leader {
             }
             Input::Deadline => self.deadline(now),
         }
+        self.note_hope(now);
     }
 
     /// The next thing to do, until there is none.
@@ -229,7 +233,7 @@ impl Leader {
         }
         let handover = self.handing_over.map(|(_, until)| until);
         let at = self.give_up_at.into_iter().chain(handover);
-        at.chain([self.next_ping]).min()
+        at.chain(self.alone_until()).chain([self.next_ping]).min()
     }
 
     /// The zxid of the next proposal; `None` while nothing can be proposed.

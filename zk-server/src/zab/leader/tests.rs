@@ -26,6 +26,11 @@ struct Alone {
 
 impl Alone {
     fn new() -> Self {
+        Self::of("server.1=h:1:2\nserver.2=h:3:4:observer")
+    }
+
+    /// Server 1 of these.
+    fn of(servers: &str) -> Self {
         let directories = Directories::on(Arc::new(MemDisk::new())).unwrap();
         let options = RecoveryOptions {
             tree: TreeOptions::default(),
@@ -47,7 +52,7 @@ impl Alone {
             panic!("a barrier is answered");
         };
         let second = Duration::from_secs(1);
-        let alone = Configuration::parse("server.1=h:1:2\nserver.2=h:3:4:observer").unwrap();
+        let alone = Configuration::parse(servers).unwrap();
         let config = ZabConfig {
             me: ServerId(1),
             configurations: Configurations::new(ServerId(1), alone, false),
@@ -119,6 +124,10 @@ impl Alone {
                 departure: Some(Departure::ZxidsUsedUp),
                 ..
             } => "zxids used up",
+            Output::State {
+                departure: Some(Departure::NotEstablished),
+                ..
+            } => "not established",
             _ => "something else",
         };
         let events = self.outputs.iter().map(event).collect();
@@ -374,4 +383,88 @@ fn writes_while_the_log_is_read_do_not_make_it_useless() {
         ] if *to == z(610) && records.len() == 606
     ));
     assert_eq!(alone.leader.committed.floor(), z(110), "500 again");
+}
+
+/// What server 2 says of itself, on a new link.
+fn introduce(leader: &mut Alone, link: LinkId) {
+    leader.input(Input::Opened(link));
+    let info = zk_proto::quorum::LearnerInfo {
+        server_id: ServerId(2),
+        protocol_version: zk_proto::quorum::PROTOCOL_VERSION,
+        config_version: Zxid::ZERO,
+    };
+    let accepted_epoch = Epoch(0);
+    let message = LearnerMessage::FollowerInfo {
+        accepted_epoch,
+        info,
+    };
+    leader.input(Input::Message { link, message });
+    leader.disk();
+}
+
+fn ack_epoch(leader: &mut Alone, link: LinkId, current_epoch: Option<i32>) {
+    let last_zxid = Zxid::ZERO;
+    let message = LearnerMessage::AckEpoch {
+        last_zxid,
+        current_epoch,
+    };
+    leader.input(Input::Message { link, message });
+    leader.disk();
+}
+
+/// Whether it has given up by then, nothing having happened since the start.
+fn gives_up_by(mut leader: Alone, ms: u64) -> bool {
+    leader.events();
+    let mono = Duration::from_millis(ms);
+    let now = Now {
+        mono,
+        ..Now::default()
+    };
+    assert!(leader.leader.next_deadline().unwrap() <= mono);
+    leader.leader.handle(now, Input::Deadline);
+    leader.drain();
+    leader.events().contains(&"not established")
+}
+
+#[test]
+fn a_leader_whose_only_follower_is_gone_does_not_wait_for_init_limit() {
+    /// initLimit is ten seconds here, and the limit of discovery half a second.
+    const GIVES_UP: u64 = 500;
+    let three = || {
+        let mut leader = Alone::of("server.1=h:1:2\nserver.2=h:3:4\nserver.3=h:5:6");
+        leader.disk();
+        introduce(&mut leader, LinkId(1));
+        assert!(matches!(leader.leader.phase, Phase::CollectingAcks(..)));
+        leader
+    };
+    assert!(
+        !gives_up_by(three(), 5_000),
+        "its follower may take its time"
+    );
+
+    let mut before_ack_epoch = three();
+    before_ack_epoch.input(Input::Closed(LinkId(1)));
+    assert!(gives_up_by(before_ack_epoch, GIVES_UP));
+
+    let mut promised_already = three();
+    promised_already.input(Input::Closed(LinkId(1)));
+    introduce(&mut promised_already, LinkId(2));
+    ack_epoch(&mut promised_already, LinkId(2), None);
+    assert!(gives_up_by(promised_already, GIVES_UP));
+
+    let synchronizing = || {
+        let mut leader = three();
+        ack_epoch(&mut leader, LinkId(1), Some(0));
+        assert!(matches!(leader.leader.phase, Phase::Synchronizing(..)));
+        leader
+    };
+    assert!(!gives_up_by(synchronizing(), 5_000));
+    let mut before_ack = synchronizing();
+    before_ack.input(Input::Closed(LinkId(1)));
+    assert!(gives_up_by(before_ack, GIVES_UP));
+
+    let mut comes_back = synchronizing();
+    comes_back.input(Input::Closed(LinkId(1)));
+    introduce(&mut comes_back, LinkId(2));
+    assert!(!gives_up_by(comes_back, 5_000), "and is sent what it lacks");
 }
