@@ -150,3 +150,26 @@ async fn a_follower_cut_off_from_the_leader_alone_changes_nothing_for_the_others
     .await
     .unwrap();
 }
+
+/// Its machine has lost its power: nobody was told that its connections are gone, and the others, settled, have nothing
+/// to say on them that would show it. The member has the lowest id, so it is for them to dial it.
+#[tokio::test]
+async fn a_member_whose_machine_lost_its_power_is_dialled_anew() {
+    timeout(LIMIT, async {
+        let mut scene = Scene::begin().await;
+        let leader = scene.ensemble.leader().await;
+        assert_ne!(leader, 0, "the lowest id has the fewest chances");
+        for other in 1..3 {
+            scene.ensemble.lose_connections(0, other);
+        }
+        scene.ensemble.kill(0).await.unwrap();
+        scene.grown(50).await;
+        scene.ensemble.restart(0).await.unwrap();
+        scene.becomes(0, Some("follower")).await;
+        assert_eq!(scene.mode(leader), Some("leader"), "nobody else has looked");
+        scene.grown(50).await;
+        scene.end().await;
+    })
+    .await
+    .unwrap();
+}

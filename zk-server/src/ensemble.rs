@@ -267,6 +267,12 @@ impl Ensemble {
         self.wires.cut(server_id(a), server_id(b));
     }
 
+    /// Kills every connection between two members without telling either, as when a machine loses its power: what
+    /// they still have open never says a word again, and does not end. New connections are not touched.
+    pub fn lose_connections(&self, a: usize, b: usize) {
+        self.wires.lose(server_id(a), server_id(b));
+    }
+
     /// Ends every [`partition`](Self::partition): what was held back arrives.
     pub fn heal(&self) {
         self.wires.heal();

@@ -18,9 +18,11 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpSocket, TcpStream, lookup_host},
@@ -30,7 +32,7 @@ use zk_proto::ServerId;
 /// The state of all wires of an ensemble.
 #[derive(Debug, Default)]
 pub(crate) struct Wires {
-    /// Whether anything is cut or paused; else nobody needs the lock.
+    /// Whether anything is cut, lost or paused; else nobody needs the lock.
     disturbed: AtomicBool,
     inner: Mutex<Inner>,
 }
@@ -39,6 +41,9 @@ pub(crate) struct Wires {
 struct Inner {
     cut: BTreeSet<(ServerId, ServerId)>,
     paused: BTreeSet<ServerId>,
+    /// How many connections there were, and up to which one those between two members are dead.
+    made: u64,
+    lost: HashMap<(ServerId, ServerId), u64>,
     /// Who dialled from which address; so the one that is dialled knows whose connection it is.
     diallers: HashMap<SocketAddr, ServerId>,
     waiting: Vec<Waker>,
@@ -55,6 +60,14 @@ impl Wires {
     /// Mends every cut.
     pub(crate) fn heal(&self) {
         self.change(|inner| inner.cut.clear());
+    }
+
+    /// Kills every connection that two members have, without a word to either: what is written is lost, and nothing
+    /// comes. New ones are not touched.
+    pub(crate) fn lose(&self, a: ServerId, b: ServerId) {
+        self.change(|inner| {
+            inner.lost.insert(pair(a, b), inner.made);
+        });
     }
 
     /// Stops a member.
@@ -84,7 +97,7 @@ impl Wires {
     fn change(&self, change: impl FnOnce(&mut Inner)) {
         let mut inner = self.inner.lock();
         change(&mut inner);
-        let disturbed = !(inner.cut.is_empty() && inner.paused.is_empty());
+        let disturbed = !(inner.cut.is_empty() && inner.lost.is_empty() && inner.paused.is_empty());
         self.disturbed.store(disturbed, Relaxed);
         let waiting = std::mem::take(&mut inner.waiting);
         drop(inner);
@@ -177,7 +190,17 @@ impl Wiring {
     }
 
     fn wrap(&self, stream: TcpStream, other: Option<ServerId>) -> MemberStream {
+        // Also the side that has nothing to say is to find out that the other machine is gone.
+        if let Err(error) = keep_alive(&stream) {
+            tracing::debug!(%error, "no keep-alive between members");
+        }
+        let number = self.0.as_ref().map(|(wires, _)| {
+            let mut inner = wires.inner.lock();
+            inner.made += 1;
+            inner.made
+        });
         MemberStream {
+            number: number.unwrap_or_default(),
             stream,
             wiring: self.clone(),
             other,
@@ -185,8 +208,21 @@ impl Wiring {
     }
 }
 
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    #[cfg(target_os = "linux")]
+    {
+        sockopt::set_tcp_keepidle(stream, Duration::from_secs(10))?;
+        sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5))?;
+        sockopt::set_tcp_keepcnt(stream, 3)?;
+    }
+    Ok(())
+}
+
 /// A connection between two members.
 pub(crate) struct MemberStream {
+    /// Which of all connections in this process it is.
+    number: u64,
     stream: TcpStream,
     wiring: Wiring,
     other: Option<ServerId>,
@@ -195,6 +231,17 @@ pub(crate) struct MemberStream {
 impl MemberStream {
     fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
         self.wiring.poll_open(cx, self.other)
+    }
+
+    fn is_lost(&self) -> bool {
+        let Some(((wires, me), other)) = self.wiring.0.as_ref().zip(self.other) else {
+            return false;
+        };
+        wires.disturbed.load(Relaxed) && {
+            let inner = wires.inner.lock();
+            let lost = inner.lost.get(&pair(*me, other));
+            lost.is_some_and(|last| self.number <= *last)
+        }
     }
 }
 
@@ -205,6 +252,9 @@ impl AsyncRead for MemberStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         std::task::ready!(self.poll_open(cx));
+        if self.is_lost() {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -216,7 +266,10 @@ impl AsyncWrite for MemberStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         std::task::ready!(self.poll_open(cx));
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        match self.is_lost() {
+            true => Poll::Ready(Ok(buf.len())),
+            false => Pin::new(&mut self.stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

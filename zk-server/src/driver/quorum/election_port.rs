@@ -11,7 +11,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, split},
     net::TcpListener,
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use zk_proto::{
@@ -19,7 +19,7 @@ use zk_proto::{
     quorum::{ELECTION_MESSAGE_MAX, ElectionAddress, InitialMessage, Notification},
 };
 
-use super::{Address, Hub, MemberStream};
+use super::{Address, Hub, MemberStream, Vital};
 use crate::{
     election,
     peer::{Input, QuorumInput},
@@ -31,6 +31,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(10);
 /// The same, for a server that has not answered for a while.
 const RETRY_MAX: Duration = Duration::from_millis(500);
+
+/// How old a link must be before the other server's call says that it is dead: it may have called before it was
+/// dialled, and calls once a second at most.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// How often a stranger may fail to come back before nobody waits for it any more.
 const STRANGER_PATIENCE: u32 = 20;
@@ -170,6 +174,7 @@ impl ElectionPort {
 
     /// Accepts until the server stops, or is reached elsewhere.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, end: CancellationToken) {
+        let _vital = Vital::new(&self.hub, "the election port");
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -213,7 +218,8 @@ impl ElectionPort {
         .await??;
         let door = self.door(&hello, remote);
         let door = door.ok_or_else(|| io::Error::other("a stranger"))?;
-        door.send((stream, buffer)).await.map_err(io::Error::other)
+        // Who calls more often than its link listens is not kept waiting with a descriptor in its hand.
+        door.try_send((stream, buffer)).map_err(io::Error::other)
     }
 }
 
@@ -232,6 +238,7 @@ struct Link {
 impl Link {
     async fn run(mut self, end: CancellationToken) {
         let hub = self.hub.clone();
+        let _vital = Vital::new(&hub, "an election link");
         tokio::select! {
             () = hub.stop.cancelled() => {}
             () = end.cancelled() => {}
@@ -253,8 +260,11 @@ impl Link {
                     retry = RETRY;
                     failures = 0;
                     self.tell(election::Input::Reachable(self.id));
-                    if let Err(error) = self.carry(incoming).await {
-                        tracing::debug!(server = self.id.0, %error, "the election link");
+                    match self.carry(incoming).await {
+                        Ok(()) => continue,
+                        Err(error) => {
+                            tracing::debug!(server = self.id.0, %error, "the election link");
+                        }
                     }
                 }
                 Err(error) => tracing::trace!(server = self.id.0, %error, "no election link"),
@@ -296,9 +306,13 @@ impl Link {
         self.hub.mailbox.push(Input::Quorum(input));
     }
 
-    /// Carries notifications until the link ends, or the other server has made a new one.
+    /// Carries notifications until the link ends. Returns without an error when the other server wants another one.
+    ///
+    /// A call of the other server's says that this link is dead, even if nobody here was told so: its machine may have
+    /// lost its power (`QuorumCnxManager.handleConnection`). Whoever has the higher id dials then.
     async fn carry(&mut self, (stream, mut buffer): Incoming) -> io::Result<()> {
         let (mut from, mut to) = split(stream);
+        let made = Instant::now();
         self.newest.mark_changed();
         loop {
             self.take(&mut buffer)?;
@@ -315,13 +329,19 @@ impl Link {
                         let mut out = BytesMut::with_capacity(4 + newest.len());
                         out.put_i32(i32::try_from(newest.len()).map_err(io::Error::other)?);
                         out.extend_from_slice(&newest);
-                        to.write_all(&out).await?;
+                        timeout(CONNECT, to.write_all(&out)).await??;
                     }
                 }
-                incoming = self.incoming.recv(), if !self.dials => {
+                incoming = self.incoming.recv() => {
                     let Some((stream, rest)) = incoming else {
                         return Err(io::ErrorKind::BrokenPipe.into());
                     };
+                    if self.dials {
+                        match made.elapsed() < SETTLED {
+                            true => continue,
+                            false => return Ok(()),
+                        }
+                    }
                     (from, to) = split(stream);
                     buffer = rest;
                     self.newest.mark_changed();

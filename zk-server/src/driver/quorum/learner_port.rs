@@ -5,8 +5,9 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -22,7 +23,7 @@ use zk_proto::{
     quorum::{LearnerMessage, take_packet},
 };
 
-use super::{Hub, MemberStream, snapshot_stream::Outgoing};
+use super::{Hub, MemberStream, Vital, snapshot_stream::Outgoing};
 use crate::{
     peer::{Input, QuorumInput},
     zab::{LeaderInput, LinkId, Transaction},
@@ -45,23 +46,85 @@ pub(super) enum ToLearner {
     Snapshot(Outgoing),
 }
 
+/// How long a link that is closed may take to write what was sent on it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How much may wait to be written to a learner that reads, but too slowly.
+const WAITING_MAX: usize = 256 << 20;
+
 /// The links that are open.
 #[derive(Default)]
 pub(super) struct Learners {
-    links: Mutex<HashMap<LinkId, UnboundedSender<ToLearner>>>,
+    links: Mutex<HashMap<LinkId, Link>>,
     last: AtomicU64,
 }
 
-impl Learners {
-    /// Sends something on a link; nothing if it has ended.
-    pub(super) fn send(&self, link: LinkId, what: ToLearner) {
-        if let Some(sender) = self.links.lock().get(&link) {
-            // What cannot be sent any more is dropped, with its link.
-            let _ = sender.send(what);
+/// One of them; closed when this is dropped.
+struct Link {
+    sender: UnboundedSender<ToLearner>,
+    end: Arc<End>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.end.closed.cancel();
+    }
+}
+
+/// How a link ends, and how much waits on it until then.
+#[derive(Default)]
+struct End {
+    closed: CancellationToken,
+    is_full: CancellationToken,
+    waiting: AtomicUsize,
+}
+
+impl End {
+    /// Resolves when nothing is written any more, whether or not the learner reads.
+    async fn is_due(&self) {
+        tokio::select! {
+            () = self.is_full.cancelled() => {}
+            () = self.closed.cancelled() => tokio::time::sleep(GRACE).await,
         }
     }
+}
 
-    /// Ends a link, once what was sent on it is written.
+impl Learners {
+    fn open(&self, link: LinkId) -> (UnboundedReceiver<ToLearner>, Arc<End>) {
+        let (sender, outgoing) = unbounded_channel();
+        let end = Arc::<End>::default();
+        let opened = Link {
+            sender,
+            end: end.clone(),
+        };
+        self.links.lock().insert(link, opened);
+        (outgoing, end)
+    }
+
+    /// Sends something on a link; nothing if it has ended. One on which too much waits ends: its learner comes again.
+    pub(super) fn send(&self, link: LinkId, what: ToLearner) {
+        let mut links = self.links.lock();
+        let Some(Link { sender, end }) = links.get(&link) else {
+            return;
+        };
+        if let ToLearner::Bytes(bytes) = &what {
+            let waiting = end.waiting.fetch_add(bytes.len(), Relaxed);
+            if waiting > WAITING_MAX {
+                tracing::warn!(
+                    link = link.0,
+                    waiting,
+                    "a learner takes too little of what it is sent"
+                );
+                end.is_full.cancel();
+                links.remove(&link);
+                return;
+            }
+        }
+        // What cannot be sent any more is dropped, with its link.
+        let _ = sender.send(what);
+    }
+
+    /// Ends a link, once what was sent on it is written, and soon even if it cannot be.
     pub(super) fn close(&self, link: LinkId) {
         self.links.lock().remove(&link);
     }
@@ -78,6 +141,7 @@ pub(super) async fn accept(
     learners: Arc<Learners>,
     end: CancellationToken,
 ) {
+    let _vital = Vital::new(&hub, "the quorum port");
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -92,19 +156,19 @@ pub(super) async fn accept(
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a learner");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
     }
 }
 
 async fn serve(hub: Arc<Hub>, stream: MemberStream, learners: Arc<Learners>, link: LinkId) {
-    let (sender, outgoing) = unbounded_channel();
-    learners.links.lock().insert(link, sender);
+    let _vital = Vital::new(&hub, "a learner's link");
+    let (outgoing, end) = learners.open(link);
     tell(&hub, LeaderInput::Opened(link));
     let (from, to) = split(stream);
     let ended = tokio::select! {
-        ended = write(to, outgoing, || tell(&hub, LeaderInput::Progress(link))) => ended,
+        ended = write(to, outgoing, end, || tell(&hub, LeaderInput::Progress(link))) => ended,
         ended = read(&hub, from, link) => ended,
         () = hub.stop.cancelled() => Ok(()),
     };
@@ -135,11 +199,28 @@ async fn read(hub: &Hub, mut from: impl AsyncRead + Unpin, link: LinkId) -> io::
     }
 }
 
-/// Writes what is to be sent, never holding much more than a piece of it encoded; `progress` is called whenever a piece of
-/// what a learner lacks is gone.
+/// Writes what is to be sent, until the link is closed and that is done, or has taken too long; `progress` is called
+/// whenever a piece of what a learner lacks is gone.
+///
+/// A learner that has stopped reading must not keep what it was to be sent: a cut of the tree above all.
 async fn write(
+    to: impl AsyncWrite + Unpin,
+    outgoing: UnboundedReceiver<ToLearner>,
+    end: Arc<End>,
+    progress: impl Fn(),
+) -> io::Result<()> {
+    tokio::select! {
+        biased;
+        written = write_all(to, outgoing, &end, progress) => written,
+        () = end.is_due() => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Never holds much more than a piece of it encoded.
+async fn write_all(
     mut to: impl AsyncWrite + Unpin,
     mut outgoing: UnboundedReceiver<ToLearner>,
+    end: &End,
     progress: impl Fn(),
 ) -> io::Result<()> {
     let mut out = BytesMut::new();
@@ -147,7 +228,10 @@ async fn write(
         let mut next = Some(first);
         while let Some(what) = next {
             match what {
-                ToLearner::Bytes(bytes) => out.extend_from_slice(&bytes),
+                ToLearner::Bytes(bytes) => {
+                    end.waiting.fetch_sub(bytes.len(), Relaxed);
+                    out.extend_from_slice(&bytes);
+                }
                 ToLearner::History(records) => {
                     write_history(&mut to, &mut out, records, &progress).await?;
                 }
@@ -191,10 +275,48 @@ async fn write_history(
 mod tests {
     use std::{cell::Cell, rc::Rc};
 
-    use tokio::io::duplex;
+    use tokio::{io::duplex, time::timeout};
     use zk_proto::Zxid;
 
     use super::*;
+
+    const LINK: LinkId = LinkId(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_learner_that_has_stopped_reading_keeps_nothing_once_its_link_is_closed() {
+        for everything in [false, true] {
+            let learners = Learners::default();
+            let (outgoing, end) = learners.open(LINK);
+            let (to, _unread) = duplex(1 << 10);
+            learners.send(LINK, ToLearner::Bytes(vec![7; 1 << 20].into()));
+            let mut write = Box::pin(write(to, outgoing, end, || {}));
+            let waits = timeout(60 * GRACE, &mut write).await;
+            assert!(waits.is_err(), "the link is open: it may read yet");
+            match everything {
+                true => learners.close_all(),
+                false => learners.close(LINK),
+            }
+            let ended = timeout(2 * GRACE, write).await.expect("it ends");
+            assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_slow_learner_is_bounded() {
+        let learners = Learners::default();
+        let (outgoing, end) = learners.open(LINK);
+        // The same bytes again and again, so that the test takes no memory.
+        let piece = Bytes::from(vec![7; 1 << 20]);
+        for _ in 0..=WAITING_MAX / piece.len() {
+            assert!(!end.is_full.is_cancelled());
+            learners.send(LINK, ToLearner::Bytes(piece.clone()));
+        }
+        learners.send(LINK, ToLearner::Bytes(piece.clone()));
+        let (to, _unread) = duplex(1 << 10);
+        let ended = write(to, outgoing, end, || {}).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(learners.links.lock().is_empty());
+    }
 
     #[tokio::test]
     async fn a_long_history_goes_in_pieces_and_what_follows_it_stands_behind_it() {
@@ -205,7 +327,8 @@ mod tests {
             entry: entry.clone(),
         };
         let (to, mut from) = duplex(64 << 10);
-        let (sender, outgoing) = unbounded_channel();
+        let learners = Learners::default();
+        let (outgoing, end) = learners.open(LINK);
         let ping = LearnerMessage::Ping {
             zxid: Zxid(COUNT),
             touched: None,
@@ -214,12 +337,12 @@ mod tests {
         let history = (1..=COUNT).map(transaction).collect();
         let diff = LearnerMessage::Diff(Zxid(COUNT));
         for what in [told(&diff), ToLearner::History(history), told(&ping)] {
-            assert!(sender.send(what).is_ok());
+            learners.send(LINK, what);
         }
-        drop(sender);
+        learners.close(LINK);
         let pieces = Rc::new(Cell::new(0));
         let count = pieces.clone();
-        let mut write = Box::pin(write(to, outgoing, move || count.set(count.get() + 1)));
+        let mut write = Box::pin(write(to, outgoing, end, move || count.set(count.get() + 1)));
         tokio::select! {
             biased;
             _ = &mut write => panic!("nobody has read anything"),

@@ -32,6 +32,28 @@ use crate::{
     zab::LinkId,
 };
 
+/// Held by what must run as long as the member does: one whose port or link has died of a panic must not look alive.
+struct Vital {
+    hub: Arc<Hub>,
+    what: &'static str,
+}
+
+impl Vital {
+    fn new(hub: &Arc<Hub>, what: &'static str) -> Self {
+        let hub = hub.clone();
+        Self { hub, what }
+    }
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = format!("{} died of a panic", self.what);
+            self.hub.fail(Fatal::new(text));
+        }
+    }
+}
+
 /// Where a server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
