@@ -81,6 +81,7 @@ impl World {
             Order::InstallSnapshot { .. }
             | Order::Recover { .. }
             | Order::ReadLog { .. }
+            | Order::AbandonSnapshot
             | Order::SendSnapshot { .. }
             | Order::Configure(_) => {}
         }

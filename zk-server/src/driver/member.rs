@@ -152,6 +152,7 @@ impl Member {
                 Output::Quorum(Order::Recover { generation }) => {
                     self.ops.push(LogWork::Recover(generation));
                 }
+                Output::Quorum(Order::AbandonSnapshot) => self.snapshots.give_up(),
                 Output::Quorum(Order::ReadLog { link, from, limit }) => {
                     self.snapshots.read_log(link, from, limit);
                 }

@@ -59,6 +59,7 @@ impl Snapshots {
 
     /// Begins to write a snapshot; the peer hears of its end.
     pub(super) fn take(&mut self, cut: Cut) {
+        self.pace.state.lock().given_up = false;
         let (tell, told) = oneshot::channel();
         let job = Job {
             shared: self.shared.clone(),
@@ -140,6 +141,12 @@ impl Snapshots {
         self.pace.stop();
     }
 
+    /// Abandons the snapshot that is being written, if one is.
+    pub(super) fn give_up(&self) {
+        self.pace.state.lock().given_up = true;
+        self.pace.stop.notify_all();
+    }
+
     /// Waits until nothing uses the disk.
     pub(super) async fn ended(&mut self) {
         for running in self.running.drain(..) {
@@ -151,24 +158,37 @@ impl Snapshots {
 /// Keeps a snapshot out of the way of the log, and ends it early when the server stops.
 #[derive(Default)]
 struct Pace {
-    stopped: Mutex<bool>,
+    state: Mutex<Ending>,
     stop: Condvar,
     may_rest: bool,
 }
 
+/// Why there is no more of a snapshot.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ending {
+    stopped: bool,
+    given_up: bool,
+}
+
+impl Ending {
+    const fn is_there(self) -> bool {
+        self.stopped || self.given_up
+    }
+}
+
 impl Pace {
     /// Rests twice as long as the last piece took: the log has the disk, and the tasks their core, for two thirds of
-    /// the time, whatever the disk's speed. Returns whether the server stops.
+    /// the time, whatever the disk's speed. Returns whether to end.
     fn rest(&self, worked: Duration) -> bool {
-        let mut stopped = self.stopped.lock();
-        if self.may_rest && !*stopped {
-            self.stop.wait_for(&mut stopped, 2 * worked);
+        let mut state = self.state.lock();
+        if self.may_rest && !state.is_there() {
+            self.stop.wait_for(&mut state, 2 * worked);
         }
-        *stopped
+        state.is_there()
     }
 
     fn stop(&self) {
-        *self.stopped.lock() = true;
+        self.state.lock().stopped = true;
         self.stop.notify_all();
     }
 }
@@ -195,7 +215,7 @@ impl Job {
         let mut worked = Instant::now();
         let mut next_piece = |out: &mut BytesMut| {
             if self.pace.rest(worked.elapsed()) {
-                return Err(io::Error::other("the server stops"));
+                return Err(io::Error::other("it is not wanted any more"));
             }
             worked = Instant::now();
             Ok(put_piece(&shared.tree.read(), cut, out))
@@ -205,6 +225,9 @@ impl Job {
                 let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 shared.metrics.snapshot_time.add(millis);
                 tracing::info!(zxid = %done.zxid, bytes = done.bytes, millis, "snapshot written");
+            }
+            Err(_) if self.pace.state.lock().is_there() => {
+                tracing::info!(zxid = %cut.zxid, "snapshot abandoned; the log is kept");
             }
             Err(error) => {
                 shared.metrics.snapshot_errors.add(1);

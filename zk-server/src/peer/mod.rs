@@ -292,7 +292,13 @@ impl Peer {
 
     /// Begins a snapshot when enough was logged since the last one; the log goes on in a new file.
     fn synced(&mut self, zxid: Zxid, log_bytes: u64) {
-        let txns = u64::try_from(zxid.0 - self.last_synced.0).unwrap_or_default();
+        let before = self.last_synced;
+        // Zxids have no gaps but those between epochs.
+        let counted_from = match zxid.epoch() == before.epoch() {
+            true => before.0,
+            false => Zxid::new(zxid.epoch(), 0).0,
+        };
+        let txns = u64::try_from(zxid.0 - counted_from).unwrap_or_default();
         self.last_synced = zxid;
         if !self.options.snapshots.logged(txns, log_bytes) || self.snapshotting {
             return;

@@ -257,6 +257,7 @@ impl QuorumPorts {
             Order::InstallSnapshot { .. }
             | Order::Recover { .. }
             | Order::ReadLog { .. }
+            | Order::AbandonSnapshot
             | Order::Configure(_) => {}
         }
     }

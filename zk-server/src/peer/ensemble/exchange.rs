@@ -2,7 +2,7 @@
 //!
 //! Invariant: never while a cut of the present one is being read.
 
-use super::{Peer, configuration_of};
+use super::{Order, Peer, configuration_of};
 use crate::{
     error::Fatal,
     time::Now,
@@ -44,7 +44,11 @@ impl Peer {
         let Some(ensemble) = &mut self.ensemble else {
             return;
         };
-        if ensemble.cuts > 0 || self.snapshotting {
+        if ensemble.exchange.is_some() && self.snapshotting {
+            // What it would hold is about to be replaced, and this member joins when it is over.
+            return self.order(Order::AbandonSnapshot);
+        }
+        if ensemble.cuts > 0 {
             return;
         }
         let Some((tree, then)) = ensemble.exchange.take() else {

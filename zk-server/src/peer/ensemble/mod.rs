@@ -248,7 +248,13 @@ impl Peer {
             zab::Output::Commit(transaction) | zab::Output::Adopt(transaction) => {
                 self.apply_learned(now, &[transaction]);
             }
-            zab::Output::Reload { generation } => self.order(Order::Recover { generation }),
+            zab::Output::Reload { generation } => {
+                if self.snapshotting {
+                    // Recovery removes what is half written.
+                    self.order(Order::AbandonSnapshot);
+                }
+                self.order(Order::Recover { generation });
+            }
             zab::Output::State { state, departure } => {
                 match departure {
                     Some(why) => tracing::info!(?state, %why, "this member"),

@@ -123,6 +123,9 @@ pub enum Order {
         /// The tree.
         cut: Cut,
     },
+    /// Give up the snapshot that is being written ([`Output::TakeSnapshot`](crate::peer::Output::TakeSnapshot)): the tree
+    /// is to be exchanged.
+    AbandonSnapshot,
     /// In its order among the operations of the disk: recover anew; the log goes on with this generation.
     Recover {
         /// Which.
