@@ -36,11 +36,15 @@ pub(super) struct Slot {
 }
 
 impl Replies {
-    /// Enters a connection.
+    /// Enters a connection, unless a newer one has its id.
     pub(super) fn add(&mut self, conn: Arc<ConnHandle>, session: SessionId) {
         let index = conn.id.0 as usize;
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
+        }
+        let newest = self.slots[index].as_ref().map(|slot| slot.conn.serial);
+        if newest.is_some_and(|newest| newest > conn.serial) {
+            return;
         }
         self.slots[index] = Some(Slot {
             conn,

@@ -102,7 +102,7 @@ impl Peer {
         if self.is_read_only() {
             return needs_quorum(request).then_some(ErrorCode::NotReadOnly);
         }
-        let is_full = self.low_space && self.leads() && request.is_some_and(needs_room);
+        let is_full = self.low_space && request.is_some_and(needs_room);
         is_full.then_some(ErrorCode::SystemError)
     }
 

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod ends;
+mod following;
 mod leading;
 mod read_only;
 

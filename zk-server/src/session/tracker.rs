@@ -18,6 +18,8 @@ pub struct SessionTracker {
     queue: ExpiryQueue<SessionId>,
     next_id: i64,
     local: usize,
+    /// Whether only local sessions expire here.
+    follows: bool,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,16 @@ impl SessionTracker {
             queue: ExpiryQueue::new(tick),
             next_id: first_id(server, now.wall_ms),
             local: 0,
+            follows: false,
         }
+    }
+
+    /// The book of a member that does not lead: it hears of every session of the ensemble, and none but its own local
+    /// ones expire here.
+    #[must_use]
+    pub fn that_follows(mut self) -> Self {
+        self.follows = true;
+        self
     }
 
     /// Goes on counting where another book stopped.
@@ -103,6 +114,25 @@ impl SessionTracker {
         Ok(before)
     }
 
+    /// A client is about to come with the session over another connection; returns the one that has it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::SessionExpired`] when there is no such session, it is closing or only this member's.
+    pub fn take_conn(&mut self, id: SessionId) -> Result<Option<Arc<ConnHandle>>, ErrorCode> {
+        let session = self.sessions.get_mut(&id);
+        let session = session.filter(|session| !session.closing && !session.is_local);
+        let session = session.ok_or(ErrorCode::SessionExpired)?;
+        session.heard = session.last_heard();
+        Ok(session.conn.take())
+    }
+
+    /// A client of another server has this session, and asks for something.
+    pub fn heard(&mut self, id: SessionId, now: Now) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.heard = now.mono;
+        }
+    }
+
     /// Another server has heard of a session.
     pub fn touch(&mut self, id: SessionId, timeout: Duration, now: Now) {
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -110,10 +140,20 @@ impl SessionTracker {
         };
         session.heard = now.mono;
         session.timeout = timeout;
-        let bucket = self.queue.bucket_of(now.mono + timeout);
+        self.file_earlier(id, now.mono + timeout);
+    }
+
+    /// Sees to it that a session is looked at by then.
+    fn file_earlier(&mut self, id: SessionId, deadline: Duration) {
+        let bucket = self.queue.bucket_of(deadline);
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         if bucket < session.bucket {
             session.bucket = bucket;
-            self.queue.push(bucket, id);
+            if session.is_local || !self.follows {
+                self.queue.push(bucket, id);
+            }
         }
     }
 
@@ -138,17 +178,24 @@ impl SessionTracker {
 
     /// Begins to watch over a session; it has its full timeout from now on.
     pub fn track(&mut self, id: SessionId, timeout: Duration, now: Now) {
+        self.begin(id, timeout, false, now);
+    }
+
+    fn begin(&mut self, id: SessionId, timeout: Duration, is_local: bool, now: Now) {
         let bucket = self.queue.bucket_of(now.mono + timeout);
         let session = Session {
             timeout,
             heard: now.mono,
             conn: None,
             closing: false,
-            is_local: false,
+            is_local,
             bucket,
         };
         self.sessions.insert(id, session);
-        self.queue.push(bucket, id);
+        self.local += usize::from(is_local);
+        if is_local || !self.follows {
+            self.queue.push(bucket, id);
+        }
     }
 
     /// The ensemble has agreed on a session: begins to watch over it, unless this member did already.
@@ -161,11 +208,7 @@ impl SessionTracker {
 
     /// As [`track`](Self::track), a session that only this member knows.
     pub fn track_local(&mut self, id: SessionId, timeout: Duration, now: Now) {
-        self.track(id, timeout, now);
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.is_local = true;
-            self.local += 1;
-        }
+        self.begin(id, timeout, true, now);
     }
 
     /// Whether only this member knows the session.
@@ -212,11 +255,7 @@ impl SessionTracker {
         session.heard = now.mono;
         session.timeout = timeout;
         let before = session.conn.replace(conn.clone());
-        let bucket = self.queue.bucket_of(now.mono + timeout);
-        if bucket < session.bucket {
-            session.bucket = bucket;
-            self.queue.push(bucket, id);
-        }
+        self.file_earlier(id, now.mono + timeout);
         Ok(Attached { before })
     }
 
@@ -476,6 +515,25 @@ mod tests {
             tracker.expire(at(60_000)).is_empty(),
             "the stale entry is skipped"
         );
+    }
+
+    #[test]
+    fn the_book_of_who_follows_does_not_grow_with_sessions_that_come_and_go() {
+        let mut tracker = tracker().that_follows();
+        for ms in 0..10_000 {
+            let id = tracker.new_id();
+            tracker.commit(id, TIMEOUT, at(ms));
+            tracker.touch(id, TIMEOUT / 2, at(ms));
+            tracker.remove(id);
+        }
+        assert_eq!(tracker.next_deadline(), None, "nothing is remembered");
+        let (local, other) = (tracker.new_id(), tracker.new_id());
+        tracker.track_local(local, TIMEOUT, at(0));
+        tracker.track(other, TIMEOUT, at(0));
+        let mono = tracker.next_deadline().unwrap();
+        let now = Now { mono, wall_ms: 0 };
+        assert_eq!(tracker.expire_local(now), [local]);
+        assert_eq!(tracker.next_deadline(), None);
     }
 
     #[test]

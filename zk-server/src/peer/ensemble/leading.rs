@@ -9,7 +9,7 @@ use zk_proto::{
 use super::{Order, Peer};
 use crate::{
     auth::Credentials,
-    peer::waiting::Origin,
+    peer::{space::needs_room, waiting::Origin},
     prep::{Standing, WriteOp, WriteRequest},
     time::Now,
     zab::{self, ForwardedRequest, LeaderInput, LinkId, Transaction},
@@ -32,6 +32,11 @@ impl Peer {
             identities,
         } = request;
         let op = OpCode::from_i32(op);
+        // It was sent no longer ago than what the learner's next answer to a ping will tell: a client that has an answer
+        // to a `sync` may count on its session from the moment it asked.
+        if self.is_owner(session, link) {
+            self.sessions.heard(session, now);
+        }
         if op == Some(OpCode::Sync) {
             let input = LeaderInput::Sync(Some(link));
             return self.agree(now, zab::Input::Leader(input));
@@ -45,10 +50,17 @@ impl Peer {
             return self.propose_internal(now, session, op, Origin::Internal);
         }
         let as_global = self.standing_of_remote(session, link);
-        let standing = self.standing_elsewhere(session, as_global);
+        let mut standing = self.standing_elsewhere(session, as_global);
         let identities = identities.unwrap_or_default();
         let credentials = Credentials::of_forwarded(identities, &self.shared.auth);
         let request = op.and_then(|op| Request::decode(op, &mut Reader::new(body)).ok());
+        // The learner waits for a transaction, and this one is small: the refusal.
+        if self.low_space && request.as_ref().is_some_and(needs_room) {
+            standing = Standing {
+                session: standing.session.and(Err(ErrorCode::SystemError)),
+                ephemeral: standing.ephemeral.and(Err(ErrorCode::SystemError)),
+            };
+        }
         if op == Some(OpCode::CloseSession) && standing.session.is_ok() {
             self.sessions.set_closing(session);
         }
@@ -91,13 +103,17 @@ impl Peer {
         }
     }
 
-    /// Whether this learner may speak for this session (`checkSession`).
-    fn standing_of_remote(&mut self, session: SessionId, link: LinkId) -> Result<(), ErrorCode> {
+    fn is_owner(&self, session: SessionId, link: LinkId) -> bool {
+        let ensemble = self.ensemble.as_ref();
+        ensemble.is_some_and(|ensemble| ensemble.owners.get(&session) == Some(&link))
+    }
+
+    /// Whether this learner may speak for this session (`checkSession`): it has made it, or was the last one to ask
+    /// whether it is alive. A session that has been here since is nobody's until somebody asks again: what a client
+    /// sent over an older connection must not come after what it was answered here.
+    fn standing_of_remote(&self, session: SessionId, link: LinkId) -> Result<(), ErrorCode> {
         self.sessions.check_remote(session)?;
-        let Some(ensemble) = &mut self.ensemble else {
-            return Ok(());
-        };
-        match *ensemble.owners.entry(session).or_insert(link) == link {
+        match self.is_owner(session, link) {
             true => Ok(()),
             false => Err(ErrorCode::SessionMoved),
         }

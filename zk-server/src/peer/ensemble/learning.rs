@@ -91,6 +91,10 @@ impl Peer {
         timeout_ms: u32,
     ) {
         let session = request.session_id;
+        // What still arrives over the connection that it had here is older than what its client was told elsewhere.
+        if let Ok(Some(before)) = self.sessions.take_conn(session) {
+            self.close(&before);
+        }
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.comers.push_back(Comer {
                 conn: conn.clone(),
@@ -115,6 +119,10 @@ impl Peer {
         }) else {
             return;
         };
+        // Its id may be another one's by now.
+        if comer.conn.outbox.is_closing() {
+            return;
+        }
         let timeout = Duration::from_millis(comer.timeout_ms.into());
         if valid && self.sessions.check_remote(session) == Err(ErrorCode::SessionExpired) {
             self.sessions.track(session, timeout, now);

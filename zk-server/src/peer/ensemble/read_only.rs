@@ -71,7 +71,7 @@ impl Peer {
 
     fn begin_read_only(&mut self, now: Now) {
         tracing::warn!("no quorum: serving reads, to clients that can do with that");
-        self.begin_book(now);
+        self.begin_book(now, false);
         let last = self.shared.tree.read().last_zxid();
         (self.last_proposed, self.last_committed) = (last, last);
         self.set_read_only(ReadOnly::On);

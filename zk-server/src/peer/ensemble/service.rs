@@ -36,7 +36,7 @@ impl Peer {
             _ => Some("follower"),
         };
         let last = self.shared.tree.read().last_zxid();
-        self.begin_book(now);
+        self.begin_book(now, leads);
         let tree = self.shared.tree.read();
         for (id, timeout_ms) in tree.sessions() {
             let timeout = u64::try_from(timeout_ms).unwrap_or_default();
@@ -50,13 +50,16 @@ impl Peer {
         self.last_committed = last;
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.serving = true;
-            ensemble.touched = now.mono;
+            ensemble.touched = Duration::from_millis(now.mono_ms());
         }
     }
 
     /// Begins with no sessions, and ids that no session had.
-    pub(super) fn begin_book(&mut self, now: Now) {
+    pub(super) fn begin_book(&mut self, now: Now, leads: bool) {
         let mut sessions = SessionTracker::new(self.options.tick, self.options.server, now);
+        if !leads {
+            sessions = sessions.that_follows();
+        }
         sessions.keep_ids_of(&self.sessions);
         self.sessions = sessions;
     }
@@ -97,7 +100,9 @@ impl Peer {
         let Some(ensemble) = &mut self.ensemble else {
             return;
         };
-        let since = std::mem::replace(&mut ensemble.touched, now.mono);
+        // In whole milliseconds, as connections note them: what is heard in this one is told next time.
+        let until = Duration::from_millis(now.mono_ms());
+        let since = std::mem::replace(&mut ensemble.touched, until);
         let touched = self.sessions.heard_since(since);
         let touched = touched.map(|(session, timeout)| SessionTouch {
             session,

@@ -146,3 +146,115 @@ fn only_the_right_password_takes_a_session_from_its_learner() {
     assert_eq!(response(&client).session_id, session);
     assert_eq!(owners(&world), []);
 }
+
+fn forward_write(world: &mut World, session: SessionId, request: &Request) {
+    forward(world, session, request.op_code(), request.to_bytes());
+}
+
+fn has(world: &World, path: &str) -> bool {
+    world.shared.tree.read().node(path).is_some()
+}
+
+#[test]
+fn what_a_session_sent_before_it_was_at_the_leader_comes_too_late_after_it() {
+    let mut world = leading();
+    let session = SessionId(77);
+    let timeout = 10_000_i32.to_bytes();
+    forward(&mut world, session, OpCode::CreateSession, timeout);
+    world.sync();
+    forward_write(
+        &mut world,
+        session,
+        &create("/early", CreateMode::Persistent),
+    );
+    let client = world.accept();
+    world.ask_for_session(&client, session, Passwords::Apache.password(session));
+    assert_eq!(response(&client).session_id, session);
+    let conn = client.clone();
+    world.handle(Input::Submit(Submit::Closed { conn }));
+    forward_write(
+        &mut world,
+        session,
+        &create("/late", CreateMode::Persistent),
+    );
+    world.sync();
+    assert!(has(&world, "/early") && !has(&world, "/late"));
+
+    let touch = SessionTouch {
+        session,
+        timeout_ms: 10_000,
+    };
+    hear(&mut world, LearnerMessage::Revalidate(touch));
+    forward_write(
+        &mut world,
+        session,
+        &create("/back", CreateMode::Persistent),
+    );
+    world.sync();
+    assert!(has(&world, "/back"), "it has come back to the learner");
+}
+
+#[test]
+fn while_space_is_low_learners_clients_are_refused_too() {
+    let mut world = leading();
+    let session = SessionId(77);
+    let timeout = 10_000_i32.to_bytes();
+    forward(&mut world, session, OpCode::CreateSession, timeout);
+    forward_write(&mut world, session, &create("/a", CreateMode::Persistent));
+    world.sync();
+    world.handle(Input::LowSpace(true));
+    world.orders.clear();
+    forward_write(&mut world, session, &create("/b", CreateMode::Persistent));
+    forward_write(&mut world, session, &create("/c", CreateMode::Ephemeral));
+    world.sync();
+    assert!(!has(&world, "/b") && !has(&world, "/c"));
+    let informs = world.orders.iter().filter(|order| {
+        let Order::Send { message, .. } = order else {
+            return false;
+        };
+        matches!(message, LearnerMessage::Inform { .. })
+    });
+    assert_eq!(informs.count(), 2, "the refusals are transactions");
+    let delete = Request::Delete(DeleteRequest {
+        path: "/a".into(),
+        version: -1,
+    });
+    forward_write(&mut world, session, &delete);
+    world.sync();
+    assert!(!has(&world, "/a"), "what makes room is carried out");
+    world.handle(Input::LowSpace(false));
+    forward_write(&mut world, session, &create("/d", CreateMode::Persistent));
+    world.sync();
+    assert!(has(&world, "/d"));
+}
+
+#[test]
+fn a_request_of_a_learners_client_is_a_sign_of_life() {
+    let mut world = leading();
+    let session = SessionId(77);
+    let timeout = 10_000_i32.to_bytes();
+    forward(&mut world, session, OpCode::CreateSession, timeout);
+    world.sync();
+    world.later(Duration::from_secs(9));
+    forward(&mut world, session, OpCode::Sync, Bytes::new());
+    // Its bucket falls due after ten to twelve seconds.
+    world.later(Duration::from_secs(4));
+    world.handle(Input::Deadline);
+    world.sync();
+    assert_eq!(world.shared.tree.read().sessions().len(), 1);
+    world.later(Duration::from_secs(9));
+    world.handle(Input::Deadline);
+    world.sync();
+    assert_eq!(world.shared.tree.read().sessions().len(), 0);
+}
+
+#[test]
+fn an_epoch_does_not_begin_with_a_snapshot() {
+    let mut world = leading();
+    let session = SessionId(77);
+    let timeout = 10_000_i32.to_bytes();
+    forward(&mut world, session, OpCode::CreateSession, timeout);
+    world.sync();
+    assert_eq!(world.shared.tree.read().last_zxid(), Zxid::new(Epoch(1), 1));
+    assert!(world.cuts.is_empty(), "one transaction is logged");
+}
