@@ -15,6 +15,7 @@ mod members;
 mod mixed;
 mod mixed_faults;
 mod mixed_reconfig;
+mod mixed_roles;
 mod mixed_rolling;
 mod museum;
 mod partitions;

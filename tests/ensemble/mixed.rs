@@ -88,10 +88,17 @@ impl Mixed {
         further: &[(&str, &str)],
     ) -> Option<Self> {
         apache::launcher_or_skip(test)?;
-        let may_change = further.contains(&("skipACL", "yes"));
-        let properties = [TELL_PLANS, "zookeeper.skipACL=yes"];
-        let properties = &properties[..1 + usize::from(may_change)];
-        let theirs = apache::launcher_with(Heap::SMALL, properties)?;
+        // What Apache takes from its command line alone.
+        let mut properties = vec![TELL_PLANS.to_owned()];
+        for (key, value) in further {
+            match *key {
+                "skipACL" => properties.push(format!("zookeeper.skipACL={value}")),
+                "znode.container.checkIntervalMs" => properties.push(format!("{key}={value}")),
+                _ => {}
+            }
+        }
+        let properties: Vec<_> = properties.iter().map(String::as_str).collect();
+        let theirs = apache::launcher_with(Heap::SMALL, &properties)?;
         let launcher = |make: &Make| match make {
             Ours => ours::launcher().unwrap(),
             Theirs => theirs.clone(),
