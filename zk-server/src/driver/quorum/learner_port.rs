@@ -313,7 +313,8 @@ mod tests {
         }
         learners.send(LINK, ToLearner::Bytes(piece.clone()));
         let (to, _unread) = duplex(1 << 10);
-        let ended = write(to, outgoing, end, || {}).await;
+        let ended = timeout(GRACE, write(to, outgoing, end, || {})).await;
+        let ended = ended.expect("without grace");
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(learners.links.lock().is_empty());
     }

@@ -53,6 +53,8 @@ pub(super) struct LogSpace {
     jobs: Vec<BackgroundJob>,
     /// What was logged between the last two snapshots.
     last_span: u64,
+    /// Whether the files that were closed are still what they were; held while one of them is cut.
+    are_closed: Arc<Mutex<bool>>,
 }
 
 impl LogSpace {
@@ -63,6 +65,7 @@ impl LogSpace {
             slot: Arc::default(),
             jobs: Vec::new(),
             last_span: 0,
+            are_closed: Arc::new(Mutex::new(true)),
         }
     }
 
@@ -109,10 +112,18 @@ impl LogSpace {
         if position < allocated {
             self.jobs.push(BackgroundJob(Job::Trim {
                 disk: self.disk.clone(),
+                are_closed: self.are_closed.clone(),
                 name,
                 len: position,
             }));
         }
+    }
+
+    /// Notes that the files that were closed may be written again, or others have their names: a job of theirs that comes
+    /// late does nothing.
+    pub(super) fn reopened(&mut self) {
+        *self.are_closed.lock() = false;
+        self.are_closed = Arc::new(Mutex::new(true));
     }
 
     /// Does what is left to do with the disk's space, at once, and removes what was prepared for nothing.
@@ -122,6 +133,7 @@ impl LogSpace {
             .drain(..)
             .filter(trims)
             .for_each(BackgroundJob::run);
+        self.reopened();
         if let Some(prepared) = self.take() {
             // Recovery would remove it, too.
             let _ = self.disk.remove(&prepared.name);
@@ -146,6 +158,7 @@ enum Job {
     },
     Trim {
         disk: Arc<dyn Disk>,
+        are_closed: Arc<Mutex<bool>>,
         name: String,
         len: u64,
     },
@@ -158,8 +171,14 @@ impl BackgroundJob {
     pub fn run(self) {
         match self.0 {
             Job::Prepare { disk, slot, len } => prepare_for(&*disk, &slot, len),
-            Job::Trim { disk, name, len } => {
-                if let Err(error) = trim(&*disk, &name, len) {
+            Job::Trim {
+                disk,
+                are_closed,
+                name,
+                len,
+            } => {
+                let are_closed = are_closed.lock();
+                if *are_closed && let Err(error) = trim(&*disk, &name, len) {
                     tracing::debug!(%error, name, "the zeros at the end of a log file stay");
                 }
             }
@@ -211,5 +230,30 @@ fn trim(disk: &dyn Disk, name: &str, len: u64) -> io::Result<()> {
     match file.file_len()? > len {
         true => file.set_len(len),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemDisk;
+
+    #[test]
+    fn a_file_that_is_written_again_is_not_cut_where_it_once_ended() {
+        let (before, after) = (10, 50);
+        for reopened in [false, true] {
+            let disk = MemDisk::new();
+            let mut space = LogSpace::new(Arc::new(disk.clone()), 0);
+            space.closed("log.5".to_owned(), before, 100);
+            let late = space.job().unwrap();
+            if reopened {
+                space.reopened();
+            }
+            let mut file = disk.create("log.5", Access::Default).unwrap();
+            file.write_at(0, &[7; 50]).unwrap();
+            late.run();
+            let expected = if reopened { after } else { before };
+            assert_eq!(file.file_len().unwrap(), expected);
+        }
     }
 }

@@ -126,6 +126,7 @@ impl LogWriter {
     /// Goes on after `last`, everything behind it being cut off the log.
     pub(in crate::storage) fn truncated(&mut self, last: Zxid) {
         self.file = None;
+        self.space.reopened();
         self.last = last;
     }
 
