@@ -131,7 +131,7 @@ control! {
 impl AddAuth {
     pub(crate) fn new(parts: &ClientParts, credential: Credential) -> Self {
         Self {
-            control: Control::new(&parts.shared, "addAuth", Kind::Auth(credential)),
+            control: Control::new(&parts.shared, "addAuth", Kind::Auth(Box::new(credential))),
         }
     }
 }

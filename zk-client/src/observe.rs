@@ -20,17 +20,21 @@ use crate::{
     state::SessionState,
 };
 
-/// A request on its way.
-pub(crate) struct Request {
+/// A request on its way; small where nobody wants to know of it.
+pub(crate) struct Request(Option<Box<Observed>>);
+
+struct Observed {
     span: Span,
+    #[cfg(feature = "metrics")]
     op: OpCode,
-    /// Where somebody wants to know how long it took.
-    since: Option<(Clock, Moment)>,
+    clock: Clock,
+    since: Moment,
     #[cfg(feature = "metrics")]
     client: String,
 }
 
 impl Request {
+    #[inline]
     pub(crate) fn submitted(op: OpCode, path: &str, shared: &Shared) -> Self {
         let span = tracing::debug_span!(
             target: "zk_client::request",
@@ -48,21 +52,31 @@ impl Request {
             zookeeper.zxid = Empty,
             zookeeper.latency_us = Empty,
         );
-        let timed = cfg!(feature = "metrics") || !span.is_disabled();
-        Self {
+        if !cfg!(feature = "metrics") && span.is_disabled() {
+            return Self(None);
+        }
+        Self(Some(Box::new(Observed {
             span,
+            #[cfg(feature = "metrics")]
             op,
-            since: timed.then(|| (shared.clock, shared.clock.now())),
+            clock: shared.clock,
+            since: shared.clock.now(),
             #[cfg(feature = "metrics")]
             client: shared.settings.identity.clone(),
-        }
+        })))
     }
 
+    #[inline]
     pub(crate) fn answered(&mut self, result: &Result<Reply, Failure>) {
-        let Some((clock, since)) = self.since.take() else {
-            return;
-        };
-        let latency = clock.now().since(since);
+        if let Some(observed) = self.0.take() {
+            observed.answered(result);
+        }
+    }
+}
+
+impl Observed {
+    fn answered(&self, result: &Result<Reply, Failure>) {
+        let latency = self.clock.now().since(self.since);
         let error = match result {
             Ok(reply) if reply.code == ErrorCode::Ok => None,
             Ok(reply) => Some(ErrorKind::from_code(reply.code)),
@@ -90,8 +104,6 @@ impl Request {
                 numbers::leader_heard(&self.client);
             }
         }
-        #[cfg(not(feature = "metrics"))]
-        let _ = self.op;
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Command {
 #[derive(Debug)]
 pub enum Kind {
     /// A request of this operation, and what it leaves at the server.
-    Request(OpCode, Option<Leaves>),
+    Request(OpCode, Option<Box<Leaves>>),
     /// A `sync` whose answer is evidence of life, and the beginning of heartbeats.
     Evidence,
     /// One holder of evidence less.
@@ -53,7 +53,7 @@ pub enum Kind {
     /// Some readers of persistent watches on this path may be gone.
     RemoveStreams(String, AddWatchMode),
     /// Present these credentials, now and on every later connection.
-    Auth(Credential),
+    Auth(Box<Credential>),
     /// Answer once there is a session.
     Ready,
     /// From now on there are these servers.
@@ -96,6 +96,7 @@ pub struct WatchRequest {
 impl Command {
     /// A command without an answer or a deadline of its own.
     #[must_use]
+    #[inline]
     pub const fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -108,12 +109,14 @@ impl Command {
 
     /// The same with a place for the answer.
     #[must_use]
+    #[inline]
     pub fn answering(mut self, slot: Slot) -> Self {
         self.slot = Some(slot);
         self
     }
 
     /// The operation that goes over the wire for it.
+    #[inline]
     pub(crate) const fn op(&self) -> Option<OpCode> {
         match &self.kind {
             Kind::Request(op, _) => Some(*op),

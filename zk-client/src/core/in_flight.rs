@@ -65,6 +65,7 @@ pub(crate) enum Purpose {
 }
 
 impl Entry {
+    #[inline]
     pub(crate) const fn new(op: OpCode, purpose: Purpose, deadline: Moment) -> Self {
         Self {
             op,
@@ -78,6 +79,13 @@ impl Entry {
             frame_len: 0,
             dead: false,
         }
+    }
+
+    /// From now on it is sent; how many watches it may leave.
+    fn mark_sent(&mut self, now: Moment, xid: Xid) -> usize {
+        self.xid = xid;
+        self.sent_at = Some(now);
+        usize::from(self.leaves.is_some())
     }
 
     /// Its number on the connection, once it is sent.
@@ -184,13 +192,16 @@ impl InFlight {
     }
 
     /// Appends a request to what is written now; nothing may wait to be sent.
+    #[inline]
     pub(crate) fn send(&mut self, now: Moment, mut entry: Entry, frame: &[u8], out: &mut BytesMut) {
         debug_assert!(!self.has_unsent(), "requests are sent in order");
         entry.frame_len = frame.len();
-        self.admit(entry);
         let at = out.len();
         out.extend_from_slice(frame);
-        self.mark_sent(now, &mut out[at..]);
+        let xid = self.take_xid(&mut out[at..]);
+        self.watching += entry.mark_sent(now, xid);
+        self.admit(entry);
+        self.sent += 1;
     }
 
     /// Appends everything that waits to what is written now.
@@ -212,6 +223,7 @@ impl InFlight {
     }
 
     /// The request that an answer with this xid belongs to; `None` means that the server is confused.
+    #[inline]
     pub(crate) fn answered(&mut self, xid: Xid) -> Option<Entry> {
         while self.sent > 0 && self.entries.front()?.dead {
             self.pop();
@@ -305,6 +317,7 @@ impl InFlight {
         })
     }
 
+    #[inline]
     fn admit(&mut self, entry: Entry) {
         if entry.exceptional {
             let number = self.front + self.entries.len() as u64;
@@ -315,19 +328,24 @@ impl InFlight {
 
     /// Gives the first unsent entry its xid; `frame` is its copy in the write buffer.
     fn mark_sent(&mut self, now: Moment, frame: &mut [u8]) {
+        let xid = self.take_xid(frame);
+        if let Some(entry) = self.entries.get_mut(self.sent) {
+            self.watching += entry.mark_sent(now, xid);
+            self.sent += 1;
+        }
+    }
+
+    /// The next xid, written into a frame.
+    fn take_xid(&mut self, frame: &mut [u8]) -> Xid {
         let xid = self.next_xid;
         self.next_xid = xid.next();
         if let Some(field) = frame.get_mut(4..8) {
             field.copy_from_slice(&xid.0.to_be_bytes());
         }
-        if let Some(entry) = self.entries.get_mut(self.sent) {
-            entry.xid = xid;
-            entry.sent_at = Some(now);
-            self.watching += usize::from(entry.leaves.is_some());
-            self.sent += 1;
-        }
+        xid
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
         if entry.exceptional {

@@ -64,7 +64,7 @@ impl Inbox {
     /// [`leave`](Self::leave). A caller that waited submits with the deadline of its ticket.
     pub(crate) fn poll_submit<T>(
         &self,
-        cx: &mut Context<'_>,
+        waker: &Waker,
         ticket: &mut Option<Ticket>,
         deadline: impl FnOnce() -> Moment,
         push: impl FnOnce(&mut Batch, Option<Moment>) -> Result<T, Failure>,
@@ -83,7 +83,7 @@ impl Inbox {
             return Poll::Ready(Err(Failure::not_applied(ErrorKind::OperationTimeout)));
         };
         if place >= self.room(&inner) {
-            inner.wait(ticket, deadline, cx.waker());
+            inner.wait(ticket, deadline, waker);
             return Poll::Pending;
         }
         let waited = ticket.take();

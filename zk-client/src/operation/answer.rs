@@ -23,6 +23,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    #[inline]
     pub(super) fn new(receiver: slot::Receiver, op: OpCode, path: &str, shared: &Shared) -> Self {
         let request = Request::submitted(op, path, shared);
         Self {
@@ -33,6 +34,7 @@ impl Answer {
     }
 
     /// The answer; where the driver is gone, the client is closed and the outcome open.
+    #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Failure>> {
         let answer = ready!(Pin::new(&mut self.receiver).poll(cx));
         let result = answer.unwrap_or_else(|_| Err(Failure::in_flight(ErrorKind::Closed, self.op)));

@@ -27,6 +27,7 @@ pub enum Attached {
 }
 
 /// The command's kind, and what to attach to it once it is queued.
+#[inline]
 pub(super) fn prepare<C: Call>(parts: &ClientParts, call: &C) -> (Kind, Raw) {
     let path = || match call.is_absolute() {
         true => call.path().to_owned(),
@@ -43,7 +44,8 @@ pub(super) fn prepare<C: Call>(parts: &ClientParts, call: &C) -> (Kind, Raw) {
                 watcher,
             };
             let raw = Raw::Watch(request.path.clone(), events);
-            (Kind::Request(op, Some(Leaves::Watch(request))), raw)
+            let leaves = Box::new(Leaves::Watch(request));
+            (Kind::Request(op, Some(leaves)), raw)
         }
         Wants::Stream(mode) => {
             let queue = Arc::new(EventQueue::default());
@@ -53,7 +55,8 @@ pub(super) fn prepare<C: Call>(parts: &ClientParts, call: &C) -> (Kind, Raw) {
                 mode,
                 queue,
             };
-            (Kind::Request(op, Some(Leaves::Stream(request))), raw)
+            let leaves = Box::new(Leaves::Stream(request));
+            (Kind::Request(op, Some(leaves)), raw)
         }
     }
 }
@@ -67,6 +70,7 @@ pub(super) enum Raw {
 }
 
 impl Raw {
+    #[inline]
     pub(super) fn attach(self, shared: &Arc<Shared>) -> Attached {
         let shared = || Arc::clone(shared);
         match self {

@@ -90,6 +90,7 @@ pub(crate) mod sealed {
 
 impl Reply {
     /// The body, or the server's error.
+    #[inline]
     pub(crate) fn body(self) -> Result<Response, Failure> {
         match self.code {
             ErrorCode::Ok => Ok(self.response),

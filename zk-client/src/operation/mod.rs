@@ -11,7 +11,7 @@ mod pending;
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -108,7 +108,8 @@ impl<'c, C: Call> Operation<'c, C> {
     /// # Cancel safety
     /// Dropping the future while it waits for room gives up its place, and nothing is sent.
     pub async fn submit(mut self) -> Result<Pending<C::Output>> {
-        let (answer, attached) = std::future::poll_fn(|cx| self.poll_submit(cx)).await?;
+        let submitted = std::future::poll_fn(|cx| self.poll_submit(cx.waker(), None));
+        let (answer, attached) = submitted.await?;
         self.stage = Stage::Done;
         Ok(Pending {
             answer,
@@ -120,7 +121,12 @@ impl<'c, C: Call> Operation<'c, C> {
         })
     }
 
-    fn poll_submit(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Answer, Attached)>> {
+    /// `waker` is told when there is room, and `awaiting` when there is an answer.
+    fn poll_submit(
+        &mut self,
+        waker: &Waker,
+        awaiting: Option<&Waker>,
+    ) -> Poll<Result<(Answer, Attached)>> {
         let Stage::New(ticket) = &mut self.stage else {
             return Poll::Ready(Err(self.error(Failure::not_applied(ErrorKind::Closed))));
         };
@@ -139,8 +145,8 @@ impl<'c, C: Call> Operation<'c, C> {
             || deadline.unwrap_or_else(|| shared.clock.now() + shared.settings.request_timeout);
         let submitted = shared
             .inbox
-            .poll_submit(cx, ticket, timeout, |batch, waited| {
-                let (slot, answer) = slot::channel();
+            .poll_submit(waker, ticket, timeout, |batch, waited| {
+                let (slot, answer) = slot::channel_waking(awaiting);
                 let (kind, raw) = prepare(parts, call);
                 let mut command = Command::new(kind).answering(slot);
                 command.generation = parts.generation;
@@ -191,28 +197,35 @@ impl<C: Call> Future for Operation<'_, C> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            if matches!(this.stage, Stage::New(_)) {
-                let (answer, attached) = ready!(this.poll_submit(cx))?;
-                this.attempts += 1;
-                this.stage = Stage::Submitted(answer, attached);
-            }
-            let Stage::Submitted(answer, _) = &mut this.stage else {
-                return Poll::Ready(Err(this.error(Failure::not_applied(ErrorKind::Closed))));
-            };
-            let result = ready!(answer.poll(cx));
-            let stage = std::mem::replace(&mut this.stage, Stage::Done);
-            match (result, stage) {
-                (Ok(reply), Stage::Submitted(_, attached)) => {
-                    let parts = this.client.parts();
-                    let output = C::finish(reply, Finish { parts, attached });
-                    return Poll::Ready(output.map_err(|failure| this.error(failure)));
+            match &mut this.stage {
+                Stage::New(_) => {
+                    let waker = cx.waker();
+                    let (answer, attached) = ready!(this.poll_submit(waker, Some(waker)))?;
+                    this.attempts += 1;
+                    this.stage = Stage::Submitted(answer, attached);
+                    // Whom to wake is known to the slot already.
+                    return Poll::Pending;
                 }
-                (Err(failure), _) if this.is_repeated(&failure) => {
-                    this.deadline = failure.deadline;
-                    this.stage = Stage::New(None);
+                Stage::Submitted(answer, attached) => {
+                    let result = ready!(answer.poll(cx));
+                    let attached = std::mem::replace(attached, Attached::Nothing);
+                    this.stage = Stage::Done;
+                    match result {
+                        Ok(reply) => {
+                            let parts = this.client.parts();
+                            let output = C::finish(reply, Finish { parts, attached });
+                            return Poll::Ready(output.map_err(|failure| this.error(failure)));
+                        }
+                        Err(failure) if this.is_repeated(&failure) => {
+                            this.deadline = failure.deadline;
+                            this.stage = Stage::New(None);
+                        }
+                        Err(failure) => return Poll::Ready(Err(this.error(failure))),
+                    }
                 }
-                (Err(failure), _) => return Poll::Ready(Err(this.error(failure))),
-                (Ok(_), _) => {}
+                Stage::Done => {
+                    return Poll::Ready(Err(this.error(Failure::not_applied(ErrorKind::Closed))));
+                }
             }
         }
     }

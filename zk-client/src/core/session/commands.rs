@@ -1,6 +1,6 @@
 //! What callers want.
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use zk_proto::{
     OpCode, Utf8Bytes, Xid,
     frame::put_frame,
@@ -26,17 +26,17 @@ const FRAMES_KEPT: usize = 256 * 1024;
 impl Session {
     /// Takes every command of a batch, in order.
     pub(super) fn absorb(&mut self, batch: &mut Batch) {
-        let taken = batch.frames.len();
-        while let Some(command) = batch.commands.pop_front() {
-            let len = command.frame_len;
+        let mut at = 0;
+        for command in batch.commands.drain(..) {
+            let frame = &batch.frames[at..at + command.frame_len];
+            at += command.frame_len;
             match self.admit(&command) {
-                Ok(()) => self.take(command, &batch.frames[..len]),
+                Ok(()) => self.take(command, frame),
                 Err(failure) => self.refuse(command, failure),
             }
-            batch.frames.advance(len);
         }
         // Memory is kept for the next batch, but not that of an exceptional one.
-        match taken > FRAMES_KEPT {
+        match at > FRAMES_KEPT {
             true => batch.frames = BytesMut::new(),
             false => batch.frames.clear(),
         }
@@ -98,7 +98,7 @@ impl Session {
             Kind::Request(op, leaves) => {
                 let mut entry = Entry::new(op, Purpose::Request, deadline);
                 entry.slot = command.slot;
-                entry.leaves = leaves.map(Box::new);
+                entry.leaves = leaves;
                 self.enqueue(
                     if exceptional {
                         entry.exceptional()
@@ -138,7 +138,7 @@ impl Session {
                     self.remove_unread(&path, mode);
                 }
             }
-            Kind::Auth(credential) => self.present(credential, command.slot, command.deadline),
+            Kind::Auth(credential) => self.present(*credential, command.slot, command.deadline),
             Kind::Ready => {
                 self.ready.extend(command.slot.map(|slot| (slot, deadline)));
                 self.complete_ready();

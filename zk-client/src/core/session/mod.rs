@@ -194,6 +194,7 @@ impl Session {
     }
 
     /// The next thing to do; `None` when the session waits for an input.
+    #[inline]
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
@@ -244,6 +245,7 @@ impl Session {
         self.outputs.extend(change.map(Output::Evidence));
     }
 
+    #[inline]
     fn complete(&mut self, slot: Option<Slot>, result: Result<Reply, Failure>) {
         if let Some(slot) = slot {
             self.outputs.push_back(Output::Complete { slot, result });
@@ -286,6 +288,7 @@ impl Session {
         }
     }
 
+    #[inline]
     const fn count_released(&mut self, purpose: Purpose, frame_len: usize) {
         if matches!(purpose, Purpose::Request | Purpose::Evidence) {
             self.released += 1;

@@ -24,6 +24,7 @@ use crate::{
 
 impl Session {
     /// Handles one frame after the handshake; what makes no sense ends the connection.
+    #[inline]
     pub(super) fn frame(&mut self, frame: Bytes) {
         if let Err(error) = self.handle_frame(frame) {
             tracing::warn!(%error, "the server's reply makes no sense");
@@ -31,6 +32,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn handle_frame(&mut self, frame: Bytes) -> Result<(), Source> {
         let mut input = Reader::new(frame);
         let header = ReplyHeader::decode(&mut input).map_err(sourced)?;
@@ -47,6 +49,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn reply(&mut self, header: ReplyHeader, input: &mut Reader) -> Result<(), Source> {
         let entry = self
             .requests
@@ -77,6 +80,7 @@ impl Session {
         Ok(())
     }
 
+    #[inline]
     fn answer(&mut self, mut entry: Entry, reply: Reply) {
         tracing::trace!(
             session = %self.session_id(),

@@ -293,7 +293,7 @@ fn credentials_go_before_the_queue_on_every_connection() {
     );
     world.ok(Xid::AUTH, 0);
     answered(&mut ready).unwrap();
-    let mut added = world.command(Kind::Auth(Credential::new("digest", "c:d")));
+    let mut added = world.command(Kind::Auth(Box::new(Credential::new("digest", "c:d"))));
     assert_eq!(world.seen_ops(), [OpCode::Auth]);
     world.ok(Xid::AUTH, 0);
     answered(&mut added).unwrap();
@@ -311,7 +311,7 @@ fn refused_credentials_of_the_client_end_it_and_refused_new_ones_do_not() {
     });
     world.connect();
     world.ok(Xid::AUTH, 0);
-    let mut added = world.command(Kind::Auth(Credential::new("nonsense", "")));
+    let mut added = world.command(Kind::Auth(Box::new(Credential::new("nonsense", ""))));
     world.reply(Xid::AUTH, 0, ErrorCode::AuthFailed, &[]);
     assert_eq!(
         failure(&mut added),

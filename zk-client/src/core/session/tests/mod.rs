@@ -306,7 +306,7 @@ impl World {
             path: path.to_owned(),
             watcher,
         };
-        let leaves = Some(Leaves::Watch(request));
+        let leaves = Some(Box::new(Leaves::Watch(request)));
         let answer = self.put(Kind::Request(op, leaves), path, |_| {});
         self.go();
         (answer, events)

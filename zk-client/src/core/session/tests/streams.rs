@@ -23,7 +23,7 @@ fn ask(world: &mut World, path: &str, mode: AddWatchMode) -> (Arc<EventQueue>, S
         mode,
         queue: Arc::clone(&queue),
     };
-    let leaves = Some(Leaves::Stream(request));
+    let leaves = Some(Box::new(Leaves::Stream(request)));
     drop(world.put(Kind::Request(OpCode::AddWatch, leaves), path, |_| {}));
     world.go();
     let seen = world.seen().pop().unwrap();
