@@ -22,8 +22,8 @@ use zk_server::{
     election,
     peer::{Input, Order, Output, QuorumInput},
     reconfig::{Configuration, Configurations},
-    storage::read_history,
-    zab::{COUNTER_MAX, ZabConfig},
+    storage::survey_history,
+    zab::{COUNTER_MAX, LoggedSpan, ZabConfig, follows},
 };
 
 use self::{
@@ -286,10 +286,10 @@ impl World {
                 process.work.push(Work::Recover(generation))
             }
             Output::Quorum(Order::ReadLog { link, from, limit }) => {
-                let records = read_history(&process.directories, from, limit, || true).unwrap();
-                let transaction = |(zxid, entry)| zk_server::zab::Transaction { zxid, entry };
-                let records = records.map(|all| all.into_iter().map(transaction).collect());
-                return Some(Input::Quorum(QuorumInput::LogRead { link, records }));
+                let directories = &process.directories;
+                let span = survey_history(directories, from, limit, follows, || true).unwrap();
+                let span = span.map(|(first, last)| LoggedSpan { first, last });
+                return Some(Input::Quorum(QuorumInput::LogRead { link, span }));
             }
             Output::Quorum(Order::SendSnapshot { link, cut }) => {
                 let tree = process.copy(&cut);

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use zk_proto::quorum::LearnerMessage;
+use zk_proto::{Zxid, quorum::LearnerMessage};
 use zk_server::{
     election,
     peer::{Input, Order, QuorumInput},
+    storage::HistoryPieces,
     tree::DataTree,
     zab::{LeaderInput, LearnerInput, LinkId, Transaction},
 };
@@ -65,8 +66,14 @@ impl World {
             }
             Order::Connect { link, leader } => self.connect(server, link, leader.0 as usize - 1),
             Order::Send { link, message } => self.say(server, link, &message),
-            Order::SendHistory { link, records } => {
-                for message in records.into_iter().flat_map(Transaction::into_messages) {
+            Order::SendHistory {
+                link,
+                logged,
+                records,
+            } => {
+                let older = logged.map(|part| self.read_log(server, part));
+                let all = older.into_iter().flatten().chain(records);
+                for message in all.flat_map(Transaction::into_messages) {
                     self.say(server, link, &message);
                 }
             }
@@ -85,6 +92,15 @@ impl World {
             | Order::SendSnapshot { .. }
             | Order::Configure(_) => {}
         }
+    }
+
+    /// What a server's log has after the first one of these and up to the second.
+    fn read_log(&self, server: usize, (after, until): (Zxid, Zxid)) -> Vec<Transaction> {
+        let process = self.servers[server].process.as_ref().unwrap();
+        let mut history = HistoryPieces::open(&process.directories, after, until).unwrap();
+        let pieces = std::iter::from_fn(|| history.next_piece(100).unwrap());
+        let transaction = |(zxid, entry)| Transaction { zxid, entry };
+        pieces.flatten().map(transaction).collect()
     }
 
     fn say(&mut self, server: usize, link: LinkId, message: &LearnerMessage) {

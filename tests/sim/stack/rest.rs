@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use zk_proto::{Decode, Reader, Zxid, txn::TxnLogEntry};
-use zk_server::storage::read_history;
+use zk_server::{
+    storage::{HistoryPieces, survey_history},
+    zab::follows,
+};
 
 use super::{CHAOS, Event, MS, World, server::Server};
 
@@ -87,13 +90,15 @@ impl World {
             trees.push((tree.last_zxid(), tree.digest(), sessions));
             drop(tree);
             assert_eq!(process.shared.metrics.digest_mismatches.get(), 0);
-            if let Some(log) =
-                read_history(&process.directories, Zxid::ZERO, None, || true).unwrap()
-            {
+            let directories = &process.directories;
+            let span = survey_history(directories, Zxid::ZERO, None, follows, || true).unwrap();
+            if let Some((_, last)) = span {
                 // A snapshot of the leader's may have jumped over the rest.
-                if log.last().map(|(zxid, _)| *zxid) != trees.last().map(|tree| tree.0) {
+                if Some(last) != trees.last().map(|tree| tree.0) {
                     continue;
                 }
+                let mut log = HistoryPieces::open(directories, Zxid::ZERO, last).unwrap();
+                let log = log.next_piece(usize::MAX).unwrap().unwrap_or_default();
                 let decode = |(_, entry)| TxnLogEntry::decode(&mut Reader::new(entry)).unwrap();
                 let log: Vec<_> = log.into_iter().map(decode).collect();
                 self.history.check(&log);

@@ -2,8 +2,8 @@
 
 use zk_proto::Zxid;
 use zk_server::{
-    storage::{DiskDone, DiskOp, EpochKind, read_history},
-    zab::{Input, LearnerInput, Transaction},
+    storage::{DiskDone, DiskOp, EpochKind, HistoryPieces, survey_history},
+    zab::{Input, LearnerInput, LoggedSpan, Transaction, follows},
 };
 
 use super::{Event, World, id};
@@ -137,14 +137,30 @@ impl World {
     }
 
     /// What the log has from the last record not after `from` on.
-    pub(super) fn read_log(&self, node: usize, from: Zxid) -> Option<Vec<Transaction>> {
+    pub(super) fn survey_log(&self, node: usize, from: Zxid) -> Option<LoggedSpan> {
         if !self.swarm.reads_log {
             return None;
         }
         let process = self.nodes[node].process.as_ref()?;
         // A disk that fails here is of no use to the learner; the log finds out by itself.
-        let records = read_history(&process.directories, from, None, || true).unwrap_or(None)?;
-        let transaction = |(zxid, entry)| Transaction { zxid, entry };
-        Some(records.into_iter().map(transaction).collect())
+        let span = survey_history(&process.directories, from, None, follows, || true);
+        let (first, last) = span.unwrap_or(None)?;
+        Some(LoggedSpan { first, last })
+    }
+
+    /// What the log has after the first one of these and up to the second; `None` if it cannot be read.
+    pub(super) fn read_log(
+        &self,
+        node: usize,
+        (after, until): (Zxid, Zxid),
+    ) -> Option<Vec<Transaction>> {
+        let process = self.nodes[node].process.as_ref()?;
+        let mut history = HistoryPieces::open(&process.directories, after, until).ok()?;
+        let mut all = Vec::new();
+        while let Some(piece) = history.next_piece(100).ok()? {
+            let transaction = |(zxid, entry)| Transaction { zxid, entry };
+            all.extend(piece.into_iter().map(transaction));
+        }
+        Some(all)
     }
 }

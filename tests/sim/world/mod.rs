@@ -460,15 +460,15 @@ impl World {
             Output::Serve { epoch } => self.serve(node, epoch),
             Output::Notify { to, notification } => self.notify(node, to, notification),
             Output::Send { link, message } => self.send_to_learner(node, link, message),
-            Output::SendHistory { link, records } => {
-                for message in records.into_iter().flat_map(Transaction::into_messages) {
-                    self.send_to_learner(node, link, message);
-                }
-            }
+            Output::SendHistory {
+                link,
+                logged,
+                records,
+            } => self.send_history(node, link, logged, records),
             Output::SendSnapshot { link, at } => self.send_snapshot(node, link, at),
             Output::ReadLog { link, from } => {
-                let records = self.read_log(node, from);
-                self.todo(node, Input::Leader(LeaderInput::LogRead { link, records }));
+                let span = self.survey_log(node, from);
+                self.todo(node, Input::Leader(LeaderInput::LogRead { link, span }));
             }
             Output::Close { link, reason } => {
                 self.trace(format_args!(
@@ -512,6 +512,26 @@ impl World {
             self.oracle
                 .establish(node, epoch, &applied, &disks, &electorate);
             self.report.established += 1;
+        }
+    }
+
+    fn send_history(
+        &mut self,
+        node: usize,
+        link: LinkId,
+        logged: Option<(Zxid, Zxid)>,
+        records: Vec<Transaction>,
+    ) {
+        let older = match logged {
+            None => Some(Vec::new()),
+            Some(part) => self.read_log(node, part),
+        };
+        let Some(older) = older else {
+            return self.close(link, true);
+        };
+        let all = older.into_iter().chain(records);
+        for message in all.flat_map(Transaction::into_messages) {
+            self.send_to_learner(node, link, message);
         }
     }
 

@@ -1,8 +1,8 @@
-//! Reading the log back for learners that missed more than is in memory: one read at a time, each for as long as its
-//! learner is there.
+//! Looking through the log for learners that missed more than is in memory: one at a time, each for as long as its
+//! learner is there; and the pieces of it that are sent to them.
 //!
-//! Invariants: every read that was asked for is answered once, also where it cannot begin or panics, or else its link has
-//! ended; at most one task or thread reads.
+//! Invariants: every look that was asked for is answered once, also where it cannot begin or panics, or else its link has
+//! ended; at most one task or thread looks.
 
 #![allow(
     clippy::disallowed_methods,
@@ -20,9 +20,25 @@ use zk_proto::Zxid;
 
 use super::mailbox::Mailbox;
 use crate::{
+    error::Fatal,
     peer::{Input, QuorumInput},
-    zab::{LeaderInput, LinkId, Transaction},
+    storage::HistoryPieces,
+    zab::{LeaderInput, LinkId, LoggedSpan, Transaction},
 };
+
+/// About how many bytes of the log are read at once for a learner. One piece is sent while the next one is read, and
+/// another one waits.
+pub(super) const PIECE: usize = 1 << 20;
+
+/// What is read of the log for a learner: pieces, then that it was all; or that it cannot be read.
+pub(super) type Piece = Result<Option<Vec<Transaction>>, Fatal>;
+
+/// The next of them.
+pub(super) fn next_piece(history: &mut HistoryPieces) -> Piece {
+    let transaction = |(zxid, entry)| Transaction { zxid, entry };
+    let piece = history.next_piece(PIECE)?;
+    Ok(piece.map(|records| records.into_iter().map(transaction).collect()))
+}
 
 /// How often those who wait for the log are said to make progress while it is read, for themselves or for others.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -94,17 +110,17 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// `read` is to ask at each record whether to go on.
+    /// `look` is to ask at each record whether to go on.
     pub(super) fn run(
         mut self,
-        mut read: impl FnMut(&Wanted, &mut dyn FnMut() -> bool) -> Option<Vec<Transaction>>,
+        mut look: impl FnMut(&Wanted, &mut dyn FnMut() -> bool) -> Option<LoggedSpan>,
     ) {
         while let Some(wanted) = self.next() {
             let link = wanted.link;
             let mut told = Instant::now();
-            let records = read(&wanted, &mut || self.goes_on(link, &mut told));
+            let span = look(&wanted, &mut || self.goes_on(link, &mut told));
             if self.state.lock().reading.take() == Some(link) {
-                self.answer(link, records);
+                self.answer(link, span);
             }
         }
     }
@@ -131,8 +147,8 @@ impl Reader {
         state.reading == Some(link)
     }
 
-    fn answer(&self, link: LinkId, records: Option<Vec<Transaction>>) {
-        let input = QuorumInput::LogRead { link, records };
+    fn answer(&self, link: LinkId, span: Option<LoggedSpan>) {
+        let input = QuorumInput::LogRead { link, span };
         self.mailbox.push(Input::Quorum(input));
     }
 }
@@ -157,6 +173,11 @@ impl Drop for Reader {
 mod tests {
     use super::*;
 
+    const SPAN: Option<LoggedSpan> = Some(LoggedSpan {
+        first: Zxid(1),
+        last: Zxid(9),
+    });
+
     struct World {
         reads: LogReads,
         mailbox: Arc<Mailbox<Input>>,
@@ -179,14 +200,12 @@ mod tests {
             })
         }
 
-        /// Which links were answered, and whether with records.
+        /// Which links were answered, and whether the log is of use.
         async fn answers(&self) -> Vec<(u64, bool)> {
             let mut told = Vec::new();
             self.mailbox.take(&mut told).await;
             let answer = |input: &Input| match input {
-                Input::Quorum(QuorumInput::LogRead { link, records }) => {
-                    (link.0, records.is_some())
-                }
+                Input::Quorum(QuorumInput::LogRead { link, span }) => (link.0, span.is_some()),
                 other => panic!("{other:?}"),
             };
             told.iter().map(answer).collect()
@@ -211,7 +230,7 @@ mod tests {
                 world.reads.forget(LinkId(51));
                 assert!(!goes_on(), "the link has ended");
             }
-            Some(Vec::new())
+            SPAN
         });
         assert_eq!(read, [1, 51, 52]);
         assert_eq!(world.answers().await, [(1, true), (52, true)]);
@@ -223,14 +242,14 @@ mod tests {
         let world = World::new();
         let never_begun = world.want(1).unwrap();
         assert!(world.want(2).is_none());
-        drop(move || never_begun.run(|_, _| Some(Vec::new())));
+        drop(move || never_begun.run(|_, _| SPAN));
         assert_eq!(world.answers().await, [(1, false), (2, false)]);
         let panics = world.want(3).unwrap();
         assert!(world.want(4).is_none());
         let thread = std::thread::spawn(move || panics.run(|_, _| panic!("a bug")));
         assert!(thread.join().is_err());
         assert_eq!(world.answers().await, [(3, false), (4, false)]);
-        world.want(5).unwrap().run(|_, _| Some(Vec::new()));
+        world.want(5).unwrap().run(|_, _| SPAN);
         assert_eq!(world.answers().await, [(5, true)]);
     }
 

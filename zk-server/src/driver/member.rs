@@ -156,6 +156,17 @@ impl Member {
                 Output::Quorum(Order::ReadLog { link, from, limit }) => {
                     self.snapshots.read_log(link, from, limit);
                 }
+                Output::Quorum(Order::SendHistory {
+                    link,
+                    logged,
+                    records,
+                }) => {
+                    let logged =
+                        logged.map(|(after, until)| self.snapshots.stream_log(after, until));
+                    if let Some(quorum) = &self.quorum {
+                        quorum.send_history(link, logged, records);
+                    }
+                }
                 Output::Quorum(Order::Configure(known)) => {
                     if let Some(quorum) = &mut self.quorum {
                         quorum.configure(&known);

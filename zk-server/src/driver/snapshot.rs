@@ -13,19 +13,25 @@ use std::{
 
 use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::{
+    mpsc,
+    oneshot::{self, error::TryRecvError},
+};
 use zk_proto::Zxid;
 
 use super::{
     Hub,
-    log_reads::{LogReads, Wanted},
+    log_reads::{LogReads, Piece, Wanted, next_piece},
     mailbox::Mailbox,
 };
 use crate::{
     peer::{Input, Shared},
-    storage::{Directories, SnapshotOptions, purge, put_piece, read_history, write_snapshot},
+    storage::{
+        Directories, HistoryPieces, SnapshotOptions, purge, put_piece, survey_history,
+        write_snapshot,
+    },
     tree::Cut,
-    zab::{LinkId, Transaction},
+    zab::{LinkId, LoggedSpan, follows},
 };
 
 /// Writes one snapshot at a time; the peer sees to that.
@@ -88,7 +94,7 @@ impl Snapshots {
         });
     }
 
-    /// Reads the log back for a learner, behind those that came before; the peer hears of its end.
+    /// Looks through the log for a learner, behind those that came before; the peer hears of its end.
     pub(super) fn read_log(&mut self, link: LinkId, from: Zxid, limit: Option<u64>) {
         let wanted = Wanted { link, from, limit };
         let Some(reader) = self.reads.want(wanted) else {
@@ -98,17 +104,53 @@ impl Snapshots {
         let directories = self.directories.clone();
         self.start(told, move || {
             reader.run(|wanted, goes_on| {
-                let records = read_history(&directories, wanted.from, wanted.limit, goes_on);
-                let records = records.unwrap_or_else(|error| {
+                let Wanted { from, limit, .. } = *wanted;
+                let span = survey_history(&directories, from, limit, follows, goes_on);
+                let (first, last) = span.unwrap_or_else(|error| {
                     tracing::warn!(%error, "could not read the log back; a learner gets a snapshot");
                     None
-                });
-                let transaction = |(zxid, entry)| Transaction { zxid, entry };
-                Some(records?.into_iter().map(transaction).collect())
+                })?;
+                Some(LoggedSpan { first, last })
             });
             drop(directories);
             let _ = tell.send(());
         });
+    }
+
+    /// Reads what the log has after the first of these and up to the second one, piece by piece, as fast as somebody
+    /// takes the pieces.
+    pub(super) fn stream_log(&mut self, after: Zxid, until: Zxid) -> mpsc::Receiver<Piece> {
+        let (pieces, taken) = mpsc::channel(1);
+        let (tell, told) = oneshot::channel();
+        let (directories, mut history) = (self.directories.clone(), None);
+        let mut next = move || match &mut history {
+            Some(history) => next_piece(history),
+            none => next_piece(none.insert(HistoryPieces::open(&directories, after, until)?)),
+        };
+        let is_more = |piece: &Piece| matches!(piece, Ok(Some(_)));
+        if !self.may_block {
+            self.running.push(told);
+            tokio::spawn(async move {
+                let mut goes_on = true;
+                while goes_on {
+                    let piece = next();
+                    goes_on = is_more(&piece) & pieces.send(piece).await.is_ok();
+                }
+                drop(next);
+                let _ = tell.send(());
+            });
+            return taken;
+        }
+        self.start(told, move || {
+            let mut goes_on = true;
+            while goes_on {
+                let piece = next();
+                goes_on = is_more(&piece) & pieces.blocking_send(piece).is_ok();
+            }
+            drop(next);
+            let _ = tell.send(());
+        });
+        taken
     }
 
     /// A learner's link has ended: nothing is read for it any more.

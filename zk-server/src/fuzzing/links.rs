@@ -216,9 +216,8 @@ impl Leading {
                 self.commits += 1;
             }
             Output::ReadLog { link, .. } => {
-                let records = None;
-                self.inputs
-                    .push_back(LeaderInput::LogRead { link, records });
+                let span = None;
+                self.inputs.push_back(LeaderInput::LogRead { link, span });
             }
             Output::Forwarded { link, request } if request.op == OpCode::Sync.code() => {
                 self.inputs.push_back(LeaderInput::Sync(Some(link)));

@@ -1,12 +1,16 @@
 //! Reading the log back, for a learner that missed more than is kept in memory (`FileTxnLog.read`,
-//! `ZKDatabase.getProposalsFromTxnLog`).
+//! `ZKDatabase.getProposalsFromTxnLog`): once to see what there is, and then piece by piece as it is sent.
 //!
-//! What is read is one piece of history or nothing. Two neighbouring files need not be one piece: a snapshot that a
+//! What there is, is one piece of history or nothing. Two neighbouring files need not be one: a snapshot that a
 //! leader once sent may have jumped over what lies between them, and over a tail in the older file that was never
 //! agreed on. Such a jump shows in a snapshot whose last transaction is in no file; whatever reaches over one is not
 //! told.
 //!
+//! Invariant: however long the history is, no more of it is in memory than a piece.
+//!
 //! May run beside the log thread: files only grow at the end, and one that is purged meanwhile only makes it fail.
+
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use zk_proto::{Decode, Reader, Zxid, txn::TxnHeader};
@@ -18,93 +22,167 @@ use super::{
     txn_log::{LogReader, ReadError},
 };
 
-/// The records of the log from the last one that is not after `from` on, as they were appended; `None` if they are
-/// longer than `limit` bytes in all (`None`: any length), or no one piece of history, or `goes_on`, which is asked at
-/// each record, says no.
+/// Looks through the log from the last record that is not after `from` on, and gives the first and the last zxid; `None`
+/// if its records are longer than `limit` bytes in all (`None`: any length), or no one piece of history: each must
+/// follow the one before, as `follows` says. Or if `goes_on`, which is asked at each record, says no.
 ///
 /// What is being written meanwhile may be missing at the end, and so is what a snapshot at the end jumped over: whoever
 /// joins the records with something must look whether they reach it. Blocks.
 ///
 /// # Errors
 /// [`Fatal`] when the disk fails, or a file is no log.
-pub fn read_history(
+pub fn survey_history(
     directories: &Directories,
     from: Zxid,
     limit: Option<u64>,
+    follows: fn(Zxid, Zxid) -> bool,
     mut goes_on: impl FnMut() -> bool,
-) -> Result<Option<Vec<(Zxid, Bytes)>>, Fatal> {
-    let disk = &*directories.logs;
-    let files = logs(disk)?;
-    let begin = files.partition_point(|(first, _)| *first <= from);
-    let mut history = History {
-        from,
-        limit,
-        records: Vec::new(),
-        bytes: 0,
-    };
-    for (_, name) in files.into_iter().skip(begin.saturating_sub(1)) {
-        if !history.read_file(disk, &name, &mut goes_on)? {
+) -> Result<Option<(Zxid, Zxid)>, Fatal> {
+    let mut jumps = snapshots(&*directories.snapshots)?
+        .into_iter()
+        .map(|snapshot| snapshot.zxid)
+        .collect::<Vec<_>>();
+    jumps.sort();
+    let mut jumps = VecDeque::from(jumps);
+    let mut files = Files::from(directories, from)?;
+    let mut found: Option<(Zxid, Zxid)> = None;
+    let mut bytes = 0;
+    while let Some((zxid, entry)) = files.next_record()? {
+        match &mut found {
+            Some((_, last)) if zxid > from => {
+                // The newest snapshot up to here that is not of a record's zxid has jumped over something.
+                while jumps.front().is_some_and(|at| *at <= *last) {
+                    jumps.pop_front();
+                }
+                let jumped = jumps.front().is_some_and(|at| *at < zxid);
+                if jumped || !follows(*last, zxid) {
+                    return Ok(None);
+                }
+                *last = zxid;
+            }
+            _ => {
+                found = Some((zxid, zxid));
+                bytes = 0;
+            }
+        }
+        bytes += entry.len() as u64;
+        if limit.is_some_and(|limit| bytes > limit) || !goes_on() {
             return Ok(None);
         }
     }
-    let records = history.records;
-    let (Some(first), Some(last)) = (records.first(), records.last()) else {
-        return Ok(None);
-    };
-    let between = first.0..=last.0;
-    let is_known = |zxid: Zxid| {
-        records
-            .binary_search_by_key(&zxid, |(zxid, _)| *zxid)
-            .is_ok()
-    };
-    let jumps = snapshots(&*directories.snapshots)?
-        .into_iter()
-        .any(|snapshot| between.contains(&snapshot.zxid) && !is_known(snapshot.zxid));
-    Ok((!jumps).then_some(records))
+    Ok(found)
 }
 
-struct History {
-    from: Zxid,
-    limit: Option<u64>,
-    records: Vec<(Zxid, Bytes)>,
-    bytes: u64,
+/// A part of the log, piece by piece.
+#[derive(Debug)]
+pub struct HistoryPieces {
+    files: Files,
+    until: Zxid,
 }
 
-impl History {
-    /// Reads a file to the end of what is intact; false if it gets too long, or is not to go on.
-    fn read_file(
-        &mut self,
-        disk: &dyn Disk,
-        name: &str,
-        mut goes_on: impl FnMut() -> bool,
-    ) -> Result<bool, Fatal> {
-        let mut log = match LogReader::open(disk, name) {
-            Ok(log) => log,
-            // Made a moment ago, and nothing written yet.
-            Err(ReadError::Header(_)) => return Ok(true),
-            Err(error) => return Err(failed(disk, name, error)),
-        };
+impl HistoryPieces {
+    /// Every record after `after` and up to `until`; [`survey_history`] has told that they are there.
+    ///
+    /// # Errors
+    /// [`Fatal`] when the disk fails, or the file that has the first of them is there no more.
+    pub fn open(directories: &Directories, after: Zxid, until: Zxid) -> Result<Self, Fatal> {
+        let mut files = Files::from(directories, after)?;
+        files.after = after;
+        // From the very beginning on, there is nothing that a file could have before.
+        if files.begins_later && after > Zxid::ZERO {
+            return Err(Fatal::new(format!("the log begins after {after}")));
+        }
+        Ok(Self { files, until })
+    }
+
+    /// The next records: about so many bytes, and one at least; `None` behind the last. Blocks.
+    ///
+    /// # Errors
+    /// [`Fatal`] when the disk fails, or a file is gone.
+    pub fn next_piece(&mut self, about: usize) -> Result<Option<Vec<(Zxid, Bytes)>>, Fatal> {
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        while bytes < about
+            && let Some((zxid, entry)) = self.files.next_record()?
+            && zxid <= self.until
+        {
+            bytes += entry.len();
+            piece.push((zxid, entry));
+        }
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+}
+
+/// The records of some log files, one after the other.
+#[derive(Debug)]
+struct Files {
+    disk: Arc<dyn Disk>,
+    names: VecDeque<String>,
+    open: Option<LogReader>,
+    /// Whether even the first file begins after what was asked for.
+    begins_later: bool,
+    /// Records up to this one are passed over.
+    after: Zxid,
+}
+
+impl Files {
+    /// From the beginning of the file that has the last record not after `from`.
+    fn from(directories: &Directories, from: Zxid) -> Result<Self, Fatal> {
+        let disk = directories.logs.clone();
+        let files = logs(&*disk)?;
+        let begin = files.partition_point(|(first, _)| *first <= from);
+        let files = files.into_iter().skip(begin.saturating_sub(1));
+        Ok(Self {
+            names: files.map(|(_, name)| name).collect(),
+            disk,
+            open: None,
+            begins_later: begin == 0,
+            after: Zxid(i64::MIN),
+        })
+    }
+
+    fn next_record(&mut self) -> Result<Option<(Zxid, Bytes)>, Fatal> {
         loop {
+            let (Some(log), Some(name)) = (&mut self.open, self.names.front()) else {
+                if !self.open_next()? {
+                    return Ok(None);
+                }
+                continue;
+            };
             let record = match log.next_record() {
-                Ok(Some(record)) => record,
+                Ok(record) => record,
                 // A torn end: whether anything is missing shows in what follows.
-                Ok(None) | Err(ReadError::Damage(_)) => return Ok(true),
-                Err(error) => return Err(failed(disk, name, error)),
+                Err(ReadError::Damage(_)) => None,
+                Err(error) => return Err(failed(&*self.disk, name, error)),
             };
-            let header = TxnHeader::decode(&mut Reader::new(record.payload.clone()));
-            let Ok(TxnHeader { zxid, .. }) = header else {
-                return Ok(true);
-            };
-            if zxid <= self.from {
-                self.records.clear();
-                self.bytes = 0;
-            }
-            self.bytes += record.payload.len() as u64;
-            self.records.push((zxid, record.payload));
-            if self.limit.is_some_and(|limit| self.bytes > limit) || !goes_on() {
-                return Ok(false);
+            let header = record.map(|record| {
+                let header = TxnHeader::decode(&mut Reader::new(record.payload.clone()));
+                header.map(|header| (header.zxid, record.payload))
+            });
+            match header {
+                Some(Ok(record)) if record.0 > self.after => return Ok(Some(record)),
+                Some(Ok(_)) => {}
+                None | Some(Err(_)) => {
+                    self.open = None;
+                    self.names.pop_front();
+                }
             }
         }
+    }
+
+    /// Opens the file whose turn it is; false if there is none.
+    fn open_next(&mut self) -> Result<bool, Fatal> {
+        while let Some(name) = self.names.front() {
+            match LogReader::open(&*self.disk, name) {
+                Ok(log) => {
+                    self.open = Some(log);
+                    return Ok(true);
+                }
+                // Made a moment ago, and nothing written yet.
+                Err(ReadError::Header(_)) => drop(self.names.pop_front()),
+                Err(error) => return Err(failed(&*self.disk, name, error)),
+            }
+        }
+        Ok(false)
     }
 }
 

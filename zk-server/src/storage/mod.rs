@@ -33,7 +33,7 @@ pub use durable::Durable;
 pub use executor::LogExecutor;
 #[cfg(feature = "driver")]
 pub use fs_disk::FsDisk;
-pub use history::read_history;
+pub use history::{HistoryPieces, survey_history};
 pub use layout::Directories;
 pub use mem_disk::MemDisk;
 pub use purge::{Purged, SNAP_RETAIN_COUNT_MIN, purge};

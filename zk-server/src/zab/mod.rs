@@ -55,6 +55,15 @@ use crate::{
     reconfig::{Configuration, Configurations},
 };
 
+/// What the log on disk has without a gap: its first and its last record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoggedSpan {
+    /// The first one.
+    pub first: Zxid,
+    /// The last one.
+    pub last: Zxid,
+}
+
 /// A transaction as agreement sees it: its place in the order, and bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transaction {

@@ -60,11 +60,13 @@ pub enum Output {
         message: LearnerMessage,
     },
     /// Leader: tell a learner of transactions that it lacks, each as [`Transaction::into_messages`] says. They may be
-    /// many; what is sent on this link later stands behind them.
+    /// many; what is sent on this link later stands behind them. Where the log cannot be read again, close the link.
     SendHistory {
         /// On which link.
         link: LinkId,
-        /// The transactions, in order.
+        /// First what the log on disk has between these: after the first one, up to the second one.
+        logged: Option<(Zxid, Zxid)>,
+        /// Then these transactions, in order.
         records: Vec<Transaction>,
     },
     /// Leader: cut the tree as it is now, which is as of `at`, and send the learner the snapshot: its sessions,
@@ -75,7 +77,7 @@ pub enum Output {
         /// The last transaction in it.
         at: Zxid,
     },
-    /// Leader: read the log from the last record not after this zxid on, and say `LogRead`.
+    /// Leader: look through the log from the last record not after this zxid on, and say `LogRead`.
     ReadLog {
         /// For which learner.
         link: LinkId,

@@ -2,17 +2,17 @@
 
 use zk_proto::Zxid;
 
-use super::{CommittedLog, Transaction, follows};
+use super::{CommittedLog, LoggedSpan};
 
 /// What is known of the leader's log on disk, which reaches further back than its memory.
 #[derive(Debug, Clone, Copy)]
-pub enum LoggedHistory<'a> {
+pub enum LoggedHistory {
     /// It was not looked at.
     Unread,
-    /// It is of no use: switched off, purged, damaged, or larger than a snapshot would be worth.
+    /// It is of no use: switched off, purged, damaged, not whole, or larger than a snapshot would be worth.
     Unusable,
-    /// Its records, from the last one not after the learner's zxid on.
-    Read(&'a [Transaction]),
+    /// It is whole from the last record not after the learner's zxid on.
+    Read(LoggedSpan),
 }
 
 /// What to send a learner first.
@@ -40,7 +40,7 @@ pub enum SyncPlan {
 /// other; Apache's rules send some that it cannot (ZOOKEEPER-2418, 2846, 4352). An epoch's start is no
 /// transaction's zxid: a learner has it from a leader that was established with exactly the history before it.
 #[must_use]
-pub fn plan(peer: Zxid, memory: &CommittedLog, disk: LoggedHistory<'_>) -> SyncPlan {
+pub fn plan(peer: Zxid, memory: &CommittedLog, disk: LoggedHistory) -> SyncPlan {
     let starts_epoch = peer.counter() == 0;
     if peer == memory.last() {
         SyncPlan::Diff { after: peer }
@@ -60,21 +60,14 @@ pub fn plan(peer: Zxid, memory: &CommittedLog, disk: LoggedHistory<'_>) -> SyncP
         match disk {
             LoggedHistory::Unread => SyncPlan::ReadLog,
             LoggedHistory::Unusable => SyncPlan::Snap,
-            LoggedHistory::Read(records) => plan_from_disk(peer, memory.floor(), records),
+            LoggedHistory::Read(span) => plan_from_disk(peer, memory.floor(), span),
         }
     }
 }
 
-fn plan_from_disk(peer: Zxid, floor: Zxid, records: &[Transaction]) -> SyncPlan {
-    let Some(first) = records.first().map(|record| record.zxid) else {
-        return SyncPlan::Snap;
-    };
-    let reaches_back = first <= peer;
-    let reaches_memory = records.last().is_some_and(|last| last.zxid >= floor);
-    let is_whole = records
-        .windows(2)
-        .all(|pair| follows(pair[0].zxid, pair[1].zxid));
-    if !(reaches_back && reaches_memory && is_whole) {
+fn plan_from_disk(peer: Zxid, floor: Zxid, span: LoggedSpan) -> SyncPlan {
+    let LoggedSpan { first, last } = span;
+    if first > peer || last < floor {
         SyncPlan::Snap
     } else if first == peer || peer.counter() == 0 {
         SyncPlan::Diff { after: peer }
@@ -99,6 +92,7 @@ fn cut(peer: Zxid, kept: Zxid) -> SyncPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zab::{Transaction, follows};
 
     const fn z(epoch: i64, counter: i64) -> i64 {
         (epoch << 32) | counter
@@ -112,14 +106,20 @@ mod tests {
         zxids.iter().map(transaction).collect()
     }
 
+    /// What is told of a log with these records.
+    fn span(records: &[i64]) -> Option<LoggedSpan> {
+        let zxids: Vec<_> = records.iter().copied().map(Zxid).collect();
+        let is_whole = zxids.windows(2).all(|pair| follows(pair[0], pair[1]));
+        let (first, last) = (*zxids.first()?, *zxids.last()?);
+        is_whole.then_some(LoggedSpan { first, last })
+    }
+
     /// The plan for a learner at `peer`, with this in memory after `floor` and that on disk.
     fn plan_for(peer: i64, floor: i64, memory: &[i64], disk: Option<&[i64]>) -> SyncPlan {
         let mut log = CommittedLog::new(Zxid(floor), 500);
         transactions(memory).into_iter().for_each(|t| log.push(t));
-        let records = disk.map(transactions);
-        let disk = records
-            .as_deref()
-            .map_or(LoggedHistory::Unusable, LoggedHistory::Read);
+        let disk = disk.and_then(span);
+        let disk = disk.map_or(LoggedHistory::Unusable, LoggedHistory::Read);
         let plan_now = plan(Zxid(peer), &log, disk);
         let before_reading = plan(Zxid(peer), &log, LoggedHistory::Unread);
         assert!([plan_now, SyncPlan::ReadLog].contains(&before_reading));

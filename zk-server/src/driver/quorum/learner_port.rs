@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     net::TcpListener,
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 use tokio_util::sync::CancellationToken;
 use zk_proto::{
@@ -23,7 +23,7 @@ use zk_proto::{
     quorum::{LearnerMessage, take_packet},
 };
 
-use super::{Hub, MemberStream, Vital, snapshot_stream::Outgoing};
+use super::{Hub, MemberStream, Piece, Vital, snapshot_stream::Outgoing};
 use crate::{
     peer::{Input, QuorumInput},
     zab::{LeaderInput, LinkId, Transaction},
@@ -41,8 +41,11 @@ const PIECE: usize = 256 << 10;
 /// What goes to a learner.
 pub(super) enum ToLearner {
     Bytes(Bytes),
-    /// Transactions that it lacks; encoded as they go.
-    History(Vec<Transaction>),
+    /// Transactions that it lacks, those that are read from the log first; encoded as they go.
+    History {
+        logged: Option<Receiver<Piece>>,
+        records: Vec<Transaction>,
+    },
     Snapshot(Outgoing),
 }
 
@@ -232,7 +235,10 @@ async fn write_all(
                     end.waiting.fetch_sub(bytes.len(), Relaxed);
                     out.extend_from_slice(&bytes);
                 }
-                ToLearner::History(records) => {
+                ToLearner::History { logged, records } => {
+                    if let Some(pieces) = logged {
+                        write_logged(&mut to, &mut out, pieces, &progress).await?;
+                    }
                     write_history(&mut to, &mut out, records, &progress).await?;
                 }
                 ToLearner::Snapshot(snapshot) => {
@@ -249,6 +255,23 @@ async fn write_all(
         out.clear();
     }
     Ok(())
+}
+
+/// As [`write_history`], with what comes in pieces from the log.
+async fn write_logged(
+    to: &mut (impl AsyncWrite + Unpin),
+    out: &mut BytesMut,
+    mut pieces: Receiver<Piece>,
+    progress: impl Fn(),
+) -> io::Result<()> {
+    loop {
+        match pieces.recv().await {
+            Some(Ok(Some(records))) => write_history(to, out, records, &progress).await?,
+            Some(Ok(None)) => return Ok(()),
+            Some(Err(error)) => return Err(io::Error::other(error.to_string())),
+            None => return Err(io::Error::other("nobody reads the log")),
+        }
+    }
 }
 
 /// Writes all but the last piece of it behind what is in `out` already. A transaction is let go as soon as it is encoded.
@@ -275,10 +298,28 @@ async fn write_history(
 mod tests {
     use std::{cell::Cell, rc::Rc};
 
-    use tokio::{io::duplex, time::timeout};
+    use tokio::{io::duplex, sync::mpsc::channel, time::timeout};
     use zk_proto::Zxid;
 
     use super::*;
+
+    /// What was written, once the writer has ended.
+    async fn read_all(mut from: impl AsyncRead + Unpin) -> Vec<LearnerMessage> {
+        let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
+        while from.read_buf(&mut buffer).await.unwrap() > 0 {
+            while let Some(packet) = take_packet(&mut buffer, PACKET_MAX).unwrap() {
+                read.push(LearnerMessage::from_packet(packet).unwrap());
+            }
+        }
+        read
+    }
+
+    fn transaction(zxid: i64) -> Transaction {
+        Transaction {
+            zxid: Zxid(zxid),
+            entry: Bytes::from(vec![7; 1 << 10]),
+        }
+    }
 
     const LINK: LinkId = LinkId(1);
 
@@ -320,14 +361,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_log_has_goes_first_and_without_its_end_nothing_follows() {
+        for ends_well in [true, false] {
+            let (pieces, logged) = channel(1);
+            let learners = Learners::default();
+            let (outgoing, end) = learners.open(LINK);
+            let records = vec![transaction(7)];
+            let logged = Some(logged);
+            learners.send(LINK, ToLearner::History { logged, records });
+            learners.close(LINK);
+            let log = async move {
+                for piece in [1..=2, 3..=6] {
+                    let piece = piece.map(transaction).collect();
+                    pieces.send(Ok(Some(piece))).await.unwrap();
+                }
+                if ends_well {
+                    pieces.send(Ok(None)).await.unwrap();
+                }
+            };
+            let (to, from) = duplex(64 << 10);
+            let ((), written, read) =
+                tokio::join!(log, write(to, outgoing, end, || ()), read_all(from));
+            assert_eq!(written.is_ok(), ends_well);
+            let expected = (1..=7).flat_map(|zxid| transaction(zxid).into_messages());
+            let expected: Vec<_> = expected.collect();
+            match ends_well {
+                true => assert_eq!(read, expected),
+                false => assert!(expected.starts_with(&read) && read.len() < expected.len()),
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_long_history_goes_in_pieces_and_what_follows_it_stands_behind_it() {
         const COUNT: i64 = 4096;
-        let entry = Bytes::from(vec![7; 1 << 10]);
-        let transaction = |zxid| Transaction {
-            zxid: Zxid(zxid),
-            entry: entry.clone(),
-        };
-        let (to, mut from) = duplex(64 << 10);
+        let (to, from) = duplex(64 << 10);
         let learners = Learners::default();
         let (outgoing, end) = learners.open(LINK);
         let ping = LearnerMessage::Ping {
@@ -335,9 +403,11 @@ mod tests {
             touched: None,
         };
         let told = |message: &LearnerMessage| ToLearner::Bytes(message.to_packet().to_bytes());
-        let history = (1..=COUNT).map(transaction).collect();
+        let records = (1..=COUNT).map(transaction).collect();
+        let logged = None;
+        let history = ToLearner::History { logged, records };
         let diff = LearnerMessage::Diff(Zxid(COUNT));
-        for what in [told(&diff), ToLearner::History(history), told(&ping)] {
+        for what in [told(&diff), history, told(&ping)] {
             learners.send(LINK, what);
         }
         learners.close(LINK);
@@ -354,16 +424,7 @@ mod tests {
         let mut expected = vec![diff];
         expected.extend((1..=COUNT).flat_map(|zxid| transaction(zxid).into_messages()));
         expected.push(ping);
-        let read = async {
-            let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
-            while from.read_buf(&mut buffer).await.unwrap() > 0 {
-                while let Some(packet) = take_packet(&mut buffer, PACKET_MAX).unwrap() {
-                    read.push(LearnerMessage::from_packet(packet).unwrap());
-                }
-            }
-            read
-        };
-        let (written, read) = tokio::join!(write, read);
+        let (written, read) = tokio::join!(write, read_all(from));
         written.unwrap();
         assert!(read == expected, "all of it, in order");
         assert!(pieces.get() >= 15, "4 MiB in {} pieces", pieces.get());

@@ -21,7 +21,7 @@ use self::{
     election_port::ElectionPort,
     learner_port::{Learners, ToLearner},
 };
-use super::{Hub, start, wires::MemberStream};
+use super::{Hub, log_reads::Piece, start, wires::MemberStream};
 use crate::{
     config::{Config, ServerAddress, ServerSpec},
     embedded::StartError,
@@ -29,7 +29,7 @@ use crate::{
     peer::Order,
     reconfig::Configurations,
     tree::TreeOptions,
-    zab::LinkId,
+    zab::{LinkId, Transaction},
 };
 
 /// Held by what must run as long as the member does: one whose port or link has died of a panic must not look alive.
@@ -234,9 +234,6 @@ impl QuorumPorts {
                 let bytes = message.to_packet().to_bytes();
                 self.learners.send(link, ToLearner::Bytes(bytes));
             }
-            Order::SendHistory { link, records } => {
-                self.learners.send(link, ToLearner::History(records));
-            }
             Order::SendSnapshot { link, cut } => {
                 let cut = snapshot_stream::Outgoing::new(cut, &self.hub);
                 self.learners.send(link, ToLearner::Snapshot(cut));
@@ -256,10 +253,22 @@ impl QuorumPorts {
             // The log's, and the snapshots'.
             Order::InstallSnapshot { .. }
             | Order::Recover { .. }
+            | Order::SendHistory { .. }
             | Order::ReadLog { .. }
             | Order::AbandonSnapshot
             | Order::Configure(_) => {}
         }
+    }
+
+    /// Tells a learner what is read of the log for it, and then these transactions.
+    pub(super) fn send_history(
+        &self,
+        link: LinkId,
+        logged: Option<mpsc::Receiver<Piece>>,
+        records: Vec<Transaction>,
+    ) {
+        self.learners
+            .send(link, ToLearner::History { logged, records });
     }
 
     fn connect(&mut self, link: LinkId, leader: ServerId) {

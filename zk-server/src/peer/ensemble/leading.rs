@@ -12,7 +12,7 @@ use crate::{
     peer::{space::needs_room, waiting::Origin},
     prep::{Standing, WriteOp, WriteRequest},
     time::Now,
-    zab::{self, ForwardedRequest, LeaderInput, LinkId, Transaction},
+    zab::{self, ForwardedRequest, LeaderInput, LinkId, LoggedSpan},
 };
 
 /// Most bytes of the log that are held in memory for a learner, also where `snapshotSizeFactor` is 0.
@@ -141,8 +141,8 @@ impl Peer {
         self.order(Order::ReadLog { link, from, limit });
     }
 
-    pub(super) fn log_read(&mut self, now: Now, link: LinkId, records: Option<Vec<Transaction>>) {
-        let input = LeaderInput::LogRead { link, records };
+    pub(super) fn log_read(&mut self, now: Now, link: LinkId, span: Option<LoggedSpan>) {
+        let input = LeaderInput::LogRead { link, span };
         self.agree(now, zab::Input::Leader(input));
     }
 

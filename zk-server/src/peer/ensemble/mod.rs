@@ -196,7 +196,7 @@ impl Peer {
                 self.end_cut(cut);
                 self.try_exchange(now);
             }
-            QuorumInput::LogRead { link, records } => self.log_read(now, link, records),
+            QuorumInput::LogRead { link, span } => self.log_read(now, link, span),
             QuorumInput::Recovered(Ok(tree)) => self.exchange(now, tree, Exchange::Recovered),
             QuorumInput::Recovered(Err(fatal)) => self.stop(fatal),
         }
@@ -278,9 +278,15 @@ impl Peer {
                 self.order(Order::Notify { to, notification })
             }
             zab::Output::Send { link, message } => self.order(Order::Send { link, message }),
-            zab::Output::SendHistory { link, records } => {
-                self.order(Order::SendHistory { link, records });
-            }
+            zab::Output::SendHistory {
+                link,
+                logged,
+                records,
+            } => self.order(Order::SendHistory {
+                link,
+                logged,
+                records,
+            }),
             zab::Output::SendSnapshot { link, .. } => {
                 let cut = self.begin_cut();
                 self.order(Order::SendSnapshot { link, cut });

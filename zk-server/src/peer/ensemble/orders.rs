@@ -10,7 +10,7 @@ use crate::{
     error::Fatal,
     reconfig::Configurations,
     tree::{Cut, DataTree},
-    zab::{LeaderInput, LearnerInput, LinkId, Transaction},
+    zab::{LeaderInput, LearnerInput, LinkId, LoggedSpan, Transaction},
 };
 
 /// What happens to a member of an ensemble, beside what happens to any server.
@@ -52,8 +52,8 @@ pub enum QuorumInput {
     LogRead {
         /// What the order said.
         link: LinkId,
-        /// The log's records.
-        records: Option<Vec<Transaction>>,
+        /// What the log has.
+        span: Option<LoggedSpan>,
     },
     /// [`Order::Recover`] was carried out.
     Recovered(Result<Box<DataTree>, Fatal>),
@@ -80,7 +80,9 @@ pub enum Order {
     SendHistory {
         /// On which link.
         link: LinkId,
-        /// The transactions, in order.
+        /// First what the log has after the first one of these and up to the second.
+        logged: Option<(Zxid, Zxid)>,
+        /// Then these transactions, in order.
         records: Vec<Transaction>,
     },
     /// Send a learner the tree; then [`QuorumInput::Sent`].
@@ -90,7 +92,7 @@ pub enum Order {
         /// The tree as of the snapshot.
         cut: Cut,
     },
-    /// Read the log back for a learner, from the last record not after this zxid on.
+    /// Look through the log for a learner, from the last record not after this zxid on.
     ReadLog {
         /// On which link.
         link: LinkId,

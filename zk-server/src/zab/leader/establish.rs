@@ -166,13 +166,7 @@ impl Leader {
     }
 
     /// Sends a learner what it lacks, and from now on everything.
-    pub(super) fn synchronize(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        last: Zxid,
-        disk: LoggedHistory<'_>,
-    ) {
+    pub(super) fn synchronize(&mut self, now: Now, link: LinkId, last: Zxid, disk: LoggedHistory) {
         let plan = plan(last, &self.committed, disk);
         let after = match plan {
             SyncPlan::ReadLog => {
@@ -207,18 +201,17 @@ impl Leader {
         }
     }
 
-    pub(super) fn send_history(&mut self, link: LinkId, after: Zxid, disk: LoggedHistory<'_>) {
+    pub(super) fn send_history(&mut self, link: LinkId, after: Zxid, disk: LoggedHistory) {
         let floor = self.committed.floor();
-        let from_disk = match disk {
-            LoggedHistory::Read(records) => records,
-            LoggedHistory::Unread | LoggedHistory::Unusable => &[],
-        };
-        let older = from_disk
-            .iter()
-            .filter(|record| record.zxid > after && record.zxid <= floor);
-        let records: Vec<_> = older.chain(self.committed.after(after)).cloned().collect();
-        if !records.is_empty() {
-            self.output(Output::SendHistory { link, records });
+        let is_read = matches!(disk, LoggedHistory::Read(_));
+        let logged = (is_read && after < floor).then_some((after, floor));
+        let records: Vec<_> = self.committed.after(after).cloned().collect();
+        if logged.is_some() || !records.is_empty() {
+            self.output(Output::SendHistory {
+                link,
+                logged,
+                records,
+            });
         }
     }
 

@@ -20,7 +20,7 @@ use zk_proto::{
 #[cfg(doc)]
 use super::ForwardedRequest;
 use super::{
-    CommittedLog, Departure, Epochs, LinkId, LoggedHistory, Output, Proposals, Remains,
+    CommittedLog, Departure, Epochs, LinkId, LoggedHistory, LoggedSpan, Output, Proposals, Remains,
     Transaction, ZabConfig,
     discovery::{EpochAcks, EpochProposal},
     learner_link::{LearnerLink, LinkPhase},
@@ -57,12 +57,12 @@ pub enum Input {
     /// A `sync`, in its place among the writes: a learner's ([`ForwardedRequest`] with that operation), or this
     /// member's own. Answered with SYNC on the link, or with [`Output::Synced`].
     Sync(Option<LinkId>),
-    /// The log as [`Output::ReadLog`] asked for it; `None` if it is of no use.
+    /// The log was looked through as [`Output::ReadLog`] asked; `None` if it is of no use.
     LogRead {
         /// For which learner.
         link: LinkId,
-        /// Its records.
-        records: Option<Vec<Transaction>>,
+        /// What there is.
+        span: Option<LoggedSpan>,
     },
     /// The answer to [`Output::Revalidate`].
     Revalidated {
@@ -196,11 +196,9 @@ impl Leader {
                 self.syncs.push(link, self.proposals.last());
                 self.advance_syncs();
             }
-            Input::LogRead { link, records } => {
+            Input::LogRead { link, span } => {
                 self.progress(now, link);
-                let read = records
-                    .as_deref()
-                    .map_or(LoggedHistory::Unusable, LoggedHistory::Read);
+                let read = span.map_or(LoggedHistory::Unusable, LoggedHistory::Read);
                 if let Some(LinkPhase::ReadingLog { last }) = self.phase_of(link) {
                     self.synchronize(now, link, last, read);
                     self.end_keeping();

@@ -300,10 +300,8 @@ fn reading_the_log_back_for_a_learner_may_take_longer_than_init_limit() {
         alone.leader.handle(at(second), Input::Deadline);
         alone.drain();
     }
-    let records = None;
-    alone
-        .leader
-        .handle(at(38), Input::LogRead { link, records });
+    let span = None;
+    alone.leader.handle(at(38), Input::LogRead { link, span });
     alone.drain();
     alone.leader.handle(at(47), Input::Deadline);
     alone.drain();
@@ -329,16 +327,23 @@ fn history_is_handed_over_as_one_thing_however_long_it_is() {
         zxid: z(counter),
         entry: Bytes::from_static(b"transaction"),
     };
-    let records = Some((2..=5).map(record).collect());
-    alone.input(Input::LogRead { link, records });
-    let expected: Vec<_> = (3..=5).map(record).collect();
+    for counter in 6..=8 {
+        alone.leader.committed.push(record(counter));
+    }
+    let span = LoggedSpan {
+        first: z(2),
+        last: z(7),
+    };
+    let span = Some(span);
+    alone.input(Input::LogRead { link, span });
+    let expected: Vec<_> = (6..=8).map(record).collect();
     assert!(matches!(
         &alone.outputs[..],
         [
             Output::Send { message: LearnerMessage::Diff(to), .. },
-            Output::SendHistory { records, .. },
+            Output::SendHistory { logged, records, .. },
             Output::Send { message: LearnerMessage::NewLeader { .. }, .. },
-        ] if *to == z(5) && *records == expected
+        ] if *to == z(8) && *logged == Some((z(2), z(5))) && *records == expected
     ));
 }
 
@@ -368,19 +373,19 @@ fn writes_while_the_log_is_read_do_not_make_it_useless() {
     alone.disk();
     alone.input(Input::Closed(gone));
     alone.outputs.clear();
-    let record = |counter| Transaction {
-        zxid: z(counter),
-        entry: Bytes::from_static(b"transaction"),
+    let span = LoggedSpan {
+        first: z(4),
+        last: z(10),
     };
-    let records = Some((4..=10).map(record).collect());
-    alone.input(Input::LogRead { link, records });
+    let span = Some(span);
+    alone.input(Input::LogRead { link, span });
     assert!(matches!(
         &alone.outputs[..],
         [
             Output::Send { message: LearnerMessage::Diff(to), .. },
-            Output::SendHistory { records, .. },
+            Output::SendHistory { logged, records, .. },
             ..
-        ] if *to == z(610) && records.len() == 606
+        ] if *to == z(610) && *logged == Some((z(4), z(10))) && records.len() == 600
     ));
     assert_eq!(alone.leader.committed.floor(), z(110), "500 again");
 }

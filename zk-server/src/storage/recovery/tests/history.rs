@@ -1,13 +1,29 @@
 //! The log, read back.
 
 use super::*;
-use crate::storage::{SnapshotOptions, read_history, snapshot::write_tree};
+use crate::storage::{HistoryPieces, SnapshotOptions, snapshot::write_tree, survey_history};
 
-/// The zxids of what is read back, and `None` where nothing is told.
-fn read(disk: &MemDisk, from: i64, limit: Option<u64>) -> Option<Vec<i64>> {
+/// Any two records may follow each other.
+const ANY: fn(Zxid, Zxid) -> bool = |_, _| true;
+const NEXT: fn(Zxid, Zxid) -> bool = |before, after| after.0 == before.0 + 1;
+
+/// The first and the last zxid of what is there, and `None` where it is of no use.
+fn survey(disk: &MemDisk, from: i64, limit: Option<u64>) -> Option<(i64, i64)> {
     let directories = Directories::on(Arc::new(disk.clone())).unwrap();
-    let records = read_history(&directories, Zxid(from), limit, || true).unwrap()?;
-    Some(records.iter().map(|(zxid, _)| zxid.0).collect())
+    let span = survey_history(&directories, Zxid(from), limit, ANY, || true).unwrap();
+    span.map(|(first, last)| (first.0, last.0))
+}
+
+/// The zxids of what is read back in pieces of about so many bytes, and of how many bytes the largest piece was.
+fn pieces(disk: &MemDisk, after: i64, until: i64, about: usize) -> (Vec<Vec<i64>>, usize) {
+    let directories = Directories::on(Arc::new(disk.clone())).unwrap();
+    let mut history = HistoryPieces::open(&directories, Zxid(after), Zxid(until)).unwrap();
+    let (mut zxids, mut most) = (Vec::new(), 0);
+    while let Some(piece) = history.next_piece(about).unwrap() {
+        zxids.push(piece.iter().map(|(zxid, _)| zxid.0).collect());
+        most = most.max(piece.iter().map(|(_, entry)| entry.len()).sum());
+    }
+    (zxids, most)
 }
 
 #[test]
@@ -25,25 +41,76 @@ fn it_begins_with_the_last_record_that_is_not_later_in_whatever_file_that_is() {
     }
     assert_eq!(names(&disk), ["log.1", "log.5", "log.9", "snapshot.0"]);
     for from in 0..=12 {
-        let expected: Vec<_> = (from.max(1)..=12).collect();
-        assert_eq!(read(&disk, from, None), Some(expected), "from {from}");
+        let expected = (from.max(1), 12);
+        assert_eq!(survey(&disk, from, None), Some(expected), "from {from}");
     }
-    assert_eq!(read(&disk, 99, None), Some(vec![12]));
+    assert_eq!(survey(&disk, 99, None), Some((12, 12)));
+    let (_, bytes) = pieces(&disk, 0, 12, usize::MAX);
+    let bytes = bytes as u64;
     let directories = Directories::on(Arc::new(disk.clone())).unwrap();
-    let whole = read_history(&directories, Zxid(1), None, || true)
-        .unwrap()
-        .unwrap();
-    let bytes = whole.iter().map(|(_, entry)| entry.len() as u64).sum();
     let mut left = 5;
-    let ended = read_history(&directories, Zxid(1), None, || {
+    let ended = survey_history(&directories, Zxid(1), None, NEXT, || {
         left -= 1;
         left > 0
     });
     assert_eq!(ended.unwrap(), None, "nobody waits for it any more");
     assert_eq!(left, 0, "and it is read no further");
+    let odd: fn(Zxid, Zxid) -> bool = |_, after| after.0 != 7;
+    let gap = survey_history(&directories, Zxid(1), None, odd, || true);
+    assert_eq!(gap.unwrap(), None, "7 does not follow 6");
     drop(directories);
-    assert_eq!(read(&disk, 1, Some(bytes)).map(|all| all.len()), Some(12));
-    assert_eq!(read(&disk, 1, Some(bytes - 1)), None);
+    assert_eq!(survey(&disk, 1, Some(bytes)), Some((1, 12)));
+    assert_eq!(survey(&disk, 1, Some(bytes - 1)), None);
+}
+
+#[test]
+fn it_comes_in_pieces_across_files_and_none_is_longer_than_asked_for_and_a_record() {
+    let disk = MemDisk::new();
+    let (mut author, mut longest) = (Author::new(), 0);
+    for _ in 0..3 {
+        let mut back = recovered(&disk);
+        for _ in 0..20 {
+            let op = author.write();
+            execute(&mut back.log, vec![append(op)]).unwrap();
+        }
+    }
+    for zxid in 1..=60 {
+        longest = longest.max(pieces(&disk, zxid - 1, zxid, 1).1);
+    }
+    for about in [1, 200, 1000, usize::MAX] {
+        for (after, until) in [(0, 60), (1, 60), (19, 21), (20, 41), (33, 59), (60, 60)] {
+            let (found, most) = pieces(&disk, after, until, about);
+            let expected: Vec<_> = (after + 1..=until).collect();
+            assert_eq!(
+                found.concat(),
+                expected,
+                "{about} bytes of {after} to {until}"
+            );
+            assert!(found.iter().all(|piece| !piece.is_empty()));
+            assert!(most < about.saturating_add(longest), "{most} of {about}");
+        }
+    }
+}
+
+#[test]
+fn what_was_purged_meanwhile_is_an_error_and_no_gap() {
+    let disk = MemDisk::new();
+    let mut author = Author::new();
+    for _ in 0..3 {
+        let mut back = recovered(&disk);
+        let ops: Vec<_> = (0..4).map(|_| append(author.write())).collect();
+        execute(&mut back.log, ops).unwrap();
+    }
+    let directories = Directories::on(Arc::new(disk.clone())).unwrap();
+    let open = || HistoryPieces::open(&directories, Zxid(2), Zxid(12));
+    let mut begun = open().unwrap();
+    assert_eq!(begun.next_piece(1).unwrap().unwrap()[0].0, Zxid(3));
+    for name in ["log.1", "log.5"] {
+        directories.logs.remove(name).unwrap();
+    }
+    assert!(open().is_err(), "3 and 4 are gone");
+    let mut rest = std::iter::from_fn(|| begun.next_piece(1).transpose());
+    assert!(rest.any(|piece| piece.is_err()), "5 to 8 are gone");
 }
 
 #[test]
@@ -68,8 +135,8 @@ fn nothing_is_told_across_a_snapshot_that_jumped_over_history() {
     execute(&mut back.log, vec![append(author.write())]).unwrap();
     drop(back);
     assert_eq!(names(&disk).first().map(String::as_str), Some("log.1"));
-    assert_eq!(read(&disk, 3, None), None, "5 to 9 are in no file");
-    assert_eq!(read(&disk, 10, None), Some(vec![10]));
+    assert_eq!(survey(&disk, 3, None), None, "5 to 9 are in no file");
+    assert_eq!(survey(&disk, 10, None), Some((10, 10)));
 }
 
 #[test]
@@ -80,8 +147,9 @@ fn a_torn_end_is_an_end_and_no_log_is_nothing() {
     let len = file.file_len().unwrap();
     file.set_len(len - 3).unwrap();
     drop((file, directories));
-    assert_eq!(read(&disk, 1, None), Some(vec![1, 2]));
+    assert_eq!(survey(&disk, 1, None), Some((1, 2)));
+    assert_eq!(pieces(&disk, 0, 9, 1).0.concat(), [1, 2]);
     let empty = MemDisk::new();
     recovered(&empty);
-    assert_eq!(read(&empty, 0, None), None);
+    assert_eq!(survey(&empty, 0, None), None);
 }
