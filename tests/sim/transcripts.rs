@@ -2,6 +2,7 @@
 //!
 //! A line that begins with `> ` is a command, with `#` a remark; everything else is what the members did and said,
 //! without their pings. `a -> b` is the quorum port, `a => b` the election port, and `a  ...` what a does by itself.
+//! What a command that ends with `...` leads to is left out: it was told elsewhere. Votes are told in `election` only.
 //! `ZK_REWRITE=1` writes down what happens now; the difference is to be read before it is kept.
 
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
@@ -58,12 +59,16 @@ fn obey(world: &mut Option<World>, command: &str) {
     let number = |at: usize| words.get(at).and_then(|word| word.parse::<usize>().ok());
     let member = |at: usize| number(at).and_then(|id| id.checked_sub(1)).unwrap();
     if words[0] == "members" {
-        *world = Some(quiet(
-            number(1).unwrap(),
-            number(2).unwrap_or(0),
-            number(3).unwrap_or(500),
-            words.last() == Some(&"log"),
-        ));
+        let (observers, memory) = (number(2).unwrap_or(0), number(3).unwrap_or(500));
+        let mut swarm = swarm(number(1).unwrap(), observers, memory);
+        swarm.reads_log = words.contains(&"log");
+        swarm.quorums = match words.last() {
+            Some(&"groups") => Quorums::Groups,
+            Some(&"weighted") => Quorums::Weighted,
+            Some(&"weightless") => Quorums::Weightless,
+            _ => Quorums::Majority,
+        };
+        *world = Some(World::empty(swarm, Rng::with_seed(1)));
         return;
     }
     let world = world.as_mut().unwrap();
@@ -91,10 +96,12 @@ fn play(script: &str, elections: bool) -> String {
             continue;
         };
         let _ = writeln!(transcript, "{line}");
-        obey(&mut world, command);
+        let told_elsewhere = command.ends_with(" ...");
+        obey(&mut world, command.trim_end_matches(" ..."));
         let said = world.iter_mut().flat_map(|world| world.trace.drain(..));
         for line in said.filter_map(|line| line.get(10..).map(str::to_owned)) {
-            let hidden = line.contains("PING") || (line.contains(" => ") && !elections);
+            let is_vote = line.contains(" => ") && !elections;
+            let hidden = told_elsewhere || is_vote || line.contains("PING");
             if !hidden {
                 let _ = writeln!(transcript, "{line}");
             }
