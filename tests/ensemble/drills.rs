@@ -20,7 +20,7 @@ use zk_tests::{ensemble::Members, ours, process::Launcher};
 
 use crate::{
     dump::{assert_all_the_same, assert_same_records, files},
-    load::{Load, check_zxids},
+    load::{Ledger, Load, check_zxids},
 };
 
 /// Far more than a fail-over takes.
@@ -92,16 +92,8 @@ impl Drill {
         self.members.start().unwrap();
         let count = self.load.acknowledged();
         let ledgers = self.load.pause();
-        let (seen, _) = assert_all_the_same(&self.members).await;
-        let logs = self.members.iter().map(|member| files(&member.data_dir()));
-        let logs = logs.collect::<io::Result<Vec<_>>>().unwrap();
-        for (member, files) in logs.iter().enumerate() {
-            files.assert_gap_free(&format!("member {}", member + 1));
-        }
-        assert_same_records(&logs);
-        check_zxids(&ledgers, &logs);
-        ledgers.iter().for_each(|ledger| ledger.check(&seen));
-        let resumed: u64 = ledgers.iter().map(crate::load::Ledger::resumed).sum();
+        assert_nothing_lost(&self.members, &ledgers).await;
+        let resumed: u64 = ledgers.iter().map(Ledger::resumed).sum();
         self.outages.sort_unstable();
         println!(
             "{count} writes acknowledged, {resumed} times a session moved; without a leader at most {:?} of {}",
@@ -109,6 +101,19 @@ impl Drill {
             self.outages.len(),
         );
     }
+}
+
+/// All members come to hold the same, on their disks, too: everything that was acknowledged, and no gap.
+pub(crate) async fn assert_nothing_lost(members: &Members, ledgers: &[Ledger]) {
+    let (seen, _) = assert_all_the_same(members).await;
+    let logs = members.iter().map(|member| files(&member.data_dir()));
+    let logs = logs.collect::<io::Result<Vec<_>>>().unwrap();
+    for (member, files) in logs.iter().enumerate() {
+        files.assert_gap_free(&format!("member {}", member + 1));
+    }
+    assert_same_records(&logs);
+    check_zxids(ledgers, &logs);
+    ledgers.iter().for_each(|ledger| ledger.check(&seen));
 }
 
 fn number(variable: &str, otherwise: u32) -> u32 {

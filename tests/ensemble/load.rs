@@ -15,14 +15,17 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use zk_proto::{Acl, CreateMode, ErrorCode, Zxid, op::Request};
 use zk_tests::{
     frames::FrameClient,
@@ -58,9 +61,28 @@ pub(crate) struct Load {
 #[derive(Debug, Default)]
 struct Progress {
     stop: AtomicBool,
-    acknowledged: AtomicU64,
-    last: Mutex<Option<Instant>>,
     members: Mutex<Vec<SocketAddr>>,
+    so_far: watch::Sender<SoFar>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct SoFar {
+    acknowledged: u64,
+    /// When the last of them came.
+    last: Option<Instant>,
+    /// A client has found something wrong.
+    is_over: bool,
+}
+
+/// Tells those who wait when the thread that has it panics.
+struct Alarm(Arc<Progress>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.so_far.send_modify(|so_far| so_far.is_over = true);
+        }
+    }
 }
 
 /// What one client knows of its own writes.
@@ -119,7 +141,9 @@ impl Load {
             extended: self.extended,
         };
         // On a thread of its own, so that a test may wait for processes meanwhile.
+        let alarm = Alarm(Arc::clone(&self.progress));
         self.writers.push(thread::spawn(move || {
+            let _alarm = alarm;
             let runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = { runtime }.enable_all().build().unwrap();
             runtime.block_on(writer.run())
@@ -133,17 +157,14 @@ impl Load {
 
     /// How many writes have been acknowledged.
     pub(crate) fn acknowledged(&self) -> u64 {
-        self.progress.acknowledged.load(Relaxed)
+        self.progress.so_far.borrow().acknowledged
     }
 
     /// Waits for so many more acknowledgements; they must come.
     pub(crate) async fn grown(&mut self, by: u64, limit: Duration) {
-        let (target, began) = (self.acknowledged() + by, Instant::now());
-        while self.acknowledged() < target {
-            self.assert_alive();
-            assert!(began.elapsed() < limit, "nothing is acknowledged any more");
-            sleep(Duration::from_millis(2)).await;
-        }
+        let target = self.acknowledged() + by;
+        let grown = |so_far: &SoFar| so_far.acknowledged >= target;
+        self.come_to(limit, grown).await;
     }
 
     /// Waits for an acknowledgement after `moment`; gives how long after it came.
@@ -152,16 +173,20 @@ impl Load {
         moment: Instant,
         limit: Duration,
     ) -> Duration {
-        loop {
-            if let Some(last) = *self.progress.last.lock()
-                && last > moment
-            {
-                return last - moment;
-            }
-            self.assert_alive();
-            assert!(moment.elapsed() < limit, "nothing is acknowledged any more");
-            sleep(Duration::from_millis(1)).await;
-        }
+        let is_after = |so_far: &SoFar| so_far.last.is_some_and(|last| last > moment);
+        let so_far = self.come_to(limit, is_after).await;
+        so_far.last.map_or(limit, |last| last - moment)
+    }
+
+    /// Waits until things have come so far.
+    async fn come_to(&self, limit: Duration, is_there: impl Fn(&SoFar) -> bool) -> SoFar {
+        let mut progress = self.progress.so_far.subscribe();
+        let there = progress.wait_for(|so_far| so_far.is_over || is_there(so_far));
+        let Ok(Ok(so_far)) = timeout(limit, there).await.map(|it| it.map(|it| *it)) else {
+            panic!("nothing is acknowledged any more");
+        };
+        assert!(!so_far.is_over, "a client has ended");
+        so_far
     }
 
     /// Lets the clients finish and gives what they know.
@@ -169,11 +194,6 @@ impl Load {
         self.progress.stop.store(true, Relaxed);
         let ended = self.writers.drain(..).map(|writer| writer.join().unwrap());
         ended.collect()
-    }
-
-    fn assert_alive(&self) {
-        let ended = self.writers.iter().any(JoinHandle::is_finished);
-        assert!(!ended, "a client has ended");
     }
 
     /// Goes on after [`pause`](Self::pause).
@@ -320,8 +340,10 @@ impl Writer {
         while !self.progress.stop.load(Relaxed) {
             self.step(client).await?;
             *heard = Instant::now();
-            self.progress.acknowledged.fetch_add(1, Relaxed);
-            *self.progress.last.lock() = Some(*heard);
+            self.progress.so_far.send_modify(|so_far| {
+                so_far.acknowledged += 1;
+                so_far.last = Some(*heard);
+            });
             sleep(PAUSE).await;
         }
         Ok(())

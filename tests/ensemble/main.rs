@@ -8,6 +8,8 @@
 
 mod drills;
 mod dump;
+mod expansion;
+mod history;
 mod kill9;
 mod load;
 mod local_sessions;
@@ -24,5 +26,6 @@ mod quorums;
 mod read_only;
 mod reconfig;
 mod reconfig_apache;
+mod strangers;
 mod words;
 mod writer;

@@ -13,8 +13,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use zk_proto::{ErrorCode, OpCode, op::Response};
 use zk_server::Ensemble;
 use zk_tests::{
@@ -28,16 +27,21 @@ use zk_tests::{
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// What was acknowledged.
-#[derive(Default)]
-pub(crate) struct Acknowledged {
-    pub(crate) names: BTreeSet<String>,
+pub(crate) type Acknowledged = watch::Sender<BTreeSet<String>>;
+
+/// Waits until so many more writes are acknowledged.
+pub(crate) async fn grown(acknowledged: &Acknowledged, by: usize) {
+    let target = acknowledged.borrow().len() + by;
+    let mut told = acknowledged.subscribe();
+    let there = told.wait_for(|names| names.len() >= target);
+    assert!(there.await.is_ok(), "somebody writes");
 }
 
 /// Writes one node after the other at whatever member answers, until it is told to stop.
 pub(crate) async fn write(
     writer: usize,
     members: Vec<SocketAddr>,
-    acknowledged: Arc<Mutex<Acknowledged>>,
+    acknowledged: Arc<Acknowledged>,
     stop: Arc<AtomicBool>,
 ) {
     let mut number = 0_u32;
@@ -52,7 +56,9 @@ pub(crate) async fn write(
                 let name = format!("w{writer}-{number}");
                 let answer = client.call(create(&format!("/{name}"), b"x")).await?;
                 assert_eq!(answer.code(), ErrorCode::Ok, "{name}");
-                acknowledged.lock().names.insert(name);
+                acknowledged.send_modify(|names| {
+                    names.insert(name);
+                });
             }
             Ok(())
         }
@@ -79,8 +85,8 @@ async fn look(member: SocketAddr) -> io::Result<BTreeSet<String>> {
     }
 }
 
-pub(crate) async fn check(members: &[SocketAddr], acknowledged: &Mutex<Acknowledged>) {
-    let expected = acknowledged.lock().names.clone();
+pub(crate) async fn check(members: &[SocketAddr], acknowledged: &Acknowledged) {
+    let expected = acknowledged.borrow().clone();
     let mut found = Vec::new();
     for member in members {
         let nodes = look(*member).await.unwrap();
@@ -114,7 +120,7 @@ async fn an_ensemble_in_one_process_outlives_its_leader() {
     let addresses: Vec<_> = (0..3)
         .filter_map(|at| ensemble.client_address(at))
         .collect();
-    let acknowledged = Arc::new(Mutex::new(Acknowledged::default()));
+    let acknowledged = Arc::new(Acknowledged::default());
     let stop = Arc::new(AtomicBool::new(false));
     let writer = tokio::spawn(write(
         0,
@@ -122,12 +128,7 @@ async fn an_ensemble_in_one_process_outlives_its_leader() {
         acknowledged.clone(),
         stop.clone(),
     ));
-    let grown = async |by: usize| {
-        let before = acknowledged.lock().names.len();
-        while acknowledged.lock().names.len() < before + by {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
+    let grown = async |by: usize| grown(&acknowledged, by).await;
     tokio::time::timeout(LIMIT, async {
         grown(20).await;
         ensemble.kill(leader).await.unwrap();
@@ -137,6 +138,7 @@ async fn an_ensemble_in_one_process_outlives_its_leader() {
         grown(20).await;
         stop.store(true, Relaxed);
         writer.await.unwrap();
+        // What a member is, is told to nobody but who asks.
         while ensemble
             .member(leader)
             .is_some_and(|server| server.mode().is_none())

@@ -14,20 +14,19 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
 use zk_server::Ensemble;
 
-use crate::members::{Acknowledged, LIMIT, check, write};
+use crate::members::{Acknowledged, LIMIT, check, grown, write};
 
 /// An ensemble of three, and writers that begin at each of its members.
 struct Scene {
     ensemble: Ensemble,
     addresses: Vec<SocketAddr>,
-    acknowledged: Arc<Mutex<Acknowledged>>,
+    acknowledged: Arc<Acknowledged>,
     stop: Arc<AtomicBool>,
     writers: JoinSet<()>,
 }
@@ -60,16 +59,14 @@ impl Scene {
 
     /// Waits until so many more writes are acknowledged.
     async fn grown(&self, by: usize) {
-        let before = self.acknowledged.lock().names.len();
-        while self.acknowledged.lock().names.len() < before + by {
-            sleep(Duration::from_millis(1)).await;
-        }
+        grown(&self.acknowledged, by).await;
     }
 
     fn mode(&self, member: usize) -> Option<&'static str> {
         self.ensemble.member(member).unwrap().mode()
     }
 
+    /// Waits until a member is this; that is told to nobody but who asks.
     async fn becomes(&self, member: usize, mode: Option<&'static str>) {
         while self.mode(member) != mode {
             sleep(Duration::from_millis(1)).await;

@@ -23,8 +23,8 @@ use tempfile::TempDir;
 use zk_tests::{ensemble::Members, ours};
 
 use crate::{
-    dump::{assert_all_the_same, assert_same_records, files},
-    load::{Ledger, Load, check_zxids},
+    drills::assert_nothing_lost,
+    load::{Ledger, Load},
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -142,15 +142,7 @@ async fn outlive(cuts: u32, disks: &[Ext4], force_sync: &str) {
     }
     let count = load.acknowledged();
     let ledgers = load.pause();
-    let (seen, _) = assert_all_the_same(&members).await;
-    let logs = members.iter().map(|member| files(&member.data_dir()));
-    let logs = logs.collect::<io::Result<Vec<_>>>().unwrap();
-    for (member, files) in logs.iter().enumerate() {
-        files.assert_gap_free(&format!("member {}", member + 1));
-    }
-    assert_same_records(&logs);
-    check_zxids(&ledgers, &logs);
-    ledgers.iter().for_each(|ledger| ledger.check(&seen));
+    assert_nothing_lost(&members, &ledgers).await;
     let resumed: u64 = ledgers.iter().map(Ledger::resumed).sum();
     println!("{cuts} power cuts, {count} writes acknowledged, {resumed} times a session went on");
 }

@@ -26,7 +26,7 @@ use crate::{
 /// Far more than an election takes, on a machine that does other things too.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How often members are asked what they are.
+/// How often members are asked what they are: who leads is told to nobody but who asks.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// The members of one ensemble, running or not.

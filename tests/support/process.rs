@@ -21,11 +21,15 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::retry_on_intr,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
+};
 use tempfile::TempDir;
 
 use crate::ports;
@@ -36,7 +40,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to stop after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often a starting or stopping process is looked at; it sends no event to wait for.
+/// How often a starting process is asked. That it listens is nothing yet, and what it logs when it serves is another line
+/// for every make and version; that it answers is what both promise, and nobody is told when it begins to.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// The command that starts a server, complete but for the path of its `zoo.cfg`.
@@ -84,11 +89,51 @@ impl Launcher {
     }
 }
 
+/// A process, and the news of its end.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    end: Arc<End>,
+}
+
+#[derive(Debug, Default)]
+struct End {
+    has_come: Mutex<bool>,
+    comes: Condvar,
+}
+
+impl Running {
+    fn watch(child: Child) -> Self {
+        let (end, pid) = (Arc::new(End::default()), Pid::from_child(&child));
+        let told = Arc::clone(&end);
+        thread::spawn(move || {
+            // Not reaped here: until its owner does that, the id is nobody else's.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), options));
+            *told.has_come.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            told.comes.notify_all();
+        });
+        Self { child, end }
+    }
+
+    /// Waits for its end, so long at most.
+    fn ends_within(&self, limit: Duration) -> bool {
+        let has_come = self.end.has_come.lock();
+        let has_come = has_come.unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .end
+            .comes
+            .wait_timeout_while(has_come, limit, |it| !*it);
+        let (has_come, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *has_come
+    }
+}
+
 /// One server with a directory and an address that are its own.
 #[derive(Debug)]
 pub struct ServerProcess {
     launcher: Launcher,
-    child: Option<Child>,
+    running: Option<Running>,
     addr: SocketAddr,
     dir: TempDir,
 }
@@ -117,7 +162,7 @@ impl ServerProcess {
     ) -> io::Result<Self> {
         let server = Self {
             launcher,
-            child: None,
+            running: None,
             addr: ports::free()?,
             dir,
         };
@@ -187,10 +232,11 @@ impl ServerProcess {
     /// # Errors
     /// When it runs already or cannot be spawned.
     pub fn spawn(&mut self) -> io::Result<()> {
-        if self.child.is_some() {
+        if self.running.is_some() {
             return Err(io::Error::other("the server runs already"));
         }
-        self.child = Some(self.launcher.spawn(&self.config_file(), &self.log_file())?);
+        let child = self.launcher.spawn(&self.config_file(), &self.log_file())?;
+        self.running = Some(Running::watch(child));
         Ok(())
     }
 
@@ -211,7 +257,9 @@ impl ServerProcess {
             if Instant::now() > limit {
                 return Err(self.failure("does not serve"));
             }
-            thread::sleep(GLANCE);
+            if let Some(running) = &self.running {
+                running.ends_within(GLANCE);
+            }
         }
     }
 
@@ -220,7 +268,7 @@ impl ServerProcess {
     /// # Errors
     /// When the process cannot be signalled.
     pub fn kill(&mut self) -> io::Result<()> {
-        if let Some(mut child) = self.child.take() {
+        if let Some(Running { mut child, .. }) = self.running.take() {
             child.kill()?;
             child.wait()?;
         }
@@ -233,16 +281,16 @@ impl ServerProcess {
     /// When nothing runs, or it has not stopped within half a minute; it is killed then.
     pub fn terminate(&mut self) -> io::Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        let limit = Instant::now() + STOP_LIMIT;
-        loop {
-            if let Some(status) = self.exited()? {
-                return Ok(status);
+        match &mut self.running {
+            Some(running) if running.ends_within(STOP_LIMIT) => {
+                let status = running.child.wait()?;
+                self.running = None;
+                Ok(status)
             }
-            if Instant::now() > limit {
+            _ => {
                 self.kill()?;
-                return Err(self.failure("does not stop"));
+                Err(self.failure("does not stop"))
             }
-            thread::sleep(GLANCE);
         }
     }
 
@@ -273,12 +321,12 @@ impl ServerProcess {
     /// # Errors
     /// When the process cannot be asked.
     pub fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
-        let status = match &mut self.child {
-            Some(child) => child.try_wait()?,
+        let status = match &mut self.running {
+            Some(running) => running.child.try_wait()?,
             None => None,
         };
         if status.is_some() {
-            self.child = None;
+            self.running = None;
         }
         Ok(status)
     }
@@ -292,7 +340,7 @@ impl ServerProcess {
     /// The process id while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.running.as_ref().map(|running| running.child.id())
     }
 
     /// `dataDir`.
@@ -389,12 +437,19 @@ mod tests {
 
     #[test]
     fn sigterm_is_sent_and_its_status_returned() {
-        let script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done";
+        let script = "trap 'exit 7' TERM; echo > ${1%zoo.cfg}ready; while :; do sleep 0.01; done";
         let mut server = ServerProcess::prepare(shell(script), &[]).unwrap();
+        let ready = server.dir.path().join("ready");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&ready)
+                .status()
+                .unwrap()
+                .success()
+        );
         server.spawn().unwrap();
-        while !server.log().contains("ready") {
-            thread::yield_now();
-        }
+        // Ends when somebody has written.
+        fs::read(&ready).unwrap();
         assert_eq!(server.terminate().unwrap().code(), Some(7));
         assert!(server.terminate().is_err(), "nothing runs any more");
     }
