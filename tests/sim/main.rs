@@ -21,6 +21,7 @@ mod mutants;
 mod net;
 mod node;
 mod oracle;
+mod reconfig;
 mod stack;
 mod swarm;
 mod transcripts;

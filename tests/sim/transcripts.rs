@@ -10,7 +10,7 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 use fastrand::Rng;
 
 use crate::{
-    swarm::{Quorums, Swarm},
+    swarm::{Fault, Quorums, Swarm},
     world::World,
 };
 
@@ -30,6 +30,14 @@ pub(crate) fn quiet(
 pub(crate) fn quiet_up_to(voters: usize, counter_max: u32) -> World {
     let mut swarm = swarm(voters, 0, 500);
     swarm.counter_max = counter_max;
+    World::empty(swarm, Rng::with_seed(1))
+}
+
+/// As [`quiet`], with servers that may join by a reconfiguration.
+pub(crate) fn quiet_with_spares(voters: usize, spares: usize) -> World {
+    let mut swarm = swarm(voters, 0, 500);
+    swarm.spares = spares;
+    swarm.faults = vec![Fault::Reconfig];
     World::empty(swarm, Rng::with_seed(1))
 }
 

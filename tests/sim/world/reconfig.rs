@@ -30,13 +30,16 @@ impl World {
         };
         let both = self.random.bool();
         let roles = [self.random.u8(0..4), self.random.u8(0..4)];
-        let Some(proposal) = self.next_configuration(
-            leader,
-            &[(one, roles[0]), (other, roles[1])][..=usize::from(both)],
-        ) else {
+        let changes = [(one, roles[0]), (other, roles[1])];
+        self.propose_changes(leader, &changes[..=usize::from(both)]);
+    }
+
+    /// Asks this leader for a configuration in which some servers are voters (0; 1: at another port), observers (2) or
+    /// nothing (3).
+    pub(crate) fn propose_changes(&mut self, leader: usize, changes: &[(usize, u8)]) {
+        let Some((zxid, configuration)) = self.next_configuration(leader, changes) else {
             return;
         };
-        let (zxid, configuration) = proposal;
         self.trace(format_args!(
             "{}  proposes {}",
             id(leader).0,

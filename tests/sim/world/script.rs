@@ -17,6 +17,12 @@ impl World {
         }
     }
 
+    /// Nothing gets from one member to the other for a long time; the other way it does.
+    pub(crate) fn cut_one_way(&mut self, from: usize, to: usize) {
+        let until = self.now + Duration::from_secs(3_600);
+        self.net.cut(from, to, until);
+    }
+
     /// From now on this member's disk takes its time.
     pub(crate) fn slow_disk(&mut self, node: usize) {
         self.nodes[node].slow_until = self.now + Duration::from_secs(3_600);

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Invariants: a settled vote had a quorum of the configuration behind it, and, where it elected the leader, of the
-//! next one too during a reconfiguration; a server of weight 0 is never elected.
+//! next one too during a reconfiguration; a server that weighs nothing in any of them is never elected. Who stands for
+//! leader during a reconfiguration, and why that is no matter of safety, is in `candidature.rs`.
 //! Loss, duplication and reordering of notifications are legal. Two servers may settle on different leaders when
 //! notifications are lost: discovery finds out, since only one of them can get a quorum of followers.
 //!
@@ -24,6 +25,7 @@
 //! Deliberately not here: sockets and links ([`Input::Unreachable`] is all that is known of them), epoch files,
 //! and what a leader or follower does next.
 
+mod candidature;
 mod vote;
 
 use std::{
@@ -112,26 +114,6 @@ pub struct ElectionConfig {
     pub observes: bool,
 }
 
-impl ElectionConfig {
-    fn is_voter(&self, server: ServerId) -> bool {
-        self.verifiers
-            .iter()
-            .any(|verifier| verifier.is_voter(server))
-    }
-
-    /// Whether the configuration in force has it as a voter.
-    fn is_elector(&self, server: ServerId) -> bool {
-        let current = self.verifiers.first();
-        current.is_some_and(|verifier| verifier.is_voter(server))
-    }
-
-    fn may_lead(&self, server: ServerId) -> bool {
-        self.verifiers
-            .first()
-            .is_some_and(|verifier| verifier.weight(server) > 0)
-    }
-}
-
 /// One server's part in electing a leader.
 #[derive(Debug)]
 pub struct Election {
@@ -150,6 +132,11 @@ pub struct Election {
     /// The ballots of servers that have settled, whatever the round.
     settled: BTreeMap<ServerId, Ballot>,
     unreachable: BTreeSet<ServerId>,
+    /// What each server asked last, what it was told, and until when that will do.
+    answers: BTreeMap<ServerId, (Ballot, Ballot, Duration)>,
+    /// Whether it stands for leader where only a configuration to come would have that.
+    stands: bool,
+    looks_since: Duration,
     resend_after: Duration,
     resend_at: Duration,
     finalize_at: Option<Duration>,
@@ -175,6 +162,9 @@ impl Election {
             received: BTreeMap::new(),
             settled: BTreeMap::new(),
             unreachable: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            stands: false,
+            looks_since: Duration::ZERO,
             resend_after: NOTIFICATION_INTERVAL_MIN,
             resend_at: Duration::ZERO,
             finalize_at: None,
@@ -197,11 +187,15 @@ impl Election {
             }
             Input::Reachable(server) => {
                 self.unreachable.remove(&server);
+                self.answers.remove(&server);
                 if self.is_looking() {
                     self.send(server);
                 }
             }
-            Input::EpochEstablished(epoch) => self.vote.epoch = epoch,
+            Input::EpochEstablished(epoch) => {
+                self.vote.epoch = epoch;
+                self.stands = false;
+            }
             Input::Deadline => self.deadline(now),
         }
     }
@@ -214,10 +208,9 @@ impl Election {
     /// When to come back with [`Input::Deadline`], on the clock of [`Now::mono`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.is_looking().then(|| {
-            self.finalize_at
-                .map_or(self.resend_at, |at| at.min(self.resend_at))
-        })
+        let at = self.finalize_at.into_iter().chain(self.withdraw_at());
+        let at = at.chain([self.resend_at]).min();
+        at.filter(|_| self.is_looking())
     }
 
     /// Who belongs to the ensemble has changed. An election that is on is to be begun anew, with [`Input::Look`].
@@ -264,23 +257,12 @@ impl Election {
         self.started = true;
         self.state = ServerState::Looking;
         self.round += 1;
-        // A server that may not vote, or not yet, proposes what loses against everybody.
-        self.own = if self.config.is_elector(self.config.me) {
-            Vote {
-                leader: self.config.me,
-                zxid: last_zxid,
-                epoch,
-            }
-        } else {
-            Vote {
-                leader: ServerId(i64::MIN),
-                zxid: Zxid(i64::MIN),
-                epoch: Epoch(i64::MIN),
-            }
-        };
+        self.looks_since = now.mono;
+        self.own = self.candidature(last_zxid, epoch);
         self.vote = self.own;
         self.received.clear();
         self.settled.clear();
+        self.answers.clear();
         self.finalize_at = None;
         self.resend_after = NOTIFICATION_INTERVAL_MIN;
         self.resend_at = now.mono + self.resend_after;
@@ -300,13 +282,13 @@ impl Election {
             let knows = self.state != ServerState::Looking;
             let asks = notification.state == ServerState::Looking;
             if asks && (knows || self.config.is_voter(self.config.me)) {
-                self.send(from);
+                self.answer(now, from, notification);
             }
             return;
         }
         if self.state != ServerState::Looking {
             if notification.state == ServerState::Looking {
-                self.send(from);
+                self.answer(now, from, notification);
             }
             return;
         }
@@ -344,7 +326,7 @@ impl Election {
             // It lags behind; what this server knows brings it up. An observer knows nothing, and voters answer
             // whatever it sends: the two would never stop.
             if self.config.is_voter(self.config.me) {
-                self.send(from);
+                self.answer(now, from, notification);
             }
             return;
         }
@@ -356,7 +338,7 @@ impl Election {
             self.tell_everybody();
         } else if self.prefers(self.vote, ballot.vote) && self.config.is_voter(self.config.me) {
             // It may have come late, and this server's next word to everybody be a minute away.
-            self.send(from);
+            self.answer(now, from, notification);
         }
         // Votes only get better within a round: a worse one is an old message, sent twice or overtaken.
         let old = self.received.get(&from).is_some_and(|known| {
@@ -473,11 +455,36 @@ impl Election {
 
     fn deadline(&mut self, now: Now) {
         self.consider(now);
-        if self.state == ServerState::Looking && now.mono >= self.resend_at {
+        if !self.is_looking() {
+            return;
+        }
+        if self.withdraw_at().is_some_and(|at| now.mono >= at) {
+            return self.withdraw(now);
+        }
+        if now.mono >= self.resend_at {
             self.resend_after = (self.resend_after * 2).min(NOTIFICATION_INTERVAL_MAX);
             self.resend_at = now.mono + self.resend_after;
             self.tell_everybody();
         }
+    }
+
+    /// Answers a notification, unless the same was answered with the same a moment ago: two servers that do not agree
+    /// on who is a voter would go on for ever. What is lost, whoever asks will ask for again.
+    fn answer(&mut self, now: Now, to: ServerId, notification: &Notification) {
+        let asked = Ballot::of(notification);
+        let said = Ballot {
+            state: self.state,
+            ..self.own_ballot()
+        };
+        let until = now.mono + NOTIFICATION_INTERVAL_MIN;
+        if let Some((before, answer, at)) = self.answers.get(&to)
+            && (*before, *answer) == (asked, said)
+            && now.mono < *at
+        {
+            return;
+        }
+        self.answers.insert(to, (asked, said, until));
+        self.send(to);
     }
 
     fn tell_everybody(&mut self) {

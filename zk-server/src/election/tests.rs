@@ -504,3 +504,63 @@ fn a_server_without_weight_votes_for_one_that_can_be_elected() {
         assert_eq!(table.settled.len(), 3, "seed {seed}");
     }
 }
+
+/// Servers of one configuration, of which some have logged the next one.
+fn amid_a_reconfiguration(now: &[i64], next: &[i64], know: &[i64], seed: u64) -> Table {
+    let outside: Vec<_> = next
+        .iter()
+        .filter(|id| !now.contains(id))
+        .copied()
+        .collect();
+    let mut table = Table::new(now, &outside, seed);
+    let next = next.iter().copied().map(ServerId);
+    let next = QuorumVerifier::majority(next).unwrap();
+    for id in know {
+        let server = table.servers.get_mut(&ServerId(*id)).unwrap();
+        let mut config = server.config.clone();
+        config.verifiers.push(next.clone());
+        config.observes = false;
+        server.reconfigure(config);
+    }
+    table
+}
+
+/// {1} is in force, {1, 4} is logged, and 4's log is the longer one (simulator, seed 25416).
+#[test]
+fn one_that_the_next_configuration_needs_stands_once_a_leader_has_refused_it() {
+    for seed in 0..50 {
+        let mut table = amid_a_reconfiguration(&[1], &[1, 4], &[1, 4], seed);
+        table.look(1, 2, 7);
+        table.look(4, 2, 10);
+        table.deliver();
+        assert_eq!(table.leaders(), [1].into(), "it does not stand at first");
+        table.servers.get_mut(&ServerId(4)).unwrap().stand(true);
+        table.look(1, 2, 7);
+        table.look(4, 2, 10);
+        table.deliver();
+        assert_eq!(table.leaders(), [4].into(), "seed {seed}");
+        assert_eq!(table.settled.len(), 2, "seed {seed}");
+        assert_eq!(table.now.mono, Duration::ZERO, "seed {seed}");
+    }
+}
+
+/// 3 and 4 know nothing of 5, whose log is longest; without them there is no quorum of {1, 2, 3, 4}.
+#[test]
+fn one_that_not_everybody_knows_withdraws() {
+    for seed in 0..50 {
+        let all = [1, 2, 3, 4, 5];
+        let mut table = amid_a_reconfiguration(&all[..4], &all, &[1, 2, 5], seed);
+        table.servers.get_mut(&ServerId(5)).unwrap().stand(true);
+        for (server, zxid) in [(5, 9), (1, 7), (2, 7), (3, 5), (4, 5)] {
+            table.look(server, 2, zxid);
+            table.deliver();
+        }
+        assert!(table.settled.is_empty());
+        while table.settled.len() < all.len() {
+            table.wait();
+            table.deliver();
+            assert!(table.now.mono <= 2 * candidature::WITHDRAW_AFTER);
+        }
+        assert_eq!(table.leaders(), [2].into(), "seed {seed}");
+    }
+}

@@ -28,7 +28,7 @@ impl Vote {
 }
 
 /// A vote as it was received.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ballot {
     pub(super) vote: Vote,
     pub(super) round: i64,

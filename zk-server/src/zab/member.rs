@@ -290,6 +290,8 @@ impl Member {
         match departure {
             Departure::EpochOutdated(epoch) => self.seen = self.seen.max(epoch),
             Departure::Reconfigured(leader) => self.designated = leader,
+            Departure::Refused => self.election.stand(true),
+            Departure::NotEstablished => self.election.stand(false),
             _ => {}
         }
         self.committed = remains.committed;

@@ -177,7 +177,7 @@ pub struct Remains {
 pub mod mutants;
 
 #[cfg(not(zkmut))]
-mod mutants {
+pub(crate) mod mutants {
     pub(crate) const fn active(_name: &str) -> bool {
         false
     }

@@ -167,6 +167,8 @@ pub enum Departure {
     LeaderUnreachable,
     /// Learner: the link ended.
     LeaderLost,
+    /// Learner: the leader ended the link when it knew this server's history. It may be longer than the leader's.
+    Refused,
     /// Learner: nothing was heard of the leader for too long.
     LeaderSilent,
     /// Learner: the leader's epoch is older than the one accepted.
@@ -188,6 +190,7 @@ impl fmt::Display for Departure {
             Self::ZxidsUsedUp => "the zxids of this epoch are used up",
             Self::LeaderUnreachable => "the leader does not lead, or cannot be reached",
             Self::LeaderLost => "the link to the leader ended",
+            Self::Refused => "the leader ended the link before it said what is missing",
             Self::LeaderSilent => "nothing was heard of the leader",
             Self::LeaderOutdated => "the leader's epoch is older than the one accepted",
             Self::LeaderMisbehaved(what) => return write!(f, "the leader misbehaved: {what}"),

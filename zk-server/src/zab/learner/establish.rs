@@ -55,6 +55,7 @@ impl Learner {
                 let retry_at = Some(now.mono + self.config.connect_retry);
                 self.phase = Phase::Connecting { retry_at };
             }
+            Phase::AwaitingPlan { .. } => self.depart(Departure::Refused),
             _ => self.depart(Departure::LeaderLost),
         }
     }
