@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use zk_proto::quorum::LearnerMessage;
+use bytes::{Bytes, BytesMut};
+use zk_proto::{Encode as _, quorum::LearnerMessage};
 use zk_server::zab::LinkId;
 
 use super::node::TreeCopy;
@@ -14,9 +15,28 @@ use super::node::TreeCopy;
 /// What travels on a link of the quorum port.
 #[derive(Debug, Clone)]
 pub(crate) enum Wire {
-    Message(LearnerMessage),
+    /// A message, or its beginning.
+    Bytes(Bytes),
     Snapshot(Arc<TreeCopy>),
+    /// The beginning of a snapshot.
+    SomeOfASnapshot,
     Close,
+}
+
+impl Wire {
+    /// A message, as bytes.
+    pub(crate) fn message(message: &LearnerMessage) -> Self {
+        Self::Bytes(message.to_packet().to_bytes())
+    }
+
+    /// What arrives of it when the link breaks within it.
+    pub(crate) fn cut_short(self, kept: impl FnOnce(usize) -> usize) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(bytes.slice(..kept(bytes.len()))),
+            Self::Snapshot(_) => Self::SomeOfASnapshot,
+            other => other,
+        }
+    }
 }
 
 /// One end of a link.
@@ -27,6 +47,10 @@ pub(crate) struct End {
     pub(crate) open: bool,
     /// What is on its way to this end.
     pub(crate) incoming: VecDeque<Wire>,
+    /// What has arrived of a message that is not whole yet.
+    pub(crate) received: BytesMut,
+    /// Whether the next message to this end breaks off.
+    pub(crate) breaks_off: bool,
     /// When the last of it arrives.
     pub(crate) last_arrival: Duration,
 }
@@ -76,5 +100,9 @@ impl Net {
 
     pub(crate) fn heal(&mut self) {
         self.cuts.clear();
+        for link in self.links.values_mut() {
+            link.leader.breaks_off = false;
+            link.learner.breaks_off = false;
+        }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Isolate,
     /// A link of the quorum port breaks, with what is on it.
     Reset,
+    /// The next message on a link of the quorum port arrives in part, and the link breaks.
+    BreakOff,
     /// A disk takes its time.
     SlowDisk,
     /// A disk fails: the process ends.
@@ -41,7 +43,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAll,
@@ -50,6 +52,7 @@ impl Fault {
         Self::OneWayCut,
         Self::Isolate,
         Self::Reset,
+        Self::BreakOff,
         Self::SlowDisk,
         Self::DiskError,
         Self::DiskFull,

@@ -27,10 +27,10 @@ impl World {
             "chaos: {fault:?} {node} {other} {}",
             lasting.as_micros()
         ));
-        // Those of disks count when they strike.
+        // Some count when they strike.
         if !matches!(
             fault,
-            Fault::DiskError | Fault::DiskFull | Fault::Wipe | Fault::Reconfig
+            Fault::DiskError | Fault::DiskFull | Fault::Wipe | Fault::Reconfig | Fault::BreakOff
         ) {
             self.report.struck(fault);
         }
@@ -56,6 +56,15 @@ impl World {
                 if !links.is_empty() {
                     let at = self.random.usize(0..links.len());
                     self.reset(links[at]);
+                }
+            }
+            Fault::BreakOff => {
+                let links: Vec<_> = self.net.links.keys().copied().collect();
+                let to_leader = self.random.bool();
+                let at = self.random.usize(0..links.len().max(1));
+                let link = links.get(at).and_then(|id| self.net.links.get_mut(id));
+                if let Some(link) = link {
+                    link.end(to_leader).breaks_off = true;
                 }
             }
             Fault::SlowDisk => self.nodes[node].slow_until = until,

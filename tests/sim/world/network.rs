@@ -2,9 +2,10 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
+use bytes::BytesMut;
 use zk_proto::{
     ServerId,
-    quorum::{LearnerMessage, Notification},
+    quorum::{LearnerMessage, Notification, take_packet},
 };
 use zk_server::{
     election,
@@ -15,7 +16,11 @@ use super::{Event, World, id, index};
 use crate::{
     net::{End, Link, Wire},
     node::{Node, configuration_of},
+    swarm::Fault,
 };
+
+/// The longest message of the quorum port.
+const PACKET_MAX: usize = 64 << 20;
 
 impl World {
     pub(super) fn notify(&mut self, from: usize, to: ServerId, notification: Notification) {
@@ -111,6 +116,8 @@ impl World {
             incarnation: nodes[at].incarnation,
             open: true,
             incoming: VecDeque::new(),
+            received: BytesMut::new(),
+            breaks_off: false,
             last_arrival: Duration::ZERO,
         };
         self.net.links.insert(
@@ -158,7 +165,7 @@ impl World {
             _ => {}
         }
         if let Some(link) = self.own_link(node) {
-            self.put(link, true, Wire::Message(message));
+            self.put(link, true, Wire::message(&message));
         }
     }
 
@@ -182,7 +189,7 @@ impl World {
         if let Some(plan) = plan {
             *self.report.plans.entry(plan).or_default() += 1;
         }
-        self.put(link, false, Wire::Message(message));
+        self.put(link, false, Wire::message(&message));
     }
 
     pub(super) fn put(&mut self, id: LinkId, to_leader: bool, wire: Wire) {
@@ -192,6 +199,9 @@ impl World {
         };
         if link.broken {
             return;
+        }
+        if link.end(to_leader).breaks_off && !matches!(wire, Wire::Close) {
+            return self.break_off(id, to_leader, wire);
         }
         let end = link.end(to_leader);
         end.last_arrival = end.last_arrival.max(arrival);
@@ -238,9 +248,12 @@ impl World {
             end.open = false;
         }
         match (wire, at_leader) {
-            (Wire::Message(message), _) => {
-                // Through the bytes, as on a real link.
-                let message = LearnerMessage::from_packet(message.to_packet()).unwrap();
+            (Wire::Bytes(bytes), _) => {
+                end.received.extend_from_slice(&bytes);
+                let Some(packet) = take_packet(&mut end.received, PACKET_MAX).unwrap() else {
+                    return self.report.struck(Fault::BreakOff);
+                };
+                let message = LearnerMessage::from_packet(packet).unwrap();
                 self.input(
                     node,
                     match at_leader {
@@ -257,6 +270,10 @@ impl World {
                 }
                 let received = LearnerInput::SnapshotReceived(configuration);
                 self.input(node, Input::Learner(received));
+            }
+            (Wire::SomeOfASnapshot, _) => {
+                self.report.struck(Fault::BreakOff);
+                self.input(node, Input::Learner(LearnerInput::Progress));
             }
             (Wire::Close, true) => self.input(node, Input::Leader(LeaderInput::Closed(id))),
             (Wire::Close, false) => self.input(node, Input::Learner(LearnerInput::Disconnected)),
@@ -287,6 +304,22 @@ impl World {
         self.net
             .links
             .retain(|_, link| link.leader.open || link.learner.open);
+    }
+
+    /// Sends the beginning of a message, and breaks the link.
+    fn break_off(&mut self, id: LinkId, to_leader: bool, wire: Wire) {
+        let random = &mut self.random;
+        let beginning = wire.cut_short(|len| random.usize(1..len));
+        self.trace(format_args!("link {} breaks within a message", id.0));
+        if let Some(link) = self.net.links.get_mut(&id) {
+            link.end(to_leader).breaks_off = false;
+        }
+        self.put(id, to_leader, beginning);
+        self.put(id, to_leader, Wire::Close);
+        self.put(id, !to_leader, Wire::Close);
+        if let Some(link) = self.net.links.get_mut(&id) {
+            link.broken = true;
+        }
     }
 
     /// Breaks a link: of what is on it, only a part arrives.
