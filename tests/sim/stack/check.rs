@@ -1,6 +1,6 @@
 //! What clients saw, held against what the ensemble has agreed on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use zk_proto::{
@@ -8,7 +8,7 @@ use zk_proto::{
     txn::{Txn, TxnLogEntry},
 };
 
-use super::client::SHARED;
+use super::client::{QUEUE, SHARED};
 
 /// A read of [`SHARED`].
 pub(super) struct Read {
@@ -17,8 +17,18 @@ pub(super) struct Read {
     pub(super) changed: Zxid,
 }
 
-/// A watch on [`SHARED`], and up to where its client has seen the history without being told of a change.
+/// What a watch is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// The data of [`SHARED`].
+    Shared,
+    /// The children of [`QUEUE`].
+    Queue,
+}
+
+/// A watch, and up to where its client has seen the history without being told of a change.
 pub(super) struct Watched {
+    pub(super) seen: Seen,
     pub(super) from: Zxid,
     pub(super) until: Zxid,
 }
@@ -32,6 +42,16 @@ pub(super) struct History {
     pub(super) newest: Zxid,
     pub(super) reads: Vec<Read>,
     pub(super) watched: Vec<Watched>,
+    /// Acknowledged writes that carry a name, by it.
+    pub(super) named: BTreeMap<String, Zxid>,
+    /// Names of writes that were certainly not carried out.
+    pub(super) refused: Vec<String>,
+    /// Names of writes that were open when their connection broke, in order.
+    pub(super) lost: Vec<Vec<String>>,
+    /// Lists of the children of [`QUEUE`], and as of when.
+    pub(super) lists: Vec<(Zxid, BTreeSet<String>)>,
+    /// Children of [`QUEUE`] as their makers know them.
+    pub(super) sequence: BTreeMap<Zxid, String>,
     pub(super) syncs: usize,
     pub(super) events: usize,
     /// Sessions that another connection took over, and sessions that were over.
@@ -46,41 +66,117 @@ impl History {
         self.newest = self.newest.max(zxid);
     }
 
-    /// G3, G4, G7, G20, with the whole log of a server.
+    /// G3, G4, G6, G7, G12, G14, G20, with the whole log of a server.
     pub(super) fn check(&self, log: &[TxnLogEntry]) {
-        let mut by_asker = BTreeMap::new();
-        let mut changes = BTreeMap::new();
+        let effects = Effects::of(log);
+        for (asker, zxid) in &self.acknowledged {
+            let found = effects.by_asker.get(asker);
+            assert_eq!(found, Some(zxid), "G3: {asker:?} was acknowledged");
+        }
+        for Read { at, data, changed } in &self.reads {
+            let last = effects.shared.range(..=*at).next_back();
+            assert_eq!(last, Some((changed, data)), "G7: read at {at}");
+        }
+        for Watched { seen, from, until } in &self.watched {
+            if until > from {
+                let between = Zxid(from.0 + 1)..=*until;
+                let missed = match seen {
+                    Seen::Shared => effects.shared.range(between).next().map(|it| it.0),
+                    Seen::Queue => effects.queue.range(between).next().map(|it| it.0),
+                };
+                assert_eq!(missed, None, "G20: watched from {from}, seen up to {until}");
+            }
+        }
+        self.check_names(&effects);
+        self.check_queue(&effects);
+    }
+
+    /// Writes by name: acknowledged, refused, and open when their connection broke.
+    fn check_names(&self, effects: &Effects) {
+        for (name, zxid) in &self.named {
+            let found = effects.by_name.get(name.as_bytes());
+            assert_eq!(found, Some(zxid), "G3: {name} was acknowledged");
+        }
+        for name in &self.refused {
+            let found = effects.by_name.get(name.as_bytes());
+            assert_eq!(found, None, "G4: {name} was certainly not carried out");
+        }
+        for lost in &self.lost {
+            let found = lost.iter().map(|name| effects.by_name.get(name.as_bytes()));
+            let found: Vec<_> = found.collect();
+            let applied = found.iter().take_while(|zxid| zxid.is_some()).count();
+            let rest = found[applied..].iter().all(|zxid| zxid.is_none());
+            assert!(rest, "G6: {lost:?} at {found:?}: no hole in a pipeline");
+            assert!(found[..applied].is_sorted(), "G6: {lost:?} at {found:?}");
+        }
+    }
+
+    fn check_queue(&self, effects: &Effects) {
+        let made: Vec<_> = effects.queue.values().collect();
+        let ascends = made.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(ascends, "G14: {made:?}");
+        for (zxid, path) in &self.sequence {
+            assert_eq!(effects.queue.get(zxid), Some(path), "G14: made at {zxid}");
+        }
+        for (at, names) in &self.lists {
+            let there = effects.queue.range(..=*at);
+            let there = there.map(|(_, path)| path[QUEUE.len() + 1..].to_owned());
+            assert_eq!(there.collect::<BTreeSet<_>>(), *names, "G7: list at {at}");
+        }
+    }
+}
+
+/// What a log did.
+#[derive(Default)]
+struct Effects {
+    by_asker: BTreeMap<(SessionId, i32), Zxid>,
+    by_name: BTreeMap<Bytes, Zxid>,
+    /// The data of [`SHARED`].
+    shared: BTreeMap<Zxid, Bytes>,
+    /// The children of [`QUEUE`], of which none goes.
+    queue: BTreeMap<Zxid, String>,
+}
+
+impl Effects {
+    fn of(log: &[TxnLogEntry]) -> Self {
+        let mut effects = Self::default();
         for entry in log {
             let header = &entry.header;
             let is_system = [OpCode::CreateSession.code(), OpCode::CloseSession.code()];
             if !is_system.contains(&header.kind) {
                 let asker = (header.client_id, header.cxid.0);
-                let before = by_asker.insert(asker, header.zxid);
+                let before = effects.by_asker.insert(asker, header.zxid);
                 assert_eq!(before, None, "G4: {asker:?} took effect twice");
             }
             match &entry.txn {
-                Txn::SetData(set) if &*set.path == SHARED => {
-                    changes.insert(header.zxid, set.data.clone().unwrap_or_default());
+                Txn::Multi(parts) => {
+                    let whole = matches!(parts[..], [Txn::SetData(_), Txn::Create(_)]);
+                    assert!(whole, "G12: {parts:?}");
+                    parts
+                        .iter()
+                        .for_each(|part| effects.note(header.zxid, part));
                 }
-                Txn::Create(create) if &*create.path == SHARED => {
-                    changes.insert(header.zxid, create.data.clone().unwrap_or_default());
-                }
-                _ => {}
+                txn => effects.note(header.zxid, txn),
             }
         }
-        for (asker, zxid) in &self.acknowledged {
-            let found = by_asker.get(asker);
-            assert_eq!(found, Some(zxid), "G3: {asker:?} was acknowledged");
+        effects
+    }
+
+    fn note(&mut self, zxid: Zxid, txn: &Txn) {
+        let (path, data) = match txn {
+            Txn::SetData(set) => (&*set.path, set.data.clone().unwrap_or_default()),
+            Txn::Create(create) => (&*create.path, create.data.clone().unwrap_or_default()),
+            _ => return,
+        };
+        if path == SHARED {
+            self.shared.insert(zxid, data.clone());
+        } else if path.starts_with(QUEUE) && path != QUEUE {
+            self.queue.insert(zxid, path.to_owned());
         }
-        for Read { at, data, changed } in &self.reads {
-            let last = changes.range(..=*at).next_back();
-            assert_eq!(last, Some((changed, data)), "G7: read at {at}");
-        }
-        for Watched { from, until } in &self.watched {
-            if until > from {
-                let missed = changes.range(Zxid(from.0 + 1)..=*until).next();
-                assert_eq!(missed, None, "G20: watched from {from}, seen up to {until}");
-            }
+        if !data.is_empty() {
+            let before = self.by_name.insert(data.clone(), zxid);
+            let is_new = before.is_none_or(|before| before == zxid);
+            assert!(is_new, "G4: {data:?} took effect twice");
         }
     }
 }

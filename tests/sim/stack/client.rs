@@ -14,7 +14,7 @@ use zk_proto::{
 };
 use zk_tests::requests::{ANY, create, create_as, get, set, sync};
 
-use super::check::{History, Read, Watched};
+use super::check::{History, Read, Seen, Watched};
 
 fn watch(path: &str) -> Request {
     Request::GetData(GetDataRequest {
@@ -25,6 +25,8 @@ fn watch(path: &str) -> Request {
 
 /// The node that everybody writes and reads.
 pub(super) const SHARED: &str = "/shared";
+/// Where everybody makes numbered nodes.
+pub(super) const QUEUE: &str = "/queue";
 
 /// A client.
 pub(super) struct Client {
@@ -226,6 +228,7 @@ impl Client {
             });
             if get.watch {
                 self.watch = Some(Watched {
+                    seen: Seen::Shared,
                     from: header.zxid,
                     until: header.zxid,
                 });

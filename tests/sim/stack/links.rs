@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use zk_tests::requests::create;
 
-use super::{Event, MS, World, client::SHARED};
+use super::{
+    Event, MS, Owner, World,
+    client::{QUEUE, SHARED},
+};
 
 impl World {
     pub(super) fn client(&mut self, client: usize) {
@@ -41,25 +44,35 @@ impl World {
 
     pub(super) fn dial(&mut self, client: usize) {
         let server = self.random.usize(0..self.servers.len());
-        let now = self.servers[server].now(self.now);
-        let incarnation = self.servers[server].incarnation;
-        let Some(process) = &mut self.servers[server].process else {
+        let Some(conn) = self.open(Owner::Client(client), server) else {
             return;
         };
-        self.last_conn += 1;
-        let conn = self.last_conn;
-        process.accept(conn, now);
-        self.links.insert(conn, (client, server, incarnation));
         self.conn_of[client] = Some(conn);
         let hello = self.clients[client].greet();
         self.send(conn, hello);
+    }
+
+    /// A connection to a server, if it is up.
+    pub(super) fn open(&mut self, owner: Owner, server: usize) -> Option<u64> {
+        let now = self.servers[server].now(self.now);
+        let incarnation = self.servers[server].incarnation;
+        let process = self.servers[server].process.as_mut()?;
+        self.last_conn += 1;
+        process.accept(self.last_conn, now);
+        let link = (owner, server, incarnation);
+        self.links.insert(self.last_conn, link);
+        Some(self.last_conn)
     }
 
     pub(super) fn dial_first(&mut self) {
         match self.conn_of[0] {
             None => self.dial(0),
             Some(conn) if self.clients[0].has_session() && self.clients[0].unanswered() == 0 => {
-                let bytes = self.clients[0].ask_for(create(SHARED, b"first"), &self.history);
+                let first = match self.history.acknowledged.len() {
+                    0 => create(SHARED, b"first"),
+                    _ => create(QUEUE, b""),
+                };
+                let bytes = self.clients[0].ask_for(first, &self.history);
                 self.send(conn, bytes);
             }
             Some(_) => {}
@@ -104,7 +117,12 @@ impl World {
         };
         let mut inputs = Vec::new();
         match bytes {
-            None => process.hang_up(conn, &mut inputs),
+            None => {
+                process.hang_up(conn, &mut inputs);
+                if !self.is_held(conn) {
+                    self.links.remove(&conn);
+                }
+            }
             Some(bytes) => {
                 let served = process.serve(conn, now, &bytes);
                 inputs = served.to_peer;
@@ -127,13 +145,25 @@ impl World {
         }
     }
 
+    /// Whether its client still has this connection.
+    fn is_held(&self, conn: u64) -> bool {
+        match self.links.get(&conn) {
+            Some((Owner::Client(client), ..)) => self.conn_of[*client] == Some(conn),
+            Some((Owner::Session(at), ..)) => self.seats[*at].conn == Some(conn),
+            None => false,
+        }
+    }
+
     pub(super) fn at_client(&mut self, conn: u64, bytes: Option<Bytes>) {
-        let Some((client, ..)) = self.links.get(&conn).copied() else {
+        let Some((owner, ..)) = self.links.get(&conn).copied() else {
             return;
         };
-        match bytes {
-            Some(bytes) => self.clients[client].hear(&bytes, &mut self.history),
-            None => {
+        match (owner, bytes) {
+            (Owner::Session(at), bytes) => self.at_session(at, conn, bytes.as_deref()),
+            (Owner::Client(client), Some(bytes)) => {
+                self.clients[client].hear(&bytes, &mut self.history);
+            }
+            (Owner::Client(client), None) => {
                 self.clients[client].cut(&mut self.history);
                 self.links.remove(&conn);
                 self.conn_of[client] = None;

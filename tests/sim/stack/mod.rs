@@ -1,9 +1,10 @@
 //! The simulator's second world: whole servers, from a client's bytes to the disk and back.
 //!
 //! Peers with their sessions, prep and trees, connection cores, logs and snapshots on disks in memory, three or five to
-//! an ensemble, and clients that pipeline requests, resume their sessions elsewhere and remember what they saw. It is
-//! slower than the first world and knows fewer faults: what it adds is what a client can see (G3 to G10, G15, G18 to
-//! G21), checked against the log that the ensemble has agreed on.
+//! an ensemble, and clients that pipeline requests, resume their sessions elsewhere and remember what they saw. Some of
+//! them speak the protocol frame by frame ([`client`]); the others are zk-client's session core ([`session`]). It is
+//! slower than the first world and knows fewer faults: what it adds is what a client can see (G3 to G10, G12, G14, G15,
+//! G18 to G22), checked against the log that the ensemble has agreed on.
 
 mod check;
 mod client;
@@ -12,6 +13,8 @@ mod links;
 mod network;
 mod rest;
 mod server;
+mod session;
+mod sessions;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,6 +34,8 @@ use self::{
     client::Client,
     network::Network,
     server::{Server, Work},
+    session::SessionClient,
+    sessions::Seat,
 };
 
 /// What comes about by itself.
@@ -61,9 +66,28 @@ enum Event {
         bytes: Option<Bytes>,
     },
     Client(usize),
+    /// A session core's caller wants something.
+    Session(usize),
+    SessionTimer {
+        at: usize,
+        due: Duration,
+    },
+    /// An attempt to connect has come to its end: at which place of those wished for, and which server.
+    Dialed {
+        at: usize,
+        attempt: u64,
+        found: Option<(usize, usize)>,
+    },
     Fault,
     Start(usize),
     Heal,
+}
+
+/// Whose a connection is.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    Client(usize),
+    Session(usize),
 }
 
 struct World {
@@ -74,8 +98,9 @@ struct World {
     servers: Vec<Server>,
     network: Network,
     clients: Vec<Client>,
-    /// Which connection each client has, and to whom.
-    links: BTreeMap<u64, (usize, usize, u32)>,
+    seats: Vec<Seat>,
+    /// Whose each connection is, and to whom.
+    links: BTreeMap<u64, (Owner, usize, u32)>,
     conn_of: Vec<Option<u64>>,
     last_conn: u64,
     history: History,
@@ -87,6 +112,9 @@ struct World {
 
 const MS: Duration = Duration::from_millis(1);
 
+/// How many clients there are of either kind.
+const CLIENTS: usize = 3;
+
 /// How long faults strike.
 const CHAOS: Duration = Duration::from_secs(6);
 
@@ -94,15 +122,21 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let servers = if random.u8(0..4) == 0 { 5 } else { 3 };
+        let now = Duration::from_secs(1_000);
+        let seat = |number| {
+            let seed = seed.wrapping_mul(CLIENTS as u64) + number as u64;
+            Seat::new(SessionClient::new(number, servers, now, seed))
+        };
         let mut world = Self {
-            now: Duration::from_secs(1_000),
+            now,
             events: BTreeMap::new(),
             scheduled: 0,
             servers: (0..servers).map(|_| Server::new()).collect(),
             network: Network::default(),
-            clients: (0..4).map(Client::new).collect(),
+            clients: (0..CLIENTS).map(Client::new).collect(),
+            seats: (0..CLIENTS).map(seat).collect(),
             links: BTreeMap::new(),
-            conn_of: vec![None; 4],
+            conn_of: vec![None; CLIENTS],
             last_conn: 0,
             history: History::default(),
             calm: false,
@@ -155,7 +189,24 @@ impl World {
         }
     }
 
+    /// Until when the machine sleeps that the event is for.
+    fn asleep_until(&self, event: &Event) -> Option<Duration> {
+        let at = match event {
+            Event::Session(at) | Event::SessionTimer { at, .. } | Event::Dialed { at, .. } => *at,
+            Event::ToClient { conn, .. } => match self.links.get(conn)?.0 {
+                Owner::Session(at) => at,
+                Owner::Client(_) => return None,
+            },
+            _ => return None,
+        };
+        let until = self.seats[at].asleep_until;
+        (until > self.now).then_some(until)
+    }
+
     fn step(&mut self, event: Event) {
+        if let Some(until) = self.asleep_until(&event) {
+            return self.schedule(until, event);
+        }
         if let Some(server) = self.server_of(&event)
             && self.servers[server].paused_until > self.now
         {
@@ -197,6 +248,9 @@ impl World {
             Event::ToServer { conn, bytes } => self.at_server(conn, bytes),
             Event::ToClient { conn, bytes } => self.at_client(conn, bytes),
             Event::Client(client) => self.client(client),
+            Event::Session(at) => self.session(at),
+            Event::SessionTimer { at, due } => self.session_timer(at, due),
+            Event::Dialed { at, attempt, found } => self.dialed(at, attempt, found),
             Event::Fault => self.fault(),
             Event::Start(server) => self.start(server),
             Event::Heal => self.network.heal(),

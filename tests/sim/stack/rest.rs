@@ -17,6 +17,12 @@ impl World {
             let at = self.soon(100);
             self.schedule(at, Event::Client(client));
         }
+        for seat in 0..self.seats.len() {
+            let at = self.soon(100);
+            self.schedule(at, Event::Session(seat));
+            let wishes = self.seats[seat].client.begin(&mut self.history);
+            self.grant(seat, wishes);
+        }
         let end = self.now + CHAOS;
         self.run_until(end);
         self.calm = true;
@@ -35,10 +41,10 @@ impl World {
         self.check();
     }
 
-    /// The node that everybody uses, made before anything strikes.
+    /// The nodes that everybody uses, made before anything strikes.
     pub(super) fn make_shared(&mut self) {
         let limit = self.now + 900 * MS;
-        while self.history.acknowledged.is_empty() {
+        while self.history.acknowledged.len() < 2 {
             assert!(self.now < limit, "nobody serves: {}", self.describe());
             self.dial_first();
             let end = self.now + 5 * MS;
@@ -66,13 +72,18 @@ impl World {
             })
             .collect();
         let answered = self.clients.iter().all(|client| client.unanswered() == 0);
-        states.len() == 1 && !states.contains(&None) && answered
+        let mut seats = self.seats.iter();
+        let served = seats.all(|seat| seat.client.unanswered() == 0 && seat.conn.is_some());
+        states.len() == 1 && !states.contains(&None) && answered && served
     }
 
     /// All servers hold the same, and what clients saw fits it.
     pub(super) fn check(&mut self) {
         for client in 0..self.clients.len() {
             self.clients[client].cut(&mut self.history);
+        }
+        for seat in &mut self.seats {
+            seat.client.finish(&mut self.history);
         }
         let mut trees = Vec::new();
         let mut checked = false;
