@@ -98,16 +98,17 @@ pub(crate) fn zookeeper_790_a_leader_that_never_was_leaves_nothing_behind() {
         die_with_a_tail(world, 2);
         (0..2).for_each(|node| world.stop(node, false));
         world.heal();
-        // It has more than anybody else, and is cut short while it takes over.
+        // It has more than anybody else, and is cut short while it takes over; who follows it needs time to write.
         (0..3).for_each(|node| world.restart(node));
-        world.run_for(ms(moment));
+        (0..2).for_each(|node| world.slow_disk(node));
+        world.run_for(ms(moment * 10));
         world.stop(LEADER, true);
         world.run_for(ms(900));
         world.write_at(1);
         world.write_at(0);
         world.run_for(ms(50));
     };
-    at_every_moment(ESTABLISHING, scenario, || founded(0, MINDFUL));
+    at_every_moment(50, scenario, || founded(0, MINDFUL));
 }
 
 #[test]
@@ -334,6 +335,10 @@ pub(crate) fn zookeeper_2845_a_leader_that_comes_back_has_nothing_in_memory_that
         world.run_for(ms(300));
         (0..3).for_each(|node| world.write_at(node));
         world.run_for(ms(50));
+        // What it comes back with is what the others have.
+        world.stop(LEADER, false);
+        world.restart(LEADER);
+        world.run_for(ms(300));
     };
     at_every_moment(40, scenario, || founded(0, MINDFUL));
 }
@@ -412,17 +417,22 @@ pub(crate) fn zookeeper_3642_a_leader_that_dies_behind_its_snapshot_leaves_no_le
  {
     let scenario = |world: &mut World, moment| {
         fall_behind(world, 0, 6);
+        // One that has just come back has nothing in memory and sends a snapshot; the next leader remembers everything.
+        world.stop(LEADER, false);
+        world.restart(LEADER);
+        world.run_for(ms(900));
+        assert_eq!(world.leader(), Some(LEADER));
         world.slow_disk(0);
         world.restart(0);
         world.run_for(ms(moment * 3));
         world.stop(LEADER, true);
-        world.run_for(ms(300));
+        world.run_for(ms(900));
         write(world, 1, 2);
         world.stop(0, true);
         world.restart(0);
         world.run_for(ms(100));
     };
-    at_every_moment(50, scenario, || founded(0, FORGETFUL));
+    at_every_moment(100, scenario, || founded(0, MINDFUL));
 }
 
 #[test]

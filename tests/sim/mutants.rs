@@ -2,10 +2,10 @@
 
 use zk_server::zab::mutants;
 
-use crate::{museum, run};
+use crate::{museum, reconfig, run};
 
 /// The bug, and what it was.
-const BUGS: [(&str, &str); 16] = [
+const BUGS: [(&str, &str); 17] = [
     ("790", "a leader serves before a quorum has its history"),
     ("1282", "the current epoch is written when it is all over"),
     ("1343", "an epoch is used twice"),
@@ -27,6 +27,10 @@ const BUGS: [(&str, &str); 16] = [
     ),
     ("5094", "the tree is not built again after TRUNC"),
     (
+        "joint-quorum",
+        "one quorum is enough while a reconfiguration is on its way",
+    ),
+    (
         "commit-without-quorum",
         "the leader commits what it alone has",
     ),
@@ -37,7 +41,23 @@ const BUGS: [(&str, &str); 16] = [
 ];
 
 /// Scenarios of the museum, and the bugs that they find: each its own, or one like it.
-const SCENARIOS: [(&str, fn()); 6] = [
+const SCENARIOS: [(&str, fn()); 9] = [
+    (
+        "790",
+        museum::zookeeper_790_a_leader_that_never_was_leaves_nothing_behind,
+    ),
+    (
+        "2845",
+        museum::zookeeper_2845_a_leader_that_comes_back_has_nothing_in_memory_that_is_not_agreed_on,
+    ),
+    (
+        "3642",
+        museum::zookeeper_3642_a_leader_that_dies_behind_its_snapshot_leaves_no_learner_ahead_of_its_disk,
+    ),
+    (
+        "only-voters-stand",
+        reconfig::a_voter_to_be_with_the_longest_history_is_elected,
+    ),
     ("1343", museum::zookeeper_1291_1343_no_epoch_is_begun_twice),
     (
         "1675",
@@ -50,10 +70,6 @@ const SCENARIOS: [(&str, fn()); 6] = [
     (
         "2845",
         museum::zookeeper_4785_a_learner_bounced_within_a_diff_has_what_it_said_it_has,
-    ),
-    (
-        "3642",
-        museum::zookeeper_5094_an_interrupted_cut_leaves_no_memory_ahead_of_the_log,
     ),
     (
         "5094",

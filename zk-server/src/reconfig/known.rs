@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use zk_proto::{ServerId, Utf8Bytes, Zxid};
 
 use super::Configuration;
-use crate::quorum::QuorumVerifier;
+use crate::{quorum::QuorumVerifier, zab::mutants};
 
 /// The configuration in force, and those that may come into force: they are logged, and nobody here knows yet
 /// whether they are committed.
@@ -67,7 +67,12 @@ impl Configurations {
     #[must_use]
     pub fn verifiers(&self) -> Vec<QuorumVerifier> {
         let all = std::iter::once(&self.committed).chain(&self.pending);
-        all.map(|configuration| configuration.verifier().clone())
+        let count = match mutants::active("joint-quorum") {
+            true => 1,
+            false => usize::MAX,
+        };
+        all.take(count)
+            .map(|configuration| configuration.verifier().clone())
             .collect()
     }
 
