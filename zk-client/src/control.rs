@@ -69,7 +69,7 @@ impl Control {
             Stage::Done => return Poll::Ready(Err(Failure::not_applied(ErrorKind::Closed))),
         };
         match Pin::new(&mut answer).poll(cx) {
-            Poll::Ready(Ok(result)) => Poll::Ready(result.map(drop)),
+            Poll::Ready(Ok((result, _))) => Poll::Ready(result.map(drop)),
             Poll::Ready(Err(_)) => Poll::Ready(Err(Failure::not_applied(ErrorKind::Closed))),
             Poll::Pending => {
                 self.stage = Stage::Waiting(answer);
@@ -119,7 +119,8 @@ control! {
     ///
     /// # Errors
     /// [`OperationTimeout`](crate::ErrorKind::OperationTimeout) when what was submitted before was not carried out in
-    /// time. The client is closed all the same.
+    /// time, and [`SessionExpired`](crate::ErrorKind::SessionExpired) where there is no session to leave to anybody. The
+    /// client is closed all the same.
     Detach: "detach";
     /// Changing the list of servers: [`Client::update_hosts`](crate::Client::update_hosts).
     ///
@@ -178,7 +179,13 @@ impl Future for Detach {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         ready!(self.control.poll(cx))?;
         let session = self.control.shared.session();
-        Poll::Ready(Ok((session.id, session.password)))
+        match session.id {
+            SessionId::NONE => {
+                let failure = Failure::not_applied(ErrorKind::SessionExpired);
+                Poll::Ready(Err(Error::new(failure, self.control.op, None)))
+            }
+            id => Poll::Ready(Ok((id, session.password))),
+        }
     }
 }
 

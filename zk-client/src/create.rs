@@ -152,9 +152,13 @@ impl Call for Create<'_> {
     fn encode(&self, surroundings: &Surroundings<'_>, out: &mut BytesMut) -> Result<(), Failure> {
         self.spec.validate(self.path)?;
         let mode = self.spec.mode()?;
-        match self.spec.absolute {
-            true => Chroot::default().put(self.path, out),
-            false => surroundings.chroot.put(self.path, out),
+        match (self.spec.absolute, self.path) {
+            (true, path) => Chroot::default().put(path, out),
+            (false, "/") if self.spec.sequential => {
+                let path = surroundings.chroot.join_sequential("/");
+                Chroot::default().put(&path, out);
+            }
+            (false, path) => surroundings.chroot.put(path, out),
         }
         put_data(&self.data, out);
         put_acl(

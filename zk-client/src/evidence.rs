@@ -140,12 +140,12 @@ impl Inner {
 }
 
 fn loss_of(run: Option<u64>, state: &EvidenceState) -> Option<EvidenceLoss> {
-    match (run, state.until) {
-        (Some(run), Some(_)) if run == state.run => None,
-        (Some(run), None) if run == state.run && state.session_ended => {
-            Some(EvidenceLoss::SessionEnded)
-        }
-        _ => Some(EvidenceLoss::NoEvidence),
+    let Some(run) = run else {
+        return Some(EvidenceLoss::NoEvidence);
+    };
+    match state.loss_of(run)? {
+        true => Some(EvidenceLoss::SessionEnded),
+        false => Some(EvidenceLoss::NoEvidence),
     }
 }
 

@@ -256,7 +256,7 @@
 //!
 //! | name | kind | labels | what |
 //! |---|---|---|---|
-//! | `zk_client_requests_total` | counter | `operation`, `outcome` (`ok`, `refused`, `failed`) | answers and failures |
+//! | `zk_client_requests_total` | counter | `operation`, `outcome` (`ok`, `refused`, `failed`, `cancelled`) | answers, failures, and what nobody waited for |
 //! | `zk_client_request_duration_seconds` | histogram | `operation` | from submission to answer |
 //! | `zk_client_connected` | gauge | `client` | 1 while connected |
 //! | `zk_client_connections_lost_total` | counter | `client` | how often the session was suspended |
@@ -366,10 +366,14 @@ pub mod net {
 /// What public bounds mention and nobody outside needs.
 #[doc(hidden)]
 pub mod private {
-    pub use crate::{error::Failure, watcher::EventQueue};
     #[cfg(feature = "driver")]
     pub use crate::{
+        composed::Time,
         evidence::EvidenceHold,
         operation::{Attached, ClientParts, Finish, Surroundings, Wants, sealed::Sealed},
+    };
+    pub use crate::{
+        error::{Again, Failure},
+        watcher::EventQueue,
     };
 }

@@ -30,7 +30,7 @@ struct Observed {
     clock: Clock,
     since: Moment,
     #[cfg(feature = "metrics")]
-    client: String,
+    client: std::sync::Arc<str>,
 }
 
 impl Request {
@@ -62,21 +62,37 @@ impl Request {
             clock: shared.clock,
             since: shared.clock.now(),
             #[cfg(feature = "metrics")]
-            client: shared.settings.identity.clone(),
+            client: std::sync::Arc::clone(&shared.settings.identity),
         })))
     }
 
+    /// Whether somebody wants to know its end, which has not come.
     #[inline]
-    pub(crate) fn answered(&mut self, result: &Result<Reply, Failure>) {
+    pub(crate) const fn is_open(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Nobody waits for the answer, which has not come.
+    pub(crate) fn given_up(&mut self) {
         if let Some(observed) = self.0.take() {
-            observed.answered(result);
+            observed.span.record("error.type", "cancelled");
+            #[cfg(feature = "metrics")]
+            numbers::cancelled(observed.op);
+        }
+    }
+
+    /// It was answered at this time, whoever looked at it when; now unless given.
+    #[inline]
+    pub(crate) fn answered(&mut self, result: &Result<Reply, Failure>, at: Option<Moment>) {
+        if let Some(observed) = self.0.take() {
+            observed.answered(result, at);
         }
     }
 }
 
 impl Observed {
-    fn answered(&self, result: &Result<Reply, Failure>) {
-        let latency = self.clock.now().since(self.since);
+    fn answered(&self, result: &Result<Reply, Failure>, at: Option<Moment>) {
+        let latency = at.unwrap_or_else(|| self.clock.now()).since(self.since);
         let error = match result {
             Ok(reply) if reply.code == ErrorCode::Ok => None,
             Ok(reply) => Some(ErrorKind::from_code(reply.code)),
@@ -157,6 +173,12 @@ mod numbers {
         };
         counter!("zk_client_requests_total", "operation" => op, "outcome" => outcome).increment(1);
         histogram!("zk_client_request_duration_seconds", "operation" => op).record(latency);
+    }
+
+    pub(super) fn cancelled(op: OpCode) {
+        let op = op_name(op);
+        counter!("zk_client_requests_total", "operation" => op, "outcome" => "cancelled")
+            .increment(1);
     }
 
     pub(super) fn state(client: &str, before: SessionState, after: SessionState) {

@@ -203,6 +203,9 @@ impl ClientBuilder {
     }
 
     /// How many requests may be unanswered before further ones wait; 4096 unless told.
+    ///
+    /// They wait in a queue: a future that waits in it, is not polled and not dropped either, holds up those behind it until
+    /// its deadline.
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.max_in_flight = requests;
         self
@@ -281,7 +284,7 @@ impl ClientBuilder {
                 WhileDisconnected::FailFast => 1,
             },
             default_acl: self.default_acl,
-            identity: self.identity.unwrap_or_else(host_and_pid),
+            identity: self.identity.unwrap_or_else(host_and_pid).into(),
             on_expiry: self.on_expiry,
         };
         let config = Config {

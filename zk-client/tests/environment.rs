@@ -16,7 +16,14 @@ use zk_server::Server;
 fn run(variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child", "--nocapture", "--ignored"]);
-    for name in ["ZK_CONNECT", "ZK_AUTH", "ZK_SESSION_TIMEOUT_MS"] {
+    for name in [
+        "ZK_CONNECT",
+        "ZK_AUTH",
+        "ZK_SESSION_TIMEOUT_MS",
+        "ZK_TLS_CA",
+        "ZK_TLS_CERT",
+        "ZK_TLS_KEY",
+    ] {
         command.env_remove(name);
     }
     command.envs(variables.iter().copied()).output().unwrap()
@@ -88,4 +95,46 @@ fn a_variable_that_is_missing_or_malformed_is_named() {
         assert!(told.contains(expected), "{told}");
         assert!(!told.contains("alice"), "{told}");
     }
+}
+
+/// What is read is read before anything is connected, so a file that is none shows that its variable counts.
+#[cfg(feature = "tls-no-provider")]
+#[test]
+fn the_files_for_tls_are_read() {
+    let directory = std::env::temp_dir().join(format!("zk-environment-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let issuer = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let authority = file("ca.pem", &issuer.cert.pem());
+    let key = file("key.pem", &issuer.signing_key.serialize_pem());
+    let missing = directory.join("missing.pem").to_str().unwrap().to_owned();
+    let somewhere = ("ZK_CONNECT", "127.0.0.1:1");
+    let ca = ("ZK_TLS_CA", authority.as_str());
+    for variables in [
+        vec![somewhere, ("ZK_TLS_CA", missing.as_str())],
+        vec![somewhere, ca, ("ZK_TLS_CERT", missing.as_str())],
+        vec![
+            somewhere,
+            ca,
+            ("ZK_TLS_CERT", authority.as_str()),
+            ("ZK_TLS_KEY", missing.as_str()),
+        ],
+        // A certificate without a key of its own, in its file or elsewhere.
+        vec![somewhere, ca, ("ZK_TLS_CERT", authority.as_str())],
+        vec![
+            somewhere,
+            ca,
+            ("ZK_TLS_CERT", key.as_str()),
+            ("ZK_TLS_KEY", key.as_str()),
+        ],
+    ] {
+        let told = told(&run(&variables));
+        let expected = ["missing.pem", "ca.pem", "key.pem"];
+        assert!(expected.iter().any(|name| told.contains(name)), "{told}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }

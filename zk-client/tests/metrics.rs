@@ -72,8 +72,10 @@ impl GaugeFn for Number {
 }
 
 impl HistogramFn for Number {
-    fn record(&self, _: f64) {
+    fn record(&self, value: f64) {
         self.change(|count| count + 1.0);
+        let longest = Self(self.0.clone(), format!("{} longest", self.1));
+        longest.change(|longest| longest.max(value));
     }
 }
 
@@ -137,4 +139,37 @@ async fn requests_reconnects_expiries_and_the_leader_are_counted() {
     );
     client.close().await.unwrap();
     assert!(numbers.get("zk_client_connected") < 0.5);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn latency_ends_with_the_answer_and_what_nobody_waits_for_is_counted() {
+    let numbers = Numbers::default();
+    let _guard = metrics::set_default_local_recorder(&numbers);
+    let server = Server::builder().start().await.unwrap();
+    let client = Client::connect(server.connect_string()).await.unwrap();
+    let start = std::time::Instant::now();
+    let pending = client.create("/a", "").submit().await.unwrap();
+    client.exists("/a").await.unwrap();
+    // Answers come in order, so by now the first is there.
+    let answered = start.elapsed();
+    while start.elapsed() < answered * 3 {
+        client.exists("/a").await.unwrap();
+    }
+    pending.await.unwrap();
+    let longest = numbers.get("zk_client_request_duration_seconds create longest");
+    assert!(
+        longest > 0.0 && longest <= answered.as_secs_f64(),
+        "{longest} of {answered:?}"
+    );
+
+    // One that is given up before its answer, and one that is answered before it is given up.
+    drop(client.delete("/none").submit().await.unwrap());
+    let pending = client.set("/a", "").submit().await.unwrap();
+    client.exists("/a").await.unwrap();
+    drop(pending);
+    let total = |what: &str| numbers.get(&format!("zk_client_requests_total {what}"));
+    for what in ["delete cancelled", "setData ok", "create ok"] {
+        assert!((total(what) - 1.0).abs() < 0.5, "{what}: {}", total(what));
+    }
+    client.close().await.unwrap();
 }

@@ -228,7 +228,7 @@ impl SessionClient {
                 Output::Hangup => wishes.push(Wish::HangUp),
                 Output::Write(bytes) => wishes.push(Wish::Write(bytes.freeze())),
                 Output::Complete { slot, result } => {
-                    slot.send(result);
+                    slot.send(result, Moment::default());
                     lost.extend(self.take_answer(history));
                 }
                 Output::Notify { watcher, event } => {
@@ -260,7 +260,7 @@ impl SessionClient {
 
     /// Takes in the one answer that has come; the name of a write whose outcome nobody knows.
     fn take_answer(&mut self, history: &mut History) -> Option<String> {
-        let come = |asked: &mut Asked| asked.answer.try_recv().unwrap();
+        let come = |asked: &mut Asked| Some(asked.answer.try_recv().unwrap()?.0);
         let mut all = self.asked.iter_mut().enumerate();
         let found = all.find_map(|(at, asked)| Some((at, come(asked)?)));
         let Some((at, answer)) = found else {

@@ -36,7 +36,7 @@ pub use session::{Session, SessionEnded};
 ///
 /// # Order
 /// Operations are sent in the order in which they are submitted (at their first poll, or by
-/// [`submit`](Operation::submit)), and answered in that order.
+/// [`submit`](Operation::submit)), and answered in that order; a read whose connection broke is sent once more.
 ///
 /// # Errors
 /// Every operation can fail with the server's answers and with
@@ -107,6 +107,9 @@ impl Client {
     /// [`NodeExists`](crate::ErrorKind::NodeExists), [`NoNode`](crate::ErrorKind::NoNode) without the parent,
     /// [`NoChildrenForEphemerals`](crate::ErrorKind::NoChildrenForEphemerals),
     /// [`NoAuth`](crate::ErrorKind::NoAuth).
+    ///
+    /// # Cancel safety
+    /// Once the future was polled, dropping it leaves open whether this is carried out.
     pub fn create<'p>(
         &self,
         path: &'p str,
@@ -120,6 +123,9 @@ impl Client {
     ///
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn get<'p>(&self, path: &'p str) -> Operation<'_, Get<'p>> {
         Operation::new(self, Get { path })
     }
@@ -128,6 +134,9 @@ impl Client {
     ///
     /// # Errors
     /// [`NoAuth`](crate::ErrorKind::NoAuth).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn get_opt<'p>(&self, path: &'p str) -> Operation<'_, GetOpt<'p>> {
         Operation::new(self, GetOpt { path })
     }
@@ -137,6 +146,9 @@ impl Client {
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode), [`BadVersion`](crate::ErrorKind::BadVersion),
     /// [`NoAuth`](crate::ErrorKind::NoAuth).
+    ///
+    /// # Cancel safety
+    /// Once the future was polled, dropping it leaves open whether this is carried out.
     pub fn set<'p>(&self, path: &'p str, data: impl Into<Payload<'p>>) -> Operation<'_, Set<'p>> {
         let (data, version) = (data.into(), ANY_VERSION);
         Operation::new(
@@ -154,6 +166,9 @@ impl Client {
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode), [`NotEmpty`](crate::ErrorKind::NotEmpty),
     /// [`BadVersion`](crate::ErrorKind::BadVersion), [`NoAuth`](crate::ErrorKind::NoAuth).
+    ///
+    /// # Cancel safety
+    /// Once the future was polled, dropping it leaves open whether this is carried out.
     pub fn delete<'p>(&self, path: &'p str) -> Operation<'_, Delete<'p>> {
         Operation::new(
             self,
@@ -168,6 +183,9 @@ impl Client {
     ///
     /// # Errors
     /// Only those of every operation: no permission is needed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn exists<'p>(&self, path: &'p str) -> Operation<'_, Exists<'p>> {
         Operation::new(self, Exists { path })
     }
@@ -176,6 +194,9 @@ impl Client {
     ///
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn children<'p>(&self, path: &'p str) -> Operation<'_, ListChildren<'p>> {
         Operation::new(self, ListChildren { path })
     }
@@ -184,6 +205,9 @@ impl Client {
     ///
     /// # Errors
     /// As [`children`](Self::children).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn children_with_stat<'p>(&self, path: &'p str) -> Operation<'_, ListChildrenWithStat<'p>> {
         Operation::new(self, ListChildrenWithStat { path })
     }
@@ -192,6 +216,9 @@ impl Client {
     ///
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn count_descendants<'p>(&self, path: &'p str) -> Operation<'_, CountDescendants<'p>> {
         Operation::new(self, CountDescendants { path })
     }
@@ -200,6 +227,9 @@ impl Client {
     ///
     /// # Errors
     /// Only those of every operation.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn ephemerals<'p>(&self, prefix: &'p str) -> Operation<'_, ListEphemerals<'p>> {
         Operation::new(self, ListEphemerals { path: prefix })
     }
@@ -211,6 +241,9 @@ impl Client {
     ///
     /// # Errors
     /// Only those of every operation. The node need not exist.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn sync<'p>(&self, path: &'p str) -> Operation<'_, SyncPath<'p>> {
         Operation::new(self, SyncPath { path })
     }
@@ -219,6 +252,9 @@ impl Client {
     ///
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth) without READ and ADMIN.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn get_acl<'p>(&self, path: &'p str) -> Operation<'_, GetAcl<'p>> {
         Operation::new(self, GetAcl { path })
     }
@@ -228,6 +264,9 @@ impl Client {
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode), [`BadVersion`](crate::ErrorKind::BadVersion),
     /// [`InvalidAcl`](crate::ErrorKind::InvalidAcl), [`NoAuth`](crate::ErrorKind::NoAuth).
+    ///
+    /// # Cancel safety
+    /// Once the future was polled, dropping it leaves open whether this is carried out.
     pub fn set_acl<'p>(
         &self,
         path: &'p str,
@@ -263,6 +302,9 @@ impl Client {
     ///
     /// # Errors
     /// Only those of every operation.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn who_am_i(&self) -> Operation<'_, WhoAmI> {
         Operation::new(self, WhoAmI)
     }
@@ -270,6 +312,11 @@ impl Client {
     /// Reads the ensemble's configuration: its servers, and where their clients connect. Servers from 3.5 on.
     ///
     /// With [`watch`](Operation::watch) and [`update_hosts`](Self::update_hosts) a client follows its ensemble.
+    ///
+    /// # Errors
+    /// [`NoAuth`](crate::ErrorKind::NoAuth) where the configuration's ACL was changed.
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub const fn ensemble_config(&self) -> Operation<'_, GetConfig> {
         Operation::new(self, GetConfig)
     }
@@ -280,6 +327,9 @@ impl Client {
     /// [`NoAuth`](crate::ErrorKind::NoAuth) for who may not write the configuration (nobody but a super user, unless its
     /// ACL was changed), [`BadVersion`](crate::ErrorKind::BadVersion), and as
     /// [`Server`](crate::ErrorKind::Server): `ReconfigDisabled`, `ReconfigInProgress`, `NewConfigNoQuorum`.
+    ///
+    /// # Cancel safety
+    /// Once the future was polled, dropping it leaves open whether this is carried out.
     pub fn reconfig(&self) -> Operation<'_, Reconfig> {
         Operation::new(self, Reconfig::default())
     }
@@ -301,16 +351,33 @@ impl Client {
     /// }
     /// # }
     /// ```
+    ///
+    /// # Errors
+    /// [`BadArguments`](crate::ErrorKind::BadArguments) for a connect string that is none or has another chroot.
+    ///
+    /// # Cancel safety
+    /// Once the future was polled the list is taken over.
     pub fn update_hosts(&self, hosts: &str) -> UpdateHosts {
         UpdateHosts::new(&self.parts, hosts)
     }
 
     /// Several writes, all or nothing ([`Multi::commit`]).
+    ///
+    /// # Errors
+    /// Those of its operations, with the number of the one that failed ([`Error::multi_index`](crate::Error::multi_index)).
+    ///
+    /// # Cancel safety
+    /// Once the commit was polled, dropping it leaves open whether all of it is carried out; never a part.
     pub fn multi(&self) -> Multi {
         Multi::new(self.clone())
     }
 
     /// Several reads of one moment ([`MultiRead::run`]). Servers from 3.6 on.
+    ///
+    /// # Errors
+    /// Each read has a result of its own; the whole fails only as every operation can.
+    /// # Cancel safety
+    /// Dropping the future loses nothing but the answer.
     pub fn multi_read(&self) -> MultiRead {
         MultiRead::new(self.clone())
     }
@@ -320,6 +387,9 @@ impl Client {
     /// # Errors
     /// As [`create`](Self::create): that the node itself is there already is an error,
     /// [`NodeExists`](crate::ErrorKind::NodeExists).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the parents that were made so far, and perhaps the node.
     pub fn create_all<'c>(
         &'c self,
         path: &'c str,
@@ -364,7 +434,11 @@ impl Client {
     ///
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode) where there is nothing to begin with,
-    /// [`NotEmpty`](crate::ErrorKind::NotEmpty) when others create faster than this deletes.
+    /// [`NotEmpty`](crate::ErrorKind::NotEmpty) when others create faster than this deletes. A subtree may have any size,
+    /// so the request timeout counts anew for every 256 nodes; [`Composed::within`] limits the whole.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves what was not deleted so far; up to 256 deletes may still be carried out.
     pub fn delete_all<'c>(&'c self, path: &'c str) -> Composed<'c, DeleteAll<'c>> {
         Composed::new(self, DeleteAll { path })
     }
@@ -375,6 +449,10 @@ impl Client {
     /// # Errors
     /// [`NoNode`](crate::ErrorKind::NoNode), [`NoAuth`](crate::ErrorKind::NoAuth). After CONNECTIONLOSS with an
     /// unknown outcome nobody can tell whether the change was made; it is not repeated.
+    /// [`OperationTimeout`](crate::ErrorKind::OperationTimeout) where others were faster for the whole request timeout.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the change made, or not made.
     pub fn update<'c, F, P>(&'c self, path: &'c str, change: F) -> Composed<'c, Update<'c, F>>
     where
         F: FnMut(&Node) -> P + Send + Unpin + 'c,
@@ -418,6 +496,13 @@ impl Client {
     /// ([`ClientBuilder::session`](crate::ClientBuilder::session)) with what this results in, owns its ephemeral nodes.
     ///
     /// For a process that is replaced by another one. All clones of the client are closed by it.
+    ///
+    /// # Errors
+    /// [`OperationTimeout`](crate::ErrorKind::OperationTimeout) when what was submitted before was not carried out in time,
+    /// and [`SessionExpired`](crate::ErrorKind::SessionExpired) where there is no session.
+    ///
+    /// # Cancel safety
+    /// Once polled, it goes on in the background; what it results in is lost.
     pub fn detach(&self) -> Detach {
         Detach::new(&self.parts)
     }

@@ -30,10 +30,19 @@ impl Session {
         Self { client, info }
     }
 
-    /// The session's id; 0 where there was no session yet.
+    /// The session's id; 0 as long as there is no session yet.
     #[must_use]
-    pub const fn id(&self) -> SessionId {
-        self.info.id
+    pub fn id(&self) -> SessionId {
+        match self.info.id {
+            SessionId::NONE => self.established().map_or(SessionId::NONE, |info| info.id),
+            id => id,
+        }
+    }
+
+    /// What has become of the session to come that this is bound to.
+    fn established(&self) -> Option<SessionInfo> {
+        let info = self.client.parts.shared.session();
+        (info.generation == self.info.generation).then_some(info)
     }
 
     /// The session's password: with the id, the right to resume it
@@ -43,7 +52,7 @@ impl Session {
         &self.info.password
     }
 
-    /// The session timeout that the server granted.
+    /// The session timeout that the server granted; where there is no session yet, that of the one before.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.info.timeout
@@ -59,16 +68,17 @@ impl Session {
 
     /// An estimate of how long the session lives if no server is heard from now on; zero when it is likely gone.
     ///
-    /// Counts from the last byte heard, on a clock that keeps counting while the machine sleeps. No authority:
-    /// only a server knows. It is for being *more* careful, not less.
+    /// Counts from the *sending* of the last request or ping that was answered, on a clock that keeps counting while
+    /// the machine sleeps. No authority: only a server knows. It is for being *more* careful, not less.
     #[must_use]
     pub fn expires_in(&self) -> Duration {
         let shared = &self.client.parts.shared;
         let info = shared.session();
-        if info.generation != self.info.generation {
+        let begun = info.generation == self.info.generation && info.id != SessionId::NONE;
+        if !begun || !self.is_current() {
             return Duration::ZERO;
         }
-        (info.last_heard + info.timeout).since(shared.clock.now())
+        (info.last_proof + info.timeout).since(shared.clock.now())
     }
 
     /// Resolves when the session is over, with the reason; at once if it is already.

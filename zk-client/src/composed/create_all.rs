@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use zk_proto::Acl;
 
-use super::{Composed, Steps, deadline_of, is_link_trouble, is_over, parent};
+use super::{Composed, Steps, Time, is_link_trouble, is_over, parent, pause};
 use crate::{
     client::Client,
     core::Moment,
@@ -63,21 +63,26 @@ impl<'c> Composed<'c, CreateAll<'c>> {
 impl<'c> Steps<'c> for CreateAll<'c> {
     type Output = Created;
 
-    fn run(self, client: &'c Client) -> BoxFuture<'c, Result<Created>> {
+    fn run(self, client: &'c Client, time: Time) -> BoxFuture<'c, Result<Created>> {
         Box::pin(async move {
-            let deadline = deadline_of(client);
+            let deadline = time.deadline(client);
             loop {
                 let call = Create {
                     path: self.path,
                     data: self.data.clone(),
                     spec: self.spec.clone(),
                 };
-                let error = match Operation::new(client, call).await {
+                let error = match Operation::new(client, call).until(deadline).await {
                     Ok(created) => return Ok(created),
                     Err(error) => error,
                 };
                 // A container parent may vanish between two steps: then it is created once more.
-                match parent(self.path) {
+                let above = match self.path {
+                    // The counter alone, below the chroot.
+                    "/" => Some("/"),
+                    path => parent(path),
+                };
+                match above {
                     Some(parent)
                         if error.kind() == ErrorKind::NoNode && !is_over(client, deadline) =>
                     {
@@ -113,16 +118,20 @@ impl<'c> Composed<'c, Ensure<'c>> {
 impl<'c> Steps<'c> for Ensure<'c> {
     type Output = ();
 
-    fn run(self, client: &'c Client) -> BoxFuture<'c, Result<()>> {
-        Box::pin(async move { ensure(client, self.path, &self.spec, deadline_of(client)).await })
+    fn run(self, client: &'c Client, time: Time) -> BoxFuture<'c, Result<()>> {
+        Box::pin(async move {
+            let deadline = time.deadline(client);
+            ensure(client, self.path, &self.spec, deadline).await
+        })
     }
 }
 
 /// Creates what is missing of a path: up to the nearest node that is there, and down again.
 async fn ensure(client: &Client, path: &str, spec: &CreateSpec, deadline: Moment) -> Result<()> {
     let mut missing = vec![Place::Below(path)];
+    let mut attempt = 0;
     while let Some(place) = missing.last() {
-        match create_if_missing(client, place, spec).await {
+        match create_if_missing(client, place, spec, deadline).await {
             Ok(()) => drop(missing.pop()),
             Err(error) if is_over(client, deadline) => return Err(error),
             Err(error) if error.kind() == ErrorKind::NoNode => match place.parent(client) {
@@ -130,7 +139,15 @@ async fn ensure(client: &Client, path: &str, spec: &CreateSpec, deadline: Moment
                 None => return Err(error),
             },
             // To create a node that may be there by now is harmless.
-            Err(error) if is_link_trouble(&error) => {}
+            Err(error) if is_link_trouble(&error) => {
+                // After a broken connection the next request waits for another by itself.
+                if error.kind() != ErrorKind::ConnectionLoss {
+                    if !pause(client, attempt, deadline).await {
+                        return Err(error);
+                    }
+                    attempt += 1;
+                }
+            }
             Err(error) => return Err(error),
         }
     }
@@ -157,7 +174,12 @@ impl<'p> Place<'p> {
     }
 }
 
-async fn create_if_missing(client: &Client, place: &Place<'_>, spec: &CreateSpec) -> Result<()> {
+async fn create_if_missing(
+    client: &Client,
+    place: &Place<'_>,
+    spec: &CreateSpec,
+    deadline: Moment,
+) -> Result<()> {
     let (path, absolute) = match place {
         Place::Below(path) => (*path, false),
         Place::Chroot(path) => (path.as_str(), true),
@@ -171,7 +193,7 @@ async fn create_if_missing(client: &Client, place: &Place<'_>, spec: &CreateSpec
         data: Payload::from(""),
         spec,
     };
-    match Operation::new(client, call).await {
+    match Operation::new(client, call).until(deadline).await {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NodeExists => Ok(()),
         Err(error) => Err(error),

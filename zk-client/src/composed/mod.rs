@@ -1,8 +1,8 @@
 //! Operations that take several requests: whole paths, whole subtrees, compare-and-set, protected creates.
 //!
 //! Each is a loop over plain operations, so none is atomic; what each promises instead is on its method of
-//! [`Client`]. A step whose repetition is harmless is repeated after a lost connection, until the request timeout
-//! of the whole is up.
+//! [`Client`]. A step whose repetition is harmless is repeated after a lost connection, until the time of the whole is
+//! up: the request timeout, unless [`Composed::within`] says otherwise.
 
 mod create_all;
 mod delete_all;
@@ -13,6 +13,7 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -36,6 +37,7 @@ use crate::{
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Composed<'c, S: Steps<'c>> {
     stage: Stage<'c, S>,
+    limit: Option<Duration>,
 }
 
 enum Stage<'c, S: Steps<'c>> {
@@ -50,14 +52,52 @@ pub trait Steps<'c>: Unpin {
     type Output;
 
     #[doc(hidden)]
-    fn run(self, client: &'c Client) -> BoxFuture<'c, Result<Self::Output>>;
+    fn run(self, client: &'c Client, time: Time) -> BoxFuture<'c, Result<Self::Output>>;
+}
+
+/// How long a composed operation may take.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Time {
+    begin: Moment,
+    limit: Option<Duration>,
+}
+
+impl Time {
+    /// When the whole is up.
+    fn deadline(self, client: &Client) -> Moment {
+        let usual = client.parts().shared.settings.request_timeout;
+        self.begin + self.limit.unwrap_or(usual)
+    }
+
+    /// When the next part of a whole of any size is up: the request timeout from now, unless the whole has a limit.
+    fn deadline_of_part(self, client: &Client) -> Moment {
+        match self.limit {
+            Some(limit) => self.begin + limit,
+            None => {
+                client.parts().shared.clock.now() + client.parts().shared.settings.request_timeout
+            }
+        }
+    }
 }
 
 impl<'c, S: Steps<'c>> Composed<'c, S> {
     pub(crate) const fn new(client: &'c Client, steps: S) -> Self {
         Self {
             stage: Stage::New(client, steps),
+            limit: None,
         }
+    }
+
+    /// Gives the whole this long instead of the client's request timeout.
+    pub const fn within(mut self, time: Duration) -> Self {
+        self.limit = Some(time);
+        self
+    }
+
+    const fn limited(mut self, limit: Option<Duration>) -> Self {
+        self.limit = limit;
+        self
     }
 
     fn change(mut self, change: impl FnOnce(&mut S)) -> Self {
@@ -75,7 +115,8 @@ impl<'c, S: Steps<'c>> Future for Composed<'c, S> {
         if let Stage::New(..) = self.stage
             && let Stage::New(client, steps) = std::mem::replace(&mut self.stage, Stage::Done)
         {
-            self.stage = Stage::Running(steps.run(client));
+            let (begin, limit) = (client.parts().shared.clock.now(), self.limit);
+            self.stage = Stage::Running(steps.run(client, Time { begin, limit }));
         }
         match &mut self.stage {
             Stage::Running(steps) => steps.as_mut().poll(cx),
@@ -120,9 +161,19 @@ fn unsettled(error: &Error, op: &'static str, path: &str) -> Error {
     Error::new(failure, op, Some(path))
 }
 
-fn deadline_of(client: &Client) -> Moment {
+/// Waits a little before what a busy server did not do is tried once more; false where there is no time left for that.
+async fn pause(client: &Client, attempt: u32, deadline: Moment) -> bool {
     let shared = &client.parts().shared;
-    shared.clock.now() + shared.settings.request_timeout
+    let delay = shared.pause(attempt);
+    if delay >= deadline.since(shared.clock.now()) {
+        return false;
+    }
+    let sleep = {
+        let _runtime = shared.runtime.enter();
+        tokio::time::sleep(delay)
+    };
+    sleep.await;
+    true
 }
 
 fn is_over(client: &Client, deadline: Moment) -> bool {

@@ -3,9 +3,10 @@
 use futures::future::BoxFuture;
 use zk_proto::SessionId;
 
-use super::{Composed, Steps, deadline_of, is_link_trouble, is_over, unsettled};
+use super::{Composed, Steps, Time, is_link_trouble, is_over, pause, unsettled};
 use crate::{
     client::Client,
+    core::Moment,
     create::{Create, Created},
     error::{Error, ErrorKind, Result},
     operation::Operation,
@@ -28,18 +29,19 @@ impl<'c> Operation<'c, Create<'c>> {
     /// not found, and is created a second time.
     pub fn protected(self) -> Composed<'c, ProtectedCreate<'c>> {
         let (client, create) = (self.client(), self.call.clone());
-        Composed::new(client, ProtectedCreate { create })
+        Composed::new(client, ProtectedCreate { create }).limited(self.limit())
     }
 }
 
 impl<'c> Steps<'c> for ProtectedCreate<'c> {
     type Output = Created;
 
-    fn run(self, client: &'c Client) -> BoxFuture<'c, Result<Created>> {
+    fn run(self, client: &'c Client, time: Time) -> BoxFuture<'c, Result<Created>> {
         Box::pin(async move {
             let valid = self.create.spec.validate(self.create.path);
             valid.map_err(|failure| Error::new(failure, "create", Some(self.create.path)))?;
-            let deadline = deadline_of(client);
+            let deadline = time.deadline(client);
+            let mut attempt = 0;
             let prefix = format!("_c_{}-", client.guid());
             let (parent, name) = self.create.path.rsplit_once('/').unwrap_or_default();
             let path = format!("{parent}/{prefix}{name}");
@@ -55,9 +57,15 @@ impl<'c> Steps<'c> for ProtectedCreate<'c> {
                     path: &path,
                     ..self.create.clone()
                 };
-                match Operation::new(client, call).await {
+                match Operation::new(client, call).until(deadline).await {
                     Err(error) if is_link_trouble(&error) && !is_over(client, deadline) => {
-                        match find_own(client, parent, &prefix, owner).await {
+                        if error.is_retryable() {
+                            if !pause(client, attempt, deadline).await {
+                                return Err(error);
+                            }
+                            attempt += 1;
+                        }
+                        match find_own(client, parent, &prefix, owner, deadline).await {
                             Ok(Some(created)) => return Ok(created),
                             Ok(None) => {}
                             Err(lost) => return Err(unsettled(&lost, "create", &path)),
@@ -76,10 +84,11 @@ async fn find_own(
     parent: &str,
     prefix: &str,
     owner: SessionId,
+    deadline: Moment,
 ) -> Result<Option<Created>> {
     // The create may be on its way through the ensemble still: the sync passes the leader behind it.
-    client.sync(parent).await?;
-    let names = match client.children(parent).await {
+    client.sync(parent).until(deadline).await?;
+    let names = match client.children(parent).until(deadline).await {
         Err(error) if error.kind() == ErrorKind::NoNode => return Ok(None),
         names => names?,
     };
@@ -87,7 +96,7 @@ async fn find_own(
         return Ok(None);
     };
     let path = format!("{}/{name}", parent.trim_end_matches('/'));
-    let stat = client.exists(&path).await?;
+    let stat = client.exists(&path).until(deadline).await?;
     // A client that had no session yet when it began knows no owner.
     let own = stat.filter(|stat| owner == SessionId::NONE || stat.ephemeral_owner == owner);
     Ok(own.map(|stat| Created { path, stat }))

@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use zk_proto::Stat;
 
-use super::Steps;
+use super::{Steps, Time};
 use crate::{
     client::Client,
     error::{Error, ErrorKind, Failure, Result},
@@ -26,10 +26,11 @@ where
 {
     type Output = Stat;
 
-    fn run(mut self, client: &'c Client) -> BoxFuture<'c, Result<Stat>> {
+    fn run(mut self, client: &'c Client, time: Time) -> BoxFuture<'c, Result<Stat>> {
         Box::pin(async move {
+            let deadline = time.deadline(client);
             loop {
-                let old = client.get(self.path).await?;
+                let old = client.get(self.path).until(deadline).await?;
                 if old.stat.version == ANY_VERSION {
                     let why =
                         "the node's version has overflowed to \"any\", so it cannot be compared";
@@ -40,7 +41,8 @@ where
                     ));
                 }
                 let data: Payload<'static> = (self.change)(&old).into();
-                match client.set(self.path, data).version(old.stat.version).await {
+                let set = client.set(self.path, data).version(old.stat.version);
+                match set.until(deadline).await {
                     Err(error) if error.kind() == ErrorKind::BadVersion => {}
                     result => return result,
                 }

@@ -52,6 +52,13 @@ impl Chroot {
         }
     }
 
+    /// The path that the server appends a counter to, as the server knows it: `/` stands for a name that is the counter
+    /// alone, below the chroot.
+    #[must_use]
+    pub fn join_sequential(&self, path: &str) -> String {
+        [self.prefix.as_str(), path].concat()
+    }
+
     /// Appends the path, as the server knows it, in its Jute form.
     pub(crate) fn put(&self, path: &str, out: &mut BytesMut) {
         let path = match (self.prefix.as_str(), path) {
@@ -142,6 +149,18 @@ mod tests {
             chroot.put(user, &mut out);
             assert_eq!(&out[4..], server.as_bytes());
             assert_eq!(out[..4], u32::try_from(server.len()).unwrap().to_be_bytes());
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_the_counter_alone_is_below_the_chroot() {
+        for (root, user, server) in [
+            ("", "/", "/"),
+            ("/app", "/", "/app/"),
+            ("/app", "/a/", "/app/a/"),
+            ("/app", "/a-", "/app/a-"),
+        ] {
+            assert_eq!(Chroot::new(root).unwrap().join_sequential(user), server);
         }
     }
 

@@ -23,8 +23,29 @@ pub struct EvidenceState {
     pub generation: u64,
     /// How long it is good; `None` once it is lost.
     pub until: Option<Moment>,
-    /// Whether it is lost because the session ended.
-    pub session_ended: bool,
+    /// The last runs that were lost because the session ended, 0 for none.
+    pub ended_runs: [u64; ENDED_RUNS],
+}
+
+/// Of so many runs it is remembered that they went with their session; of an older one only that it is over.
+const ENDED_RUNS: usize = 4;
+
+impl EvidenceState {
+    /// Why this run is lost: with its session or not; `None` while it is not.
+    pub(crate) fn loss_of(&self, run: u64) -> Option<bool> {
+        let goes_on = run == self.run && self.until.is_some();
+        (!goes_on).then(|| run > 0 && self.ended_runs.contains(&run))
+    }
+
+    /// Ends the run, if there is one.
+    pub(crate) fn lose(&mut self, session_ended: bool) -> Option<Self> {
+        self.until.take()?;
+        if session_ended {
+            self.ended_runs.rotate_right(1);
+            self.ended_runs[0] = self.run;
+        }
+        Some(*self)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -121,7 +142,7 @@ impl Evidence {
                 run: self.state.run + 1,
                 generation,
                 until: Some(until),
-                session_ended: false,
+                ..self.state
             },
         };
         Some(self.state)
@@ -148,9 +169,7 @@ impl Evidence {
     }
 
     fn lose(&mut self, session_ended: bool) -> Option<EvidenceState> {
-        self.state.until.take()?;
-        self.state.session_ended = session_ended;
-        Some(self.state)
+        self.state.lose(session_ended)
     }
 }
 
@@ -188,6 +207,20 @@ mod tests {
         assert_eq!((lost.run, lost.until), (run, None));
         let next = evidence.answered(at(7), at(6), T, 0).unwrap();
         assert_eq!(next.run, run + 1);
+    }
+
+    #[test]
+    fn why_a_run_was_lost_is_remembered_in_the_next() {
+        let mut evidence = held();
+        let run = |state: Option<EvidenceState>| state.unwrap().run;
+        let first = run(evidence.answered(at(1), at(0), T, 0));
+        evidence.check(at(6)).unwrap();
+        let second = run(evidence.answered(at(7), at(6), T, 0));
+        evidence.session_ended().unwrap();
+        let state = evidence.answered(at(8), at(7), T, 1).unwrap();
+        assert_eq!(state.loss_of(first), Some(false));
+        assert_eq!(state.loss_of(second), Some(true));
+        assert_eq!(state.loss_of(state.run), None);
     }
 
     #[test]

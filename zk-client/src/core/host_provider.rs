@@ -176,6 +176,12 @@ impl HostProvider {
         HEAD_START * u32::try_from(later).unwrap_or(u32::MAX)
     }
 
+    /// How many servers have not failed in this round; at least one.
+    pub(crate) fn left_in_round(&self) -> u32 {
+        let round = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1);
+        round - self.failures % round
+    }
+
     /// Whether there is another server to turn to.
     pub(crate) const fn has_choice(&self) -> bool {
         self.hosts.len() > 1

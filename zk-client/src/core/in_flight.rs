@@ -121,7 +121,14 @@ pub(crate) struct InFlight {
     next_xid: Xid,
     /// How many sent entries will leave a watch.
     watching: usize,
+    /// How many unsent entries are dead, and the bytes of their frames.
+    dead: usize,
+    dead_bytes: usize,
 }
+
+/// So much of the dead is not worth a sweep.
+const SWEPT_MIN: usize = 512;
+const SWEPT_BYTES_MIN: usize = 64 * 1024;
 
 impl InFlight {
     pub(crate) fn new() -> Self {
@@ -134,6 +141,8 @@ impl InFlight {
             exceptions: BTreeSet::new(),
             next_xid: Xid(1),
             watching: 0,
+            dead: 0,
+            dead_bytes: 0,
         }
     }
 
@@ -145,6 +154,15 @@ impl InFlight {
     /// Whether nothing is to be sent or answered.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.iter().all(|entry| entry.dead)
+    }
+
+    /// Whether a caller waits for an answer, or for its request to be sent.
+    pub(crate) fn has_callers(&self) -> bool {
+        let is_caller =
+            |entry: &Entry| matches!(entry.purpose, Purpose::Request | Purpose::Evidence);
+        self.entries
+            .iter()
+            .any(|entry| !entry.dead && is_caller(entry))
     }
 
     /// Whether something waits to be sent.
@@ -220,6 +238,7 @@ impl InFlight {
         }
         frames.clear();
         self.frames = frames;
+        (self.dead, self.dead_bytes) = (0, 0);
     }
 
     /// The request that an answer with this xid belongs to; `None` means that the server is confused.
@@ -247,6 +266,7 @@ impl InFlight {
     pub(crate) fn take_unsent(&mut self) -> Vec<Entry> {
         debug_assert_eq!(self.sent, 0, "what was sent is taken first");
         self.frames.clear();
+        (self.dead, self.dead_bytes) = (0, 0);
         self.sent = self.entries.len();
         self.take_sent()
     }
@@ -270,6 +290,7 @@ impl InFlight {
             expired.extend(self.abandon(number));
         }
         self.forget_dead();
+        self.sweep();
         expired
     }
 
@@ -279,7 +300,40 @@ impl InFlight {
             let len = self.entries.pop_front().map_or(0, |entry| entry.frame_len);
             self.frames.advance(len);
             self.front += 1;
+            self.dead -= 1;
+            self.dead_bytes -= len;
         }
+    }
+
+    /// Drops the dead requests behind one that somebody still waits for, once they are most of what there is.
+    fn sweep(&mut self) {
+        let unsent = self.entries.len() - self.sent;
+        let many = self.dead > SWEPT_MIN.max(unsent / 2);
+        let large = self.dead_bytes > SWEPT_BYTES_MIN.max(self.frames.len() / 2);
+        if !many && !large {
+            return;
+        }
+        let all = self.frames.len() - self.dead_bytes;
+        let frames = std::mem::replace(&mut self.frames, BytesMut::with_capacity(all));
+        let unsent = self.entries.split_off(self.sent);
+        let regular = self.regular;
+        let (mut number, mut at) = (self.front + self.sent as u64, 0);
+        for entry in unsent {
+            let frame = at..at + entry.frame_len;
+            at = frame.end;
+            if entry.dead {
+                self.regular -= u64::from(number < regular);
+            } else {
+                self.frames.extend_from_slice(&frames[frame]);
+                let new = self.front + self.entries.len() as u64;
+                if entry.exceptional && self.exceptions.remove(&(entry.deadline, number)) {
+                    self.exceptions.insert((entry.deadline, new));
+                }
+                self.entries.push_back(entry);
+            }
+            number += 1;
+        }
+        (self.dead, self.dead_bytes) = (0, 0);
     }
 
     /// When the next request is due.
@@ -308,7 +362,12 @@ impl InFlight {
         let at = usize::try_from(number.checked_sub(self.front)?).ok()?;
         let entry = self.entries.get_mut(at)?;
         // An end of the session is not called off by a timeout: the session core has its own deadline for it.
-        entry.dead = entry.sent_at.is_none() && entry.purpose != Purpose::Close;
+        let dead = entry.sent_at.is_none() && entry.purpose != Purpose::Close;
+        if dead && !entry.dead {
+            self.dead += 1;
+            self.dead_bytes += entry.frame_len;
+        }
+        entry.dead = dead;
         Some(Expired {
             slot: entry.slot.take(),
             purpose: entry.purpose,
@@ -357,6 +416,12 @@ impl InFlight {
         self.front += 1;
         self.sent -= 1;
         Some(entry)
+    }
+
+    /// How many requests are kept, and how many bytes of them.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.entries.len(), self.frames.len())
     }
 
     #[cfg(test)]

@@ -37,7 +37,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
-use zk_proto::{ErrorCode, Password, SessionId, Xid, Zxid, op::Response};
+use zk_proto::{
+    ErrorCode, Password, SessionId, Xid, Zxid,
+    op::{Response, Secret},
+};
 
 pub use batch::{Batch, Command, Kind, Leaves, StreamRequest, WatchRequest};
 pub use evidence::EvidenceState;
@@ -153,7 +156,6 @@ pub enum Input<'a> {
 }
 
 /// What a SASL mechanism wants next.
-#[derive(Debug)]
 pub enum SaslStep {
     /// To send this token to the server.
     Respond(Bytes),
@@ -161,6 +163,17 @@ pub enum SaslStep {
     Done,
     /// To give up.
     Failed(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// Without the token, which with some mechanisms is a password.
+impl fmt::Debug for SaslStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Respond(_) => f.write_str("Respond"),
+            Self::Done => f.write_str("Done"),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+        }
+    }
 }
 
 /// What a session wants done, in this order.
@@ -177,7 +190,7 @@ pub enum Output {
     /// Begin a SASL conversation with the server.
     SaslBegin,
     /// Go on with the SASL conversation: what the server answered.
-    SaslChallenge(Option<Bytes>),
+    SaslChallenge(Secret),
     /// Answer a caller.
     Complete {
         /// Who asked.
@@ -199,7 +212,7 @@ pub enum Output {
         /// What happened.
         event: WatchEvent,
     },
-    /// There is another session than before, or none any more.
+    /// There is another session than before; with the id 0, there will be.
     Session(SessionInfo),
     /// The session with this generation is over.
     SessionEnded {
@@ -250,8 +263,9 @@ pub struct SessionInfo {
     pub password: Password,
     /// The timeout granted.
     pub timeout: Duration,
-    /// When the server was last heard, as far as it was known when this was told.
-    pub last_heard: Moment,
+    /// When the server was certainly told last that the client lives: the sending of the last request that was
+    /// answered, as far as it was known when this was told.
+    pub last_proof: Moment,
 }
 
 impl fmt::Debug for SessionInfo {

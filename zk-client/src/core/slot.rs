@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Reply;
+use super::{Moment, Reply};
 use crate::error::Failure;
 
 /// What is answered.
@@ -28,7 +28,7 @@ struct State {
 enum Outcome {
     /// Nothing has come.
     Open,
-    Answered(Answer),
+    Answered(Answer, Moment),
     /// There will be no answer: taken already, or its sender is gone.
     Over,
 }
@@ -59,10 +59,10 @@ pub(crate) fn channel_waking(waker: Option<&Waker>) -> (Slot, Receiver) {
 }
 
 impl Slot {
-    /// Hands the answer over; a caller that does not wait any more is no failure.
+    /// Hands over the answer, and when it came; a caller that does not wait any more is no failure.
     #[inline]
-    pub fn send(mut self, answer: Answer) {
-        self.put(Outcome::Answered(answer));
+    pub fn send(mut self, answer: Answer, at: Moment) {
+        self.put(Outcome::Answered(answer, at));
     }
 
     #[inline]
@@ -91,15 +91,15 @@ impl Drop for Slot {
 }
 
 impl Receiver {
-    /// The answer if it is there: `Ok(None)` while it is not, `Err` when there will be none.
+    /// The answer, and when it came, if it is there: `Ok(None)` while it is not, `Err` when there will be none.
     ///
     /// # Errors
     /// [`Gone`].
-    pub fn try_recv(&mut self) -> Result<Option<Answer>, Gone> {
+    pub fn try_recv(&mut self) -> Result<Option<(Answer, Moment)>, Gone> {
         let mut state = self.0.lock();
         match &state.outcome {
             Outcome::Open => Ok(None),
-            Outcome::Answered(_) | Outcome::Over => state.take().map(Some),
+            Outcome::Answered(..) | Outcome::Over => state.take().map(Some),
         }
     }
 }
@@ -107,9 +107,9 @@ impl Receiver {
 impl State {
     /// What has come; nothing will come after it.
     #[inline]
-    fn take(&mut self) -> Result<Answer, Gone> {
+    fn take(&mut self) -> Result<(Answer, Moment), Gone> {
         match std::mem::replace(&mut self.outcome, Outcome::Over) {
-            Outcome::Answered(answer) => Ok(answer),
+            Outcome::Answered(answer, at) => Ok((answer, at)),
             Outcome::Open | Outcome::Over => Err(Gone),
         }
     }
@@ -120,7 +120,7 @@ impl State {
 pub struct Gone;
 
 impl Future for Receiver {
-    type Output = Result<Answer, Gone>;
+    type Output = Result<(Answer, Moment), Gone>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -166,8 +166,10 @@ mod tests {
         let (slot, mut receiver) = channel();
         assert!(matches!(receiver.try_recv(), Ok(None)));
         assert!((&mut receiver).now_or_never().is_none());
-        slot.send(answer());
-        assert!(matches!((&mut receiver).now_or_never(), Some(Ok(Err(_)))));
+        let at = Moment(std::time::Duration::from_secs(7));
+        slot.send(answer(), at);
+        let received = (&mut receiver).now_or_never();
+        assert!(matches!(received, Some(Ok((Err(_), came))) if came == at));
         assert!(matches!(receiver.try_recv(), Err(Gone)));
     }
 

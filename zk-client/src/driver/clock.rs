@@ -14,6 +14,9 @@ pub(crate) enum Clock {
     Boot,
     /// tokio's clock, since this instant.
     Tokio(tokio::time::Instant),
+    /// So many milliseconds, which go on as a test wants it.
+    #[cfg(test)]
+    Test(&'static std::sync::atomic::AtomicU64),
 }
 
 impl Clock {
@@ -25,7 +28,16 @@ impl Clock {
         match self {
             Self::Boot => boot_time(),
             Self::Tokio(origin) => Moment(origin.elapsed()),
+            #[cfg(test)]
+            Self::Test(millis) => Moment(std::time::Duration::from_millis(
+                millis.load(std::sync::atomic::Ordering::Relaxed),
+            )),
         }
+    }
+
+    /// Whether it stands still while the machine sleeps, as tokio's timers do.
+    pub(crate) const fn sleeps(self) -> bool {
+        matches!(self, Self::Tokio(_))
     }
 }
 

@@ -9,7 +9,7 @@
 //! request timeout.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     task::{Context, Poll, Waker},
 };
 
@@ -36,8 +36,10 @@ struct Inner {
     outstanding: usize,
     /// The bytes of their frames.
     outstanding_bytes: usize,
-    /// In the order of arrival, which is the order of their deadlines.
+    /// In the order of arrival.
     waiting: VecDeque<(Ticket, Waker)>,
+    /// When each of them gives up: not in the order of arrival, since an operation may have a limit of its own.
+    deadlines: BTreeSet<(Moment, u64)>,
     next_ticket: u64,
 }
 
@@ -88,13 +90,16 @@ impl Inbox {
         }
         let waited = ticket.take();
         if waited.is_some() {
-            inner.waiting.remove(place);
+            inner.remove(place);
         }
         let result = push(&mut inner.batch, waited.map(|ticket| ticket.deadline));
         if result.is_ok() {
             inner.outstanding += 1;
             inner.outstanding_bytes += inner.batch.last_frame_len();
             inner.wake_driver();
+        } else {
+            // Its place is somebody else's now.
+            self.wake_waiting(&mut inner);
         }
         Poll::Ready(result)
     }
@@ -113,7 +118,9 @@ impl Inbox {
     /// Gives up a place in the queue.
     pub(crate) fn leave(&self, ticket: Ticket) {
         let mut inner = self.inner.lock();
-        inner.waiting.retain(|(other, _)| *other != ticket);
+        if let Some(place) = inner.place_of(ticket) {
+            inner.remove(place);
+        }
         self.wake_waiting(&mut inner);
     }
 
@@ -127,21 +134,25 @@ impl Inbox {
 
     /// When the first caller has waited long enough.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        self.inner
-            .lock()
-            .waiting
-            .front()
-            .map(|(ticket, _)| ticket.deadline)
+        let inner = self.inner.lock();
+        inner.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Sends those away who have waited long enough.
     pub(crate) fn expire(&self, now: Moment) {
         let mut inner = self.inner.lock();
-        while let Some((ticket, _)) = inner.waiting.front()
-            && ticket.deadline <= now
-            && let Some((_, waker)) = inner.waiting.pop_front()
+        let mut expired = false;
+        while let Some(&(deadline, number)) = inner.deadlines.first()
+            && deadline <= now
         {
-            waker.wake();
+            expired = true;
+            match inner.place_of(Ticket { number, deadline }) {
+                Some(place) => inner.remove(place).into_iter().for_each(Waker::wake),
+                None => drop(inner.deadlines.pop_first()),
+            }
+        }
+        if expired {
+            self.wake_waiting(&mut inner);
         }
     }
 
@@ -161,6 +172,7 @@ impl Inbox {
         let (batch, waiting) = {
             let mut inner = self.inner.lock();
             inner.closed = true;
+            inner.deadlines.clear();
             (
                 std::mem::take(&mut inner.batch),
                 std::mem::take(&mut inner.waiting),
@@ -191,6 +203,12 @@ impl Inner {
         self.waiting.iter().position(|(other, _)| *other == ticket)
     }
 
+    fn remove(&mut self, place: usize) -> Option<Waker> {
+        let (ticket, waker) = self.waiting.remove(place)?;
+        self.deadlines.remove(&(ticket.deadline, ticket.number));
+        Some(waker)
+    }
+
     fn wait(
         &mut self,
         ticket: &mut Option<Ticket>,
@@ -203,8 +221,9 @@ impl Inner {
                 self.next_ticket += 1;
                 let new = Ticket { number, deadline };
                 self.waiting.push_back((new, waker.clone()));
-                // The driver looks after the deadline.
-                if self.waiting.len() == 1 {
+                self.deadlines.insert((deadline, number));
+                // The driver looks after the deadlines.
+                if self.deadlines.first() == Some(&(deadline, number)) {
                     self.wake_driver();
                 }
                 *ticket = Some(new);

@@ -49,6 +49,8 @@ const TURNS_PER_YIELD: u32 = 64;
 pub(crate) struct Driver {
     session: Session,
     shared: Arc<Shared>,
+    /// The time of the last event.
+    now: Moment,
     dialer: Dialer,
     rng: Rng,
     /// Whom the last dial was to.
@@ -82,11 +84,13 @@ enum Event {
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>, dialer: Dialer, config: Config) -> Self {
         let rng = Rng::with_seed(config.seed.wrapping_add(1));
-        let session = Session::new(shared.clock.now(), config);
+        let now = shared.clock.now();
+        let session = Session::new(now, config);
         let (link, batch, timer) = (Link::Down, Batch::default(), Timer::default());
         Self {
             session,
             shared,
+            now,
             dialer,
             rng,
             dialed: Vec::new(),
@@ -138,7 +142,7 @@ impl Driver {
                 }
                 Output::SaslBegin | Output::SaslChallenge(_) => self.converse(output),
                 // A caller that does not wait any more is no failure.
-                Output::Complete { slot, result } => slot.send(result),
+                Output::Complete { slot, result } => slot.send(result, self.now),
                 Output::Notify { watcher, event } => drop(watcher.send(event)),
                 Output::Stream { queue, event } => queue.push(event),
                 Output::Session(info) => self.shared.set_session(info),
@@ -150,6 +154,7 @@ impl Driver {
                     self.shared.states.announce(state);
                 }
                 Output::Evidence(state) => {
+                    self.timer.hurry(state.until.is_some());
                     observe::evidence(&self.shared, state);
                     self.shared.evidence.send_replace(state);
                 }
@@ -176,7 +181,7 @@ impl Driver {
     #[cfg(feature = "sasl")]
     fn converse(&mut self, output: Output) {
         match output {
-            Output::SaslChallenge(challenge) => self.sasl.challenge(challenge),
+            Output::SaslChallenge(challenge) => self.sasl.challenge(challenge.0),
             _ => self.sasl.begin(self.dialed.first()),
         }
     }
@@ -187,9 +192,8 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         let now = self.shared.clock.now();
-        if matches!(event, Event::Received) {
-            self.shared.heard(now);
-        }
+        self.now = now;
+        let received = matches!(event, Event::Received);
         if matches!(event, Event::Deadline) {
             self.shared.inbox.expire(now);
         }
@@ -209,6 +213,9 @@ impl Driver {
             (Event::Deadline | Event::Received, _) => Input::Deadline,
         };
         self.session.handle(now, input);
+        if received {
+            self.shared.proved(self.session.last_proof());
+        }
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>, hurry: bool) -> Poll<Event> {
@@ -290,25 +297,50 @@ fn source(error: io::Error) -> Arc<dyn StdError + Send + Sync> {
     Arc::new(error)
 }
 
+/// How long a timer sleeps at most. tokio's timers stand still while the machine sleeps and the client's clock does not, so
+/// after waking up a deadline is noticed so late; as long as somebody holds evidence, less.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+const LONGEST_SLEEP_WITH_EVIDENCE: Duration = Duration::from_millis(500);
+
 /// A timer that is only moved when it would ring too late; ringing early is harmless and rare.
 #[derive(Default)]
 struct Timer {
     armed: Option<(Moment, Pin<Box<Sleep>>)>,
+    hurried: bool,
 }
 
 impl Timer {
+    /// Looks at the clock more often, or less, from now on.
+    fn hurry(&mut self, hurried: bool) {
+        if hurried && !self.hurried {
+            self.armed = None;
+        }
+        self.hurried = hurried;
+    }
+
+    /// Ringing early is harmless.
+    fn delay(&self, deadline: Moment, clock: Clock) -> Duration {
+        let longest = match (clock.sleeps(), self.hurried) {
+            // Clocks cannot add any duration.
+            (true, _) => Duration::from_secs(86_400),
+            (false, true) => LONGEST_SLEEP_WITH_EVIDENCE,
+            (false, false) => LONGEST_SLEEP,
+        };
+        deadline.since(clock.now()).min(longest)
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, deadline: Moment, clock: Clock) -> Poll<()> {
-        match &mut self.armed {
-            Some((at, _)) if *at <= deadline => {}
-            Some((at, sleep)) => {
-                sleep
-                    .as_mut()
-                    .reset(Instant::now() + delay(deadline, clock));
-                *at = deadline;
-            }
-            None => {
-                let sleep = tokio::time::sleep(delay(deadline, clock));
-                self.armed = Some((deadline, Box::pin(sleep)));
+        if !matches!(&self.armed, Some((at, _)) if *at <= deadline) {
+            let delay = self.delay(deadline, clock);
+            match &mut self.armed {
+                Some((at, sleep)) => {
+                    sleep.as_mut().reset(Instant::now() + delay);
+                    *at = deadline;
+                }
+                None => {
+                    let sleep = tokio::time::sleep(delay);
+                    self.armed = Some((deadline, Box::pin(sleep)));
+                }
             }
         }
         let Some((_, sleep)) = &mut self.armed else {
@@ -320,7 +352,30 @@ impl Timer {
     }
 }
 
-/// Not longer than a day: to ring early is harmless, and clocks cannot add any duration.
-fn delay(deadline: Moment, clock: Clock) -> Duration {
-    deadline.since(clock.now()).min(Duration::from_secs(86_400))
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, sync::atomic::AtomicU64};
+
+    use super::*;
+
+    /// tokio's clock is paused, and advances by what the timer sleeps.
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_passed_while_the_machine_slept_is_noticed_soon() {
+        for (hurried, longest) in [(true, LONGEST_SLEEP_WITH_EVIDENCE), (false, LONGEST_SLEEP)] {
+            let millis = Box::leak(Box::new(AtomicU64::new(0)));
+            let clock = Clock::Test(millis);
+            let deadline = Moment(Duration::from_secs(19));
+            let mut timer = Timer::default();
+            let armed = poll_fn(|cx| Poll::Ready(timer.poll(cx, deadline, clock))).await;
+            assert!(armed.is_pending());
+            timer.hurry(hurried);
+            let armed = poll_fn(|cx| Poll::Ready(timer.poll(cx, deadline, clock))).await;
+            assert!(armed.is_pending());
+            // The machine sleeps for an hour: the client's clock goes on, tokio's does not.
+            millis.store(3_600_000, std::sync::atomic::Ordering::Relaxed);
+            let awake = Instant::now();
+            poll_fn(|cx| timer.poll(cx, deadline, clock)).await;
+            assert!(awake.elapsed() <= longest + Duration::from_millis(1));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Arc,
@@ -19,6 +19,7 @@ use zk_proto::{Acl, Password, SessionId};
 use super::{Clock, inbox::Inbox};
 use crate::{
     core::{EvidenceState, Moment, OnExpiry, SessionInfo, chroot::Chroot},
+    retry::RetryPolicy,
     state::{SessionEnd, SessionState, StateHub},
 };
 
@@ -31,27 +32,37 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) runtime: tokio::runtime::Handle,
     session: Mutex<SessionInfo>,
-    /// Which sessions are over, and why the last of them is.
+    /// Which sessions are over, and why.
     ended: watch::Sender<Ended>,
-    /// When the server was last heard, in nanoseconds on the client's clock.
-    last_heard: AtomicU64,
+    /// The session's last proof of life, in nanoseconds on the client's clock.
+    last_proof: AtomicU64,
     rng: Mutex<Rng>,
     /// What recipes keep for all handles of this client together, by its type.
     state: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
-/// How far a client's sessions are over.
-#[derive(Debug, Clone, Copy, Default)]
+/// How far a client's sessions are over, and why the last ones are.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Ended {
-    /// Every session with a smaller generation.
-    below: u64,
-    reason: Option<SessionEnd>,
+    /// The reason for every session with a smaller generation than this, and not smaller than the one before.
+    below: VecDeque<(u64, SessionEnd)>,
 }
+
+/// How many reasons are remembered; an older session is said to have ended as the oldest of these.
+const REASONS: usize = 32;
 
 impl Ended {
     /// Why the session with this generation is over; `None` while it is not.
     pub(crate) fn reason_of(&self, generation: u64) -> Option<SessionEnd> {
-        self.reason.filter(|_| generation < self.below)
+        let over = |(below, _): &&(u64, SessionEnd)| generation < *below;
+        self.below.iter().find(over).map(|(_, reason)| *reason)
+    }
+
+    fn end(&mut self, below: u64, reason: SessionEnd) {
+        if self.below.len() == REASONS {
+            self.below.pop_front();
+        }
+        self.below.push_back((below, reason));
     }
 }
 
@@ -64,7 +75,7 @@ pub(crate) struct Settings {
     pub(crate) max_request_len: usize,
     pub(crate) read_attempts: u32,
     pub(crate) default_acl: Vec<Acl>,
-    pub(crate) identity: String,
+    pub(crate) identity: Arc<str>,
     pub(crate) on_expiry: OnExpiry,
 }
 
@@ -81,7 +92,7 @@ impl Shared {
             id: SessionId::NONE,
             password: Password::default(),
             timeout: Duration::ZERO,
-            last_heard: Moment::default(),
+            last_proof: Moment::default(),
         };
         Self {
             inbox: Inbox::new(settings.max_in_flight, settings.max_in_flight_bytes),
@@ -93,7 +104,7 @@ impl Shared {
             runtime,
             session: Mutex::new(session),
             ended: watch::Sender::default(),
-            last_heard: AtomicU64::new(0),
+            last_proof: AtomicU64::new(0),
             rng: Mutex::new(rng),
             state: Mutex::default(),
         }
@@ -110,16 +121,17 @@ impl Shared {
     }
 
     pub(crate) fn session(&self) -> SessionInfo {
-        let last_heard = Moment(Duration::from_nanos(
-            self.last_heard.load(Ordering::Relaxed),
+        let last_proof = Moment(Duration::from_nanos(
+            self.last_proof.load(Ordering::Relaxed),
         ));
         SessionInfo {
-            last_heard,
+            last_proof,
             ..self.session.lock().clone()
         }
     }
 
     pub(super) fn set_session(&self, info: SessionInfo) {
+        self.proved(info.last_proof);
         *self.session.lock() = info;
     }
 
@@ -128,13 +140,18 @@ impl Shared {
     }
 
     pub(super) fn session_ended(&self, generation: u64, reason: SessionEnd) {
-        let (below, reason) = (generation + 1, Some(reason));
-        self.ended.send_replace(Ended { below, reason });
+        self.ended
+            .send_modify(|ended| ended.end(generation + 1, reason));
     }
 
-    pub(super) fn heard(&self, now: Moment) {
-        let nanos = u64::try_from(now.0.as_nanos()).unwrap_or(u64::MAX);
-        self.last_heard.store(nanos, Ordering::Relaxed);
+    pub(super) fn proved(&self, at: Moment) {
+        let nanos = u64::try_from(at.0.as_nanos()).unwrap_or(u64::MAX);
+        self.last_proof.store(nanos, Ordering::Relaxed);
+    }
+
+    /// How long to wait before a repetition, the first being number 0.
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
+        RetryPolicy::default().delay(attempt, &mut self.rng.lock())
     }
 
     /// A name that nobody else has: a version 4 UUID from the client's generator.
@@ -156,14 +173,10 @@ impl Shared {
     /// The driver has ended, whatever the reason.
     pub(super) fn driver_gone(&self) {
         self.inbox.close();
-        let (below, reason) = (u64::MAX, Some(SessionEnd::Closed));
-        self.ended.send_replace(Ended { below, reason });
-        let lost = EvidenceState {
-            until: None,
-            session_ended: true,
-            ..*self.evidence.borrow()
-        };
-        self.evidence.send_replace(lost);
+        self.ended
+            .send_modify(|ended| ended.end(u64::MAX, SessionEnd::Closed));
+        self.evidence
+            .send_if_modified(|evidence| evidence.lose(true).is_some());
         if self.states.current() != SessionState::Closed {
             self.states.announce(SessionState::Closed);
         }

@@ -17,8 +17,18 @@ pub struct Failure {
     pub outcome: Outcome,
     /// What lies beneath.
     pub source: Option<Arc<dyn StdError + Send + Sync>>,
-    /// When the caller gives up, where trying again is left to the call.
-    pub deadline: Option<Moment>,
+    /// Where trying again makes sense and is left to the call: until when, and in which session.
+    pub again: Option<Again>,
+}
+
+/// Until when a request may be tried again, and in which session: never in another than the one it was sent in.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Again {
+    /// When the caller gives up.
+    pub until: Moment,
+    /// The session's generation.
+    pub generation: u64,
 }
 
 impl Failure {
@@ -30,7 +40,7 @@ impl Failure {
             kind,
             outcome,
             source: None,
-            deadline: None,
+            again: None,
         }
     }
 
@@ -45,7 +55,7 @@ impl Failure {
             kind,
             outcome,
             source: None,
-            deadline: None,
+            again: None,
         }
     }
 
@@ -63,7 +73,7 @@ impl Failure {
             kind,
             outcome,
             source: None,
-            deadline: None,
+            again: None,
         }
     }
 
@@ -74,10 +84,10 @@ impl Failure {
         self
     }
 
-    /// The same with the time until which it may be tried again.
+    /// The same for what may be tried again, until then and in the session of this generation.
     #[must_use]
-    pub const fn until(mut self, deadline: Moment) -> Self {
-        self.deadline = Some(deadline);
+    pub const fn repeatable(mut self, until: Moment, generation: u64) -> Self {
+        self.again = Some(Again { until, generation });
         self
     }
 
@@ -92,6 +102,18 @@ impl Failure {
 /// Whether an operation leaves something behind that a repetition would meet.
 pub(crate) const fn changes_something(op: OpCode) -> bool {
     op.is_write() || matches!(op, OpCode::Auth)
+}
+
+/// Whether servers that are still in use (3.5 and later) may not know a read, which they answer by closing the connection.
+pub(crate) const fn is_young(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::MultiRead
+            | OpCode::AddWatch
+            | OpCode::GetEphemerals
+            | OpCode::GetAllChildrenNumber
+            | OpCode::WhoAmI
+    )
 }
 
 /// ZooKeeper's name of an operation, for messages.

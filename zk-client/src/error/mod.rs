@@ -9,9 +9,9 @@ mod kind;
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
-pub use failure::Failure;
+pub use failure::{Again, Failure};
 #[cfg(feature = "driver")]
-pub(crate) use failure::{changes_something, op_name};
+pub(crate) use failure::{changes_something, is_young, op_name};
 pub use kind::ErrorKind;
 
 /// The result of a client call.

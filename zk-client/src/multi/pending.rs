@@ -53,7 +53,7 @@ impl Future for PendingMultiRead {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let found = ready!(Pin::new(&mut self.answer).poll(cx))?;
-        Poll::Ready(Ok(read::named(found, &self.parts)))
+        Poll::Ready(read::named(found, &self.parts))
     }
 }
 

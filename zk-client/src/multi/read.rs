@@ -10,7 +10,7 @@ use zk_proto::{
     },
 };
 
-use super::PendingMultiRead;
+use super::{PendingMultiRead, wire::misshapen};
 use crate::{
     client::Client,
     core::{Reply, chroot::validate},
@@ -61,11 +61,14 @@ impl MultiReadResult {
 pub(super) fn named(
     found: Vec<Result<MultiReadResult, ErrorCode>>,
     parts: &[Part],
-) -> Vec<Result<MultiReadResult>> {
+) -> Result<Vec<Result<MultiReadResult>>> {
+    if found.len() != parts.len() {
+        return Err(Error::new(misshapen(false), "multiRead", None));
+    }
     let named = |(found, part): (Result<MultiReadResult, ErrorCode>, &Part)| {
         found.map_err(|code| part.error(code))
     };
-    found.into_iter().zip(parts).map(named).collect()
+    Ok(found.into_iter().zip(parts).map(named).collect())
 }
 
 #[derive(Debug, Clone)]
@@ -103,7 +106,7 @@ impl MultiRead {
     pub async fn run(self) -> Result<Vec<Result<MultiReadResult>>> {
         let Self { client, parts } = self;
         let found = Operation::new(&client, ReadAll { parts: &parts }).await?;
-        Ok(named(found, &parts))
+        named(found, &parts)
     }
 
     /// Queues the reads and returns at once, with their results to be awaited later ([`Operation::submit`]).

@@ -13,7 +13,7 @@ use super::MultiResult;
 use crate::{
     core::{Reply, chroot::validate},
     create::CreateSpec,
-    error::{Error, Failure, Result},
+    error::{Error, Failure, Outcome, Result},
     operation::{Call, Finish, Surroundings, sealed::Sealed},
 };
 
@@ -101,6 +101,9 @@ pub(super) fn judge(
     parts: &[Part],
     fenced: usize,
 ) -> Result<Vec<MultiResult>> {
+    if outcomes.len() != parts.len() {
+        return Err(Error::in_part(misshapen(true), "multi", None, None));
+    }
     let own = |outcome: &MultiOutcome| match outcome {
         Err(ErrorCode::Ok | ErrorCode::RuntimeInconsistency) | Ok(_) => false,
         Err(_) => true,
@@ -118,6 +121,18 @@ pub(super) fn judge(
     Err(Error::in_part(failure, op, path, at.checked_sub(fenced)))
 }
 
+/// There are more results than parts, or fewer: no answer to what was asked.
+pub(super) fn misshapen(changes_something: bool) -> Failure {
+    let failure = Failure::answered(ErrorCode::MarshallingError);
+    match changes_something {
+        true => Failure {
+            outcome: Outcome::Unknown,
+            ..failure
+        },
+        false => failure,
+    }
+}
+
 impl Part {
     const fn op_name(&self) -> &'static str {
         match self.kind {
@@ -129,11 +144,17 @@ impl Part {
     }
 
     fn to_wire(&self, surroundings: &Surroundings<'_>) -> Result<MultiOp, Failure> {
-        let path = Utf8Bytes::from(surroundings.chroot.join(&self.path));
-        match &self.kind {
-            PartKind::Create(..) => {}
-            _ => validate(&self.path)?,
-        }
+        let path = match &self.kind {
+            PartKind::Create(_, spec) if spec.sequential => {
+                surroundings.chroot.join_sequential(&self.path)
+            }
+            PartKind::Create(..) => surroundings.chroot.join(&self.path),
+            _ => {
+                validate(&self.path)?;
+                surroundings.chroot.join(&self.path)
+            }
+        };
+        let path = Utf8Bytes::from(path);
         Ok(match &self.kind {
             PartKind::Create(data, spec) => self.create_to_wire(path, data, spec, surroundings)?,
             PartKind::Set(data, version) => {
@@ -188,5 +209,28 @@ impl Part {
             OpCode::CreateContainer => MultiOp::CreateContainer(request),
             _ => MultiOp::Create2(request),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn an_answer_of_another_length_is_none() {
+        let part = |path: &str| Part {
+            path: path.to_owned(),
+            kind: PartKind::Check(-1),
+        };
+        let parts = [part("/a"), part("/b")];
+        let checked = |number| vec![Ok(MultiResult::Checked); number];
+        assert_eq!(judge(checked(2), &parts, 1).unwrap().len(), 1);
+        for number in [0, 1, 3] {
+            let error = judge(checked(number), &parts, 0).unwrap_err();
+            let kind = ErrorKind::Server(ErrorCode::MarshallingError);
+            assert_eq!((error.kind(), error.outcome()), (kind, Outcome::Unknown));
+            assert_eq!(error.path(), None);
+        }
     }
 }

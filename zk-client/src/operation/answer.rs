@@ -37,9 +37,25 @@ impl Answer {
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Failure>> {
         let answer = ready!(Pin::new(&mut self.receiver).poll(cx));
-        let result = answer.unwrap_or_else(|_| Err(Failure::in_flight(ErrorKind::Closed, self.op)));
-        self.request.answered(&result);
+        let (result, at) = match answer {
+            Ok((result, at)) => (result, Some(at)),
+            Err(_) => (Err(Failure::in_flight(ErrorKind::Closed, self.op)), None),
+        };
+        self.request.answered(&result, at);
         Poll::Ready(result)
+    }
+}
+
+impl Drop for Answer {
+    /// What nobody waits for any longer is taken note of, too.
+    #[inline]
+    fn drop(&mut self) {
+        if self.request.is_open() {
+            match self.receiver.try_recv() {
+                Ok(Some((result, at))) => self.request.answered(&result, Some(at)),
+                _ => self.request.given_up(),
+            }
+        }
     }
 }
 

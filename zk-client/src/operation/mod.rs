@@ -19,7 +19,7 @@ use crate::{
     client::Client,
     core::{Command, Moment, slot},
     driver::Ticket,
-    error::{Error, ErrorKind, Failure, Result, changes_something, op_name},
+    error::{Error, ErrorKind, Failure, Result, changes_something, is_young, op_name},
 };
 
 use answer::Answer;
@@ -34,7 +34,8 @@ pub use pending::Pending;
 ///
 /// # Order
 /// Operations are sent in the order in which they are submitted, which is when they are first polled, and
-/// answered in that order.
+/// answered in that order. The one exception is a read whose connection broke: it is sent once more, in the same session
+/// and behind what was submitted meanwhile ([`submit`](Self::submit) does not repeat it).
 ///
 /// # Cancel safety
 /// Dropping the future never harms the session. An operation that was submitted may still be carried out.
@@ -49,7 +50,12 @@ pub struct Operation<'c, C: Call> {
     limit: Option<Duration>,
     /// For what is sent again, and with a limit of its own: the first deadline holds.
     deadline: Option<Moment>,
+    /// For what is sent again: the session of the first attempt.
+    generation: Option<u64>,
 }
+
+/// How often a read is sent that servers of an older version answer by closing the connection.
+const YOUNG_ATTEMPTS: u32 = 3;
 
 #[derive(Debug)]
 enum Stage {
@@ -68,6 +74,7 @@ impl<'c, C: Call> Operation<'c, C> {
             attempts: 0,
             limit: None,
             deadline: None,
+            generation: None,
         }
     }
 
@@ -90,6 +97,16 @@ impl<'c, C: Call> Operation<'c, C> {
     pub const fn within(mut self, time: Duration) -> Self {
         self.limit = Some(time);
         self
+    }
+
+    /// The same with a point in time at which the whole that it is part of is up.
+    pub(crate) const fn until(mut self, deadline: Moment) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    pub(crate) const fn limit(&self) -> Option<Duration> {
+        self.limit
     }
 
     pub(crate) const fn limited(mut self, limit: Option<Duration>) -> Self {
@@ -135,7 +152,7 @@ impl<'c, C: Call> Operation<'c, C> {
         if let (None, Some(limit)) = (self.deadline, self.limit) {
             self.deadline = Some(shared.clock.now() + limit);
         }
-        let deadline = self.deadline;
+        let (deadline, generation) = (self.deadline, parts.generation.or(self.generation));
         let surroundings = Surroundings {
             chroot: &shared.chroot,
             default_acl: &shared.settings.default_acl,
@@ -149,7 +166,7 @@ impl<'c, C: Call> Operation<'c, C> {
                 let (slot, answer) = slot::channel_waking(awaiting);
                 let (kind, raw) = prepare(parts, call);
                 let mut command = Command::new(kind).answering(slot);
-                command.generation = parts.generation;
+                command.generation = generation;
                 command.deadline = deadline.or(waited);
                 let limit = shared.settings.max_request_len;
                 batch.push_request(command, limit, |out| call.encode(&surroundings, out))?;
@@ -173,14 +190,35 @@ impl<'c, C: Call> Operation<'c, C> {
     }
 
     fn error(&self, failure: Failure) -> Error {
-        Error::new(failure, op_name(self.call.op()), Some(self.call.path()))
+        let path = Some(self.call.path()).filter(|path| !path.is_empty());
+        Error::new(failure, op_name(self.call.op()), path)
     }
 
     /// Whether a failed attempt is repeated: only what changes nothing, and only after a broken connection.
+    ///
+    /// What a server may not know at all is suspected of having broken it: it costs everybody's requests no more than a
+    /// few connections.
     fn is_repeated(&self, failure: &Failure) -> bool {
+        let allowed = self.client.parts().shared.settings.read_attempts;
+        let allowed = match is_young(self.call.op()) {
+            true => allowed.min(YOUNG_ATTEMPTS),
+            false => allowed,
+        };
         failure.kind == ErrorKind::ConnectionLoss
+            && failure.again.is_some()
             && !changes_something(self.call.op())
-            && self.attempts < self.client.parts().shared.settings.read_attempts
+            && self.attempts < allowed
+    }
+
+    /// A repetition that finds its session gone says what the first attempt would have said.
+    fn as_first(&self, failure: Failure) -> Failure {
+        match failure.kind {
+            ErrorKind::SessionChanged if self.client.parts().generation.is_none() => Failure {
+                kind: ErrorKind::SessionExpired,
+                ..failure
+            },
+            _ => failure,
+        }
     }
 
     fn leave_queue(&mut self) {
@@ -217,10 +255,14 @@ impl<C: Call> Future for Operation<'_, C> {
                             return Poll::Ready(output.map_err(|failure| this.error(failure)));
                         }
                         Err(failure) if this.is_repeated(&failure) => {
-                            this.deadline = failure.deadline;
+                            this.deadline = failure.again.map(|again| again.until);
+                            this.generation = failure.again.map(|again| again.generation);
                             this.stage = Stage::New(None);
                         }
-                        Err(failure) => return Poll::Ready(Err(this.error(failure))),
+                        Err(failure) => {
+                            let failure = this.as_first(failure);
+                            return Poll::Ready(Err(this.error(failure)));
+                        }
                     }
                 }
                 Stage::Done => {

@@ -39,7 +39,8 @@ impl<T> Future for Pending<T> {
             attached,
         };
         let output = result.and_then(|reply| (this.finish)(reply, context));
-        Poll::Ready(output.map_err(|failure| Error::new(failure, this.op, Some(&this.path))))
+        let path = Some(this.path.as_str()).filter(|path| !path.is_empty());
+        Poll::Ready(output.map_err(|failure| Error::new(failure, this.op, path)))
     }
 }
 

@@ -224,6 +224,18 @@ async fn an_ensemble_tells_its_configuration_and_takes_another() {
     assert_eq!(client.ensemble_config().await.unwrap(), changed);
     let fewer = client.reconfig().leave(2).await.unwrap();
     assert_eq!(fewer.connect_string(), config.connect_string());
+    // The same by whole lists.
+    let own = fewer
+        .text
+        .lines()
+        .find(|line| line.starts_with("server.1="));
+    let own = own.unwrap().to_owned();
+    let both = client.reconfig().member(1, &own).member(2, observer);
+    let both = both.await.unwrap();
+    assert_eq!(both.servers.len(), 2);
+    let alone = client.reconfig().member(1, &own);
+    let fewer = alone.from_version(both.version.unwrap()).await.unwrap();
+    assert_eq!(fewer.servers.len(), 1);
     let error = client.reconfig().leave(1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadArguments, "{error}");
     client.update_hosts(&fewer.connect_string()).await.unwrap();

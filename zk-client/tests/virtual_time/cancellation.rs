@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::time::sleep;
-use zk_client::Client;
+use zk_client::{Client, Error, ErrorKind};
 use zk_proto::OpCode;
 
 use crate::{T, builder, ensemble::Ensemble};
@@ -79,9 +79,18 @@ async fn futures_dropped_at_any_point_leave_the_session_whole() {
 
 /// Begins an operation and drops it after some polls, or what it results in; true if it was over by then.
 async fn drop_somewhere(client: &Client, number: u64, rng: &mut fastrand::Rng) -> bool {
-    let polls = rng.u32(0..16);
-    match rng.u32(0..19) {
+    // Some are kept to their end, which must come.
+    let polls = match number % 10 {
+        7 => u32::MAX,
+        _ => rng.u32(0..16),
+    };
+    match rng.u32(0..24) {
         0 => poll_some(client.get("/a"), polls).await,
+        18 => poll_some(client.multi_read().get("/a").run(), polls).await,
+        19 => poll_some(client.ensure("/x/y/z"), polls).await,
+        20 => poll_some(client.sync("/"), polls).await,
+        21 => poll_some(client.update_hosts("zk:1,zk:2"), polls).await,
+        22 => poll_some(client.set("/a", number.to_string()).submit(), polls).await,
         1..=3 => poll_some(client.set("/a", number.to_string()), polls).await,
         4 => poll_some(client.exists("/b").watch(), polls).await,
         5 => poll_some(client.get("/a").watch(), polls).await,
@@ -117,8 +126,15 @@ async fn drop_somewhere(client: &Client, number: u64, rng: &mut fastrand::Rng) -
     }
 }
 
-/// Polls a future so many times and drops it.
-async fn poll_some<F: Future>(future: F, polls: u32) -> bool {
+/// Polls a future so many times and drops it; one that is kept ends in time, and legally.
+async fn poll_some<T>(future: impl Future<Output = Result<T, Error>>, polls: u32) -> bool {
+    if polls == u32::MAX {
+        let result = tokio::time::timeout(Duration::from_millis(15_010), future).await;
+        if let Err(error) = result.expect("every call ends within its deadline") {
+            assert!(is_legal(error.kind()), "{error}");
+        }
+        return true;
+    }
     let mut future = std::pin::pin!(future);
     for _ in 0..polls {
         if future.as_mut().now_or_never().is_some() {
@@ -127,4 +143,24 @@ async fn poll_some<F: Future>(future: F, polls: u32) -> bool {
         tokio::task::yield_now().await;
     }
     false
+}
+
+/// What may become of these operations while connections are cut and sessions expired; no client is closed here.
+fn is_legal(kind: ErrorKind) -> bool {
+    use ErrorKind::{
+        BadVersion, ConnectionLoss, NoNode, NodeExists, NotEmpty, RuntimeInconsistency,
+        SessionChanged, SessionExpired, Unimplemented,
+    };
+    matches!(
+        kind,
+        BadVersion
+            | ConnectionLoss
+            | NoNode
+            | NodeExists
+            | NotEmpty
+            | RuntimeInconsistency
+            | SessionChanged
+            | SessionExpired
+            | Unimplemented
+    )
 }

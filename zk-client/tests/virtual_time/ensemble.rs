@@ -79,6 +79,18 @@ pub(crate) struct Faults {
     pub(crate) delay: Duration,
     /// No server answers anything.
     pub(crate) mute: bool,
+    /// Hosts that take connections and answer nothing.
+    pub(crate) mute_hosts: BTreeSet<u16>,
+    /// Every connect request is answered in another language.
+    pub(crate) rubbish: bool,
+    /// Sessions that there are go on, and no other begins.
+    pub(crate) no_new_sessions: bool,
+    /// The answers to `getData` lack their end.
+    pub(crate) cut_short: bool,
+    /// An operation that the servers do not know: they close the connection.
+    pub(crate) unknown: Option<OpCode>,
+    /// No write is carried out, the servers being busy.
+    pub(crate) throttled: bool,
     /// How many of the next writes are carried out while their connection breaks before the answer.
     pub(crate) lose_replies: usize,
 }
@@ -245,7 +257,7 @@ struct Link {
 impl World {
     /// One frame of a client: what to write, and whether the connection goes on.
     fn handle(&mut self, link: &mut Link, frame: Bytes) -> (BytesMut, bool) {
-        if self.faults.mute {
+        if self.faults.mute || self.faults.mute_hosts.contains(&link.host) {
             return (BytesMut::new(), true);
         }
         match link.session {
@@ -256,6 +268,9 @@ impl World {
 
     fn handshake(&mut self, link: &mut Link, frame: Bytes) -> (BytesMut, bool) {
         self.connects += 1;
+        if self.faults.rubbish {
+            return (BytesMut::from("HTTP/1.1 400 Bad Request\r\n\r\n"), false);
+        }
         let request = ConnectRequest::from_bytes(frame).unwrap();
         assert!(
             request.last_zxid_seen.0 <= self.zxid,
@@ -263,6 +278,7 @@ impl World {
         );
         let timeout = Duration::from_millis(u64::from(request.timeout_ms.unsigned_abs()));
         let id = match request.session_id {
+            SessionId::NONE if self.faults.no_new_sessions => return (BytesMut::new(), false),
             SessionId::NONE => {
                 self.next_session += 1;
                 self.zxid += 1;
@@ -319,11 +335,17 @@ impl World {
         let op = OpCode::from_i32(header.op).unwrap();
         self.seen.push(op);
         let request = Request::decode(op, &mut input).unwrap();
+        if self.faults.unknown == Some(op) {
+            return (out, false);
+        }
         let write = op.is_write();
         if write {
             self.zxid += 1;
         }
-        let result = self.carry_out(link, id, request);
+        let result = match write && self.faults.throttled {
+            true => Err(ErrorCode::ThrottledOp),
+            false => self.carry_out(link, id, request),
+        };
         if write && self.faults.lose_replies > 0 {
             self.faults.lose_replies -= 1;
             return (out, false);
@@ -340,6 +362,9 @@ impl World {
             err: code.code(),
         };
         match &result {
+            Ok(_) if self.faults.cut_short && op == OpCode::GetData => {
+                put_frame(&mut out, &[&reply]);
+            }
             Ok(response) => put_frame(&mut out, &[&reply, response]),
             Err(_) => put_frame(&mut out, &[&reply]),
         }

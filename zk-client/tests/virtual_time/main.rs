@@ -3,6 +3,8 @@
 
 mod cancellation;
 mod ensemble;
+mod life;
+mod limits;
 mod moving;
 mod names;
 mod schedules;

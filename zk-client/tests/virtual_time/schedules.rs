@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use fastrand::Rng;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
-use zk_client::{Client, Error, ErrorKind, Outcome, WatchEvent};
+use zk_client::{Client, Error, ErrorKind, Outcome, WatchEvent, WhileDisconnected};
 
 use crate::ensemble::Ensemble;
 
@@ -50,9 +50,20 @@ fn no_schedule_makes_a_wrong_answer_or_a_hang() {
 
 async fn schedule(seed: u64) {
     let ensemble = Ensemble::new();
+    // Every seed has a window of its own, and every fifth an impatient client.
+    let window = match seed % 9 {
+        0 => 4096,
+        few => usize::try_from(few).unwrap(),
+    };
+    let patience = match seed % 5 {
+        4 => WhileDisconnected::FailFast,
+        _ => WhileDisconnected::Wait,
+    };
     let client = Client::builder("zk:1,zk:2")
         .session_timeout(Duration::from_secs(6))
         .request_timeout(REQUEST_TIMEOUT)
+        .max_in_flight(window)
+        .while_disconnected(patience)
         .net(Arc::new(ensemble.clone()))
         .seed(seed)
         .connect()
@@ -101,7 +112,11 @@ fn path(writer: u64) -> String {
 async fn fault_after_fault(ensemble: Ensemble, client: Client, mut rng: Rng) {
     for _ in 0..STEPS {
         sleep(Duration::from_millis(rng.u64(0..1500))).await;
-        match rng.u32(0..12) {
+        match rng.u32(0..15) {
+            12 | 13 => ensemble.fault(|faults| {
+                faults.mute_hosts.insert(rng.u16(1..3));
+            }),
+            14 => ensemble.fault(|faults| faults.rubbish = true),
             0..=2 => ensemble.cut(),
             10 => ensemble.fault(|faults| faults.delay = Duration::from_millis(rng.u64(1..2500))),
             11 => ensemble.fault(|faults| faults.lose_replies = 3),
@@ -123,6 +138,8 @@ fn heal(ensemble: &Ensemble) {
         faults.delay = Duration::ZERO;
         faults.down.clear();
         faults.silent.clear();
+        faults.mute_hosts.clear();
+        faults.rubbish = false;
     });
 }
 
@@ -137,7 +154,7 @@ async fn follow(client: Client, path: String) {
                 }
                 assert!(!matches!(change.await, WatchEvent::Deleted(_)));
             }
-            Err(error) => assert!(is_passing(&error), "{error}"),
+            Err(error) => passing(&error).await,
         }
     }
 }
@@ -148,7 +165,7 @@ async fn follow_list(client: Client) {
         match client.children("/").watch().await {
             Ok((names, _)) if names.iter().any(|name| name == "end") => return,
             Ok((_, change)) => drop(change.await),
-            Err(error) => assert!(is_passing(&error), "{error}"),
+            Err(error) => passing(&error).await,
         }
     }
 }
@@ -163,7 +180,7 @@ async fn follow_stream(client: Client, recursive: bool) {
         let mut events = match added {
             Ok(events) => events,
             Err(error) => {
-                assert!(is_passing(&error), "{error}");
+                passing(&error).await;
                 continue;
             }
         };
@@ -187,7 +204,7 @@ async fn all_last(client: &Client, writers: std::ops::Range<u64>) -> bool {
             match client.get(&path(writer)).await {
                 Ok(node) if parse(&node.data) == LAST => break,
                 Ok(_) => return false,
-                Err(error) => assert!(is_passing(&error), "{error}"),
+                Err(error) => passing(&error).await,
             }
         }
     }
@@ -203,6 +220,12 @@ fn assert_in_order(seed: u64, history: &[bytes::Bytes]) {
 
 fn parse(data: &[u8]) -> u64 {
     std::str::from_utf8(data).unwrap().parse().unwrap()
+}
+
+/// The impatient fail at once, so they wait a little themselves.
+async fn passing(error: &Error) {
+    assert!(is_passing(error), "{error}");
+    sleep(Duration::from_millis(50)).await;
 }
 
 fn is_passing(error: &Error) -> bool {
@@ -237,9 +260,12 @@ impl Writer {
 
     async fn run(mut self) {
         for value in 1..60 {
-            match self.rng.u32(0..4) {
-                0 => self.read().await,
-                1 => self.pipeline(value * 10).await,
+            match self.rng.u32(0..8) {
+                0 | 1 => self.read().await,
+                2 | 3 => self.pipeline(value * 10).await,
+                4 => self.multi(value * 10).await,
+                5 => self.update(value * 10).await,
+                6 => self.own_node().await,
                 _ => self.write(value * 10).await,
             }
             sleep(Duration::from_millis(self.rng.u64(0..700))).await;
@@ -247,14 +273,55 @@ impl Writer {
         // The last value is written until that is certain.
         while self.possible != BTreeSet::from([LAST]) {
             self.write(LAST).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Sometimes less than the request timeout.
+    fn limit(&mut self) -> Duration {
+        match self.rng.u32(0..3) {
+            0 => Duration::from_millis(self.rng.u64(20..3000)),
+            _ => REQUEST_TIMEOUT,
         }
     }
 
     async fn write(&mut self, value: u64) {
-        let start = Instant::now();
-        let result = self.client.set(&self.path, value.to_string()).await;
-        self.in_time(start);
+        let (start, limit) = (Instant::now(), self.limit());
+        let set = self.client.set(&self.path, value.to_string());
+        let result = set.within(limit).await;
+        self.in_time(start, limit);
         self.written(value, result.map(drop));
+    }
+
+    async fn multi(&mut self, value: u64) {
+        let start = Instant::now();
+        let multi = self.client.multi().check(&self.path, -1);
+        let result = multi.set(&self.path, value.to_string()).commit().await;
+        self.in_time(start, REQUEST_TIMEOUT);
+        self.written(value, result.map(drop));
+    }
+
+    async fn update(&mut self, value: u64) {
+        let (start, limit) = (Instant::now(), self.limit());
+        let update = self.client.update(&self.path, |_| value.to_string());
+        let result = update.within(limit).await;
+        self.in_time(start, limit);
+        self.written(value, result.map(drop));
+    }
+
+    /// A node of the session's own, found again whatever is lost; and gone again.
+    async fn own_node(&mut self) {
+        let (start, limit) = (Instant::now(), self.limit());
+        let own = self.client.create("/own-", "").ephemeral().protected();
+        let result = own.within(limit).await;
+        self.in_time(start, limit);
+        match result {
+            Ok(created) => drop(self.client.delete(&created.path).await),
+            Err(error) => {
+                let changed = error.kind() == ErrorKind::SessionChanged;
+                assert!(changed || is_passing(&error), "seed {}: {error}", self.seed);
+            }
+        }
     }
 
     fn written(&mut self, value: u64, result: Result<(), Error>) {
@@ -271,9 +338,9 @@ impl Writer {
 
     /// Several writes are on their way together, and some of their callers lose interest.
     async fn pipeline(&mut self, first: u64) {
-        let start = Instant::now();
         let mut under_way = Vec::new();
         for value in first..first + self.rng.u64(2..6) {
+            let start = Instant::now();
             match self
                 .client
                 .set(&self.path, value.to_string())
@@ -283,7 +350,10 @@ impl Writer {
                 Ok(pending) => under_way.push((value, pending)),
                 Err(error) => self.written(value, Err(error)),
             }
+            self.in_time(start, REQUEST_TIMEOUT);
         }
+        // All have been submitted by now, so all are over by their deadlines.
+        let start = Instant::now();
         for (value, pending) in under_way {
             if self.rng.u32(0..4) == 0 {
                 drop(pending);
@@ -291,15 +361,15 @@ impl Writer {
                 continue;
             }
             let result = pending.await;
-            self.in_time(start);
+            self.in_time(start, REQUEST_TIMEOUT);
             self.written(value, result.map(drop));
         }
     }
 
     async fn read(&mut self) {
-        let start = Instant::now();
-        let result = self.client.get(&self.path).await;
-        self.in_time(start);
+        let (start, limit) = (Instant::now(), self.limit());
+        let result = self.client.get(&self.path).within(limit).await;
+        self.in_time(start, limit);
         match result {
             Ok(node) => {
                 let value = parse(&node.data);
@@ -314,8 +384,8 @@ impl Writer {
         }
     }
 
-    fn in_time(&self, start: Instant) {
-        let (took, limit) = (start.elapsed(), REQUEST_TIMEOUT + Duration::from_millis(10));
-        assert!(took <= limit, "seed {}: {took:?}", self.seed);
+    fn in_time(&self, start: Instant, limit: Duration) {
+        let (took, limit) = (start.elapsed(), limit + Duration::from_millis(10));
+        assert!(took <= limit, "seed {}: {took:?} of {limit:?}", self.seed);
     }
 }

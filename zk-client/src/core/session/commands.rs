@@ -68,6 +68,7 @@ impl Session {
         let impatient = self.config.while_disconnected == WhileDisconnected::FailFast;
         if impatient
             && !self.is_live()
+            && !self.moving
             && matches!(command.kind, Kind::Request(..) | Kind::Evidence)
         {
             let source = self.last_error.clone();
@@ -246,7 +247,9 @@ impl Session {
                 closing.slots.extend(command.slot);
             }
             (phase, None) => {
-                let over = matches!(phase, Phase::Ended(_)) || self.session.is_none();
+                // What was submitted before still is to be carried out, in a session that is still to come.
+                let nothing_left = self.session.is_none() && !self.requests.has_callers();
+                let over = matches!(phase, Phase::Ended(_)) || nothing_left;
                 let detached = matches!(command.kind, Kind::Detach);
                 self.closing = Some(Closing {
                     deadline,

@@ -36,7 +36,7 @@ impl Session {
             Phase::Dialing { give_up } if *give_up <= self.now => {
                 self.dial_failed(broken("no server could be connected in time"));
             }
-            Phase::Handshaking { give_up, .. } if *give_up <= self.now => {
+            Phase::Handshaking(handshake) if handshake.give_up <= self.now => {
                 self.link_lost(broken(
                     "the server did not answer the connect request in time",
                 ));
@@ -86,6 +86,9 @@ impl Session {
                 op: OpCode::Ping.code(),
             };
             put_frame(&mut self.out, &[&header]);
+            if let Phase::Live(live) = &mut self.phase {
+                live.pings.push_back(self.now);
+            }
         }
     }
 
@@ -115,9 +118,8 @@ impl Session {
     pub(super) fn earliest_deadline(&mut self) -> Option<Moment> {
         let phase = match &self.phase {
             Phase::Idle { redial_at } => Some(*redial_at),
-            Phase::Dialing { give_up }
-            | Phase::Handshaking { give_up, .. }
-            | Phase::Authenticating { give_up, .. } => Some(*give_up),
+            Phase::Dialing { give_up } | Phase::Authenticating { give_up, .. } => Some(*give_up),
+            Phase::Handshaking(handshake) => Some(handshake.give_up),
             Phase::Live(live) => {
                 let third = self.timeout() / 3;
                 Some((live.last_heard + third * 2).min(live.last_sent + third))

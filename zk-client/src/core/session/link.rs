@@ -1,6 +1,6 @@
 //! Getting a connection, shaking hands, and losing it again.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
@@ -10,9 +10,9 @@ use zk_proto::{
     header::ReplyHeader,
 };
 
-use super::{Established, Live, Phase, Session, Source, moving::Search};
+use super::{Established, Handshake, Live, Phase, Session, Source, moving::Search};
 use crate::{
-    core::{Output, WhileDisconnected, in_flight::Purpose},
+    core::{Moment, Output, WhileDisconnected, in_flight::Purpose},
     error::ErrorKind,
     state::{SessionEnd, SessionState},
     watcher::WatchEvent,
@@ -25,7 +25,7 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 impl Session {
     pub(super) fn dial(&mut self) {
         self.phase = Phase::Dialing {
-            give_up: self.now + self.hosts.head_starts() + self.attempt_timeout(),
+            give_up: self.now + self.hosts.head_starts() + self.usual_patience(),
         };
         self.outputs
             .push_back(Output::Dial(self.hosts.candidates()));
@@ -43,10 +43,11 @@ impl Session {
         };
         let server = self.hosts.current().map(ToString::to_string);
         tracing::debug!(server, session = %session_id, "handshake");
-        self.phase = Phase::Handshaking {
-            give_up: self.now + self.attempt_timeout(),
+        self.phase = Phase::Handshaking(Handshake {
+            since: self.now,
+            give_up: self.now + self.patience(),
             asked: session_id,
-        };
+        });
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: self.last_zxid,
@@ -65,6 +66,9 @@ impl Session {
         tracing::debug!(%error, hosts = %self.hosts, "no server could be connected");
         self.last_error = Some(error);
         self.hang_up();
+        if std::mem::take(&mut self.moving) {
+            self.fail_sent(self.is_impatient());
+        }
         let delay = self
             .hosts
             .delay_after_round(&self.config.retry, &mut self.rng);
@@ -84,7 +88,7 @@ impl Session {
         let error = error.unwrap_or_else(|| match self.phase {
             // A server that is behind what the client has seen says nothing either, nor does a read-only one of
             // Apache's 3.9 that is asked for a global session.
-            Phase::Handshaking { .. } => broken(
+            Phase::Handshaking(_) => broken(
                 "the server closed the connection instead of answering the connect request: \
                  it is not serving yet, is behind what this client has seen, \
                  or is read-only and takes no session of the quorum",
@@ -97,7 +101,7 @@ impl Session {
     /// Gives a connection up. What was sent over it has an unknown outcome now.
     pub(super) fn link_lost(&mut self, error: Source) {
         let lived = match &self.phase {
-            Phase::Handshaking { .. } | Phase::Authenticating { .. } => Duration::ZERO,
+            Phase::Handshaking(_) | Phase::Authenticating { .. } => Duration::ZERO,
             Phase::Live(live) => self.now.since(live.since),
             _ => return,
         };
@@ -118,7 +122,7 @@ impl Session {
     /// Drops the connection, and looks for another one after this time.
     pub(super) fn give_up_link(&mut self, delay: Duration) {
         // Who moves on purpose is connected again at once: even the impatient wait for that.
-        let moving = self.is_leaving();
+        self.moving = self.is_leaving();
         if self.is_live() {
             self.tell_streams(self.streams.all(), &WatchEvent::SessionDisconnected);
         }
@@ -127,10 +131,14 @@ impl Session {
         self.phase = Phase::Idle {
             redial_at: self.now + delay,
         };
-        self.fail_sent(self.config.while_disconnected == WhileDisconnected::FailFast && !moving);
+        self.fail_sent(self.is_impatient() && !self.moving);
         if self.state.is_connected() {
             self.set_state(SessionState::Suspended);
         }
+    }
+
+    fn is_impatient(&self) -> bool {
+        self.config.while_disconnected == WhileDisconnected::FailFast
     }
 
     fn fail_sent(&mut self, unsent_too: bool) {
@@ -153,7 +161,7 @@ impl Session {
         if matches!(
             self.phase,
             Phase::Dialing { .. }
-                | Phase::Handshaking { .. }
+                | Phase::Handshaking(_)
                 | Phase::Authenticating { .. }
                 | Phase::Live(_)
         ) {
@@ -162,24 +170,26 @@ impl Session {
     }
 
     /// The server's first frame.
-    pub(super) fn connect_response(&mut self, frame: Bytes, asked: SessionId) {
+    fn connect_response(&mut self, frame: Bytes, handshake: Handshake) {
         let response = match ConnectResponse::from_bytes(frame.clone()) {
             Ok(response) => response,
             Err(error) => return self.link_lost(refusal(frame, error)),
         };
         let granted = response.timeout_ms > 0 && response.session_id != SessionId::NONE;
-        match asked {
+        match handshake.asked {
             SessionId::NONE if !granted => {
                 self.link_lost(broken("the server granted no session"));
             }
             SessionId::NONE => {
                 self.local_session_over();
-                match self.closing.is_some() {
+                match self.closing.is_some() && !self.requests.has_callers() {
                     true => self.stop(Ok(())),
-                    false => self.establish(&response),
+                    false => self.establish(&response, handshake.since),
                 }
             }
-            id if granted && id == response.session_id => self.establish(&response),
+            id if granted && id == response.session_id => {
+                self.establish(&response, handshake.since);
+            }
             // Another session than the one asked for is a new one: the old one is over (ClickHouse#116690).
             _ => self.session_expired(),
         }
@@ -194,7 +204,9 @@ impl Session {
         }
     }
 
-    fn establish(&mut self, response: &ConnectResponse) {
+    fn establish(&mut self, response: &ConnectResponse, asked_at: Moment) {
+        self.last_proof = asked_at;
+        self.last_error = None;
         let timeout = Duration::from_millis(u64::from(response.timeout_ms.unsigned_abs()));
         let session = Established {
             id: response.session_id,
@@ -202,7 +214,8 @@ impl Session {
             timeout,
         };
         tracing::info!(session = %session.id, ?timeout, "connected");
-        self.outputs.push_back(Output::Session(self.info(&session)));
+        let info = self.info(session.id, session.password.clone(), timeout);
+        self.outputs.push_back(Output::Session(info));
         self.session = Some(session);
         let read_only = response.read_only == Some(true);
         self.known_to_quorum |= !read_only;
@@ -215,10 +228,12 @@ impl Session {
     /// The connection is there to be used.
     pub(super) fn go_live(&mut self, read_only: bool) {
         let now = self.now;
+        self.moving = false;
         self.phase = Phase::Live(Live {
             since: now,
             last_heard: now,
             last_sent: now,
+            pings: VecDeque::new(),
             leaving: None,
             search: read_only.then(|| Search::new(now)),
         });
@@ -268,8 +283,25 @@ impl Session {
         }
     }
 
-    pub(super) fn attempt_timeout(&self) -> Duration {
+    /// How long a server may take where nothing is at stake.
+    pub(super) fn usual_patience(&self) -> Duration {
         (self.timeout() / 3).clamp(HANDSHAKE_MIN, HANDSHAKE_MAX)
+    }
+
+    /// How long one server may take over the connect request: a share of what is left of the session, or of the
+    /// proof that somebody holds, so that one that accepts connections and says nothing does not cost it.
+    fn patience(&self) -> Duration {
+        let usual = self.usual_patience();
+        let session = self.session.as_ref().filter(|_| self.known_to_quorum);
+        let session = session.map(|session| self.last_proof + session.timeout);
+        let ends = session.into_iter().chain(self.evidence.deadline()).min();
+        let left = ends.map_or(Duration::ZERO, |ends| ends.since(self.now));
+        match left.is_zero() {
+            true => usual,
+            false => usual
+                .min(left / self.hosts.left_in_round())
+                .max(HANDSHAKE_MIN),
+        }
     }
 }
 
@@ -296,7 +328,7 @@ impl Session {
         loop {
             if !matches!(
                 self.phase,
-                Phase::Handshaking { .. } | Phase::Authenticating { .. } | Phase::Live(_)
+                Phase::Handshaking(_) | Phase::Authenticating { .. } | Phase::Live(_)
             ) {
                 bytes.clear();
                 return;
@@ -311,7 +343,7 @@ impl Session {
             };
             match self.phase {
                 Phase::Live(_) => self.frame(frame),
-                Phase::Handshaking { asked, .. } => self.connect_response(frame, asked),
+                Phase::Handshaking(handshake) => self.connect_response(frame, handshake),
                 _ => self.sasl_answer(frame),
             }
         }

@@ -61,6 +61,8 @@ pub struct Session {
     expired: Option<SessionId>,
     generation: u64,
     last_zxid: Zxid,
+    /// When the last request was sent that a server of this session answered. Only this counts as its life.
+    last_proof: Moment,
     hosts: HostProvider,
     auth: Auth,
     requests: InFlight,
@@ -73,6 +75,8 @@ pub struct Session {
     /// Who waits for a session, and until when.
     ready: Vec<(Slot, Moment)>,
     closing: Option<Closing>,
+    /// The connection was given up for a better one, and no attempt to get that has failed.
+    moving: bool,
     /// Why the last attempt failed or the last connection broke.
     last_error: Option<Source>,
     out: BytesMut,
@@ -87,11 +91,19 @@ pub struct Session {
 enum Phase {
     Idle { redial_at: Moment },
     Dialing { give_up: Moment },
-    Handshaking { give_up: Moment, asked: SessionId },
+    Handshaking(Handshake),
     Authenticating { give_up: Moment, read_only: bool },
     Live(Live),
     Ended(ErrorKind),
     Stopped,
+}
+
+/// A connect request on its way.
+#[derive(Debug, Clone, Copy)]
+struct Handshake {
+    since: Moment,
+    give_up: Moment,
+    asked: SessionId,
 }
 
 #[derive(Debug)]
@@ -99,6 +111,8 @@ struct Live {
     since: Moment,
     last_heard: Moment,
     last_sent: Moment,
+    /// When the pings were sent that are not answered.
+    pings: VecDeque<Moment>,
     /// When the connection is given up for another one, at the latest; nothing new is sent any more.
     leaving: Option<Moment>,
     /// The search for a read-write server, on a connection to a read-only one.
@@ -146,6 +160,7 @@ impl Session {
             expired: None,
             generation: 0,
             last_zxid: Zxid::ZERO,
+            last_proof: now,
             hosts,
             auth,
             requests: InFlight::new(),
@@ -156,6 +171,7 @@ impl Session {
             evidence: Evidence::default(),
             ready: Vec::new(),
             closing: None,
+            moving: false,
             last_error: None,
             out: BytesMut::new(),
             outputs: VecDeque::new(),
@@ -273,9 +289,9 @@ impl Session {
 
     /// Fails requests; what was sent has an unknown outcome unless it only reads.
     fn fail_requests(&mut self, entries: Vec<Entry>, kind: ErrorKind) {
-        let source = match kind {
-            ErrorKind::ConnectionLoss => self.last_error.clone(),
-            _ => None,
+        let (source, generation) = match kind {
+            ErrorKind::ConnectionLoss => (self.last_error.clone(), self.generation),
+            _ => (None, self.generation),
         };
         for entry in entries {
             let failure = match entry.sent_at {
@@ -283,7 +299,8 @@ impl Session {
                 None => Failure::not_applied(kind),
             };
             self.count_released(entry.purpose, entry.frame_len);
-            let failure = failure.because(source.clone()).until(entry.deadline());
+            let failure = failure.because(source.clone());
+            let failure = failure.repeatable(entry.deadline(), generation);
             self.complete(entry.slot, Err(failure));
         }
     }
@@ -298,6 +315,7 @@ impl Session {
 
     /// The session is no more: nothing of it is carried over into another.
     fn session_expired(&mut self) {
+        let timeout = self.timeout();
         let ended = self.session.take().map(|session| session.id);
         tracing::info!(session = %ended.unwrap_or(SessionId::NONE), "session expired");
         self.hang_up();
@@ -308,7 +326,12 @@ impl Session {
         let redial_at = self.now;
         match self.config.on_expiry {
             _ if self.closing.is_some() => self.stop(Ok(())),
-            OnExpiry::Renew => self.phase = Phase::Idle { redial_at },
+            OnExpiry::Renew => {
+                // What is bound from now on is bound to the session to come, which is likely to be granted as long.
+                let info = self.info(SessionId::NONE, Password::zero(), timeout);
+                self.outputs.push_back(Output::Session(info));
+                self.phase = Phase::Idle { redial_at };
+            }
             OnExpiry::Stop => self.end(ErrorKind::SessionExpired),
         }
     }
@@ -381,13 +404,19 @@ impl Session {
         self.outputs.push_back(Output::Stop);
     }
 
-    fn info(&self, session: &Established) -> SessionInfo {
+    const fn info(&self, id: SessionId, password: Password, timeout: Duration) -> SessionInfo {
         SessionInfo {
             generation: self.generation,
-            id: session.id,
-            password: session.password.clone(),
-            timeout: session.timeout,
-            last_heard: self.now,
+            id,
+            password,
+            timeout,
+            last_proof: self.last_proof,
         }
+    }
+
+    /// When the last request was sent that a server of the session answered.
+    #[must_use]
+    pub const fn last_proof(&self) -> Moment {
+        self.last_proof
     }
 }

@@ -38,7 +38,7 @@ impl Session {
         match &self.phase {
             // The attempt under way is to servers that may not be there any more.
             Phase::Dialing { .. } => self.give_up_link(Duration::ZERO),
-            Phase::Handshaking { .. } | Phase::Authenticating { .. } if leave => {
+            Phase::Handshaking(_) | Phase::Authenticating { .. } if leave => {
                 self.give_up_link(Duration::ZERO);
             }
             Phase::Live(_) if leave => self.begin_leaving(),

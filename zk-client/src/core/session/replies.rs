@@ -10,7 +10,7 @@ use zk_proto::{
     watch::{EventType, WatcherEvent, WatcherType},
 };
 
-use super::{Session, Source, link::broken};
+use super::{Phase, Session, Source, link::broken};
 use crate::{
     core::{
         Leaves, Output, Reply, StreamRequest,
@@ -38,7 +38,10 @@ impl Session {
         let header = ReplyHeader::decode(&mut input).map_err(sourced)?;
         match header.xid {
             Xid::NOTIFICATION => self.event(header.zxid, &mut input).map_err(sourced),
-            Xid::PING => Ok(()),
+            Xid::PING => {
+                self.pinged();
+                Ok(())
+            }
             Xid::AUTH => self.auth_answer(header.err == 0),
             Xid::SET_WATCHES if header.err == 0 => {
                 self.watches_registered();
@@ -64,6 +67,7 @@ impl Session {
             Ok(response) => response,
             Err(error) => return Err(self.undecodable(entry, error)),
         };
+        self.last_proof = self.last_proof.max(entry.sent_at.unwrap_or_default());
         if header.zxid > Zxid::ZERO {
             self.last_zxid = self.last_zxid.max(header.zxid);
         }
@@ -78,6 +82,15 @@ impl Session {
             },
         );
         Ok(())
+    }
+
+    /// Pings are answered in the order of their sending, too.
+    fn pinged(&mut self) {
+        if let Phase::Live(live) = &mut self.phase
+            && let Some(sent) = live.pings.pop_front()
+        {
+            self.last_proof = self.last_proof.max(sent);
+        }
     }
 
     #[inline]
@@ -161,7 +174,8 @@ impl Session {
         }
     }
 
-    /// The request is off the queue already: its caller is told here, before the connection is given up.
+    /// The request is off the queue already: its caller is told here, before the connection is given up. It is not
+    /// repeated, not even if it only reads: the next answer would cost everybody the next connection.
     fn undecodable(&mut self, entry: Entry, error: DecodeError) -> Source {
         let source: Source = Arc::new(error);
         let failure = Failure::in_flight(ErrorKind::ConnectionLoss, entry.op)
@@ -204,7 +218,10 @@ impl Session {
                 self.complete_ready();
             }
             Verdict::RefusedNew(slot) => self.fail_auth(slot),
-            Verdict::RefusedEstablished => self.auth_failed(),
+            Verdict::RefusedEstablished => {
+                self.last_error = Some(broken("the server refused the credentials"));
+                self.auth_failed();
+            }
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ const SASL_XID: Xid = Xid(0);
 impl Session {
     pub(super) fn begin_sasl(&mut self, read_only: bool) {
         self.phase = Phase::Authenticating {
-            give_up: self.now + self.attempt_timeout(),
+            give_up: self.now + self.usual_patience(),
             read_only,
         };
         self.outputs.push_back(Output::SaslBegin);
@@ -66,13 +66,13 @@ impl Session {
     }
 }
 
-type Answer = Result<Option<Bytes>, ErrorCode>;
+type Answer = Result<Secret, ErrorCode>;
 
 fn decode(frame: Bytes) -> Result<(ReplyHeader, Answer), DecodeError> {
     let mut input = Reader::new(frame);
     let header = ReplyHeader::decode(&mut input)?;
     let answer = match ErrorCode::from_i32(header.err) {
-        ErrorCode::Ok => Ok(SaslResponse::decode(&mut input)?.token.0),
+        ErrorCode::Ok => Ok(SaslResponse::decode(&mut input)?.token),
         code => Err(code),
     };
     Ok((header, answer))

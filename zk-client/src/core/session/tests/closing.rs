@@ -59,15 +59,39 @@ fn closing_is_bounded_when_no_server_answers() {
 fn a_client_without_a_session_closes_at_once() {
     let mut world = World::new(config());
     let mut ready = world.command(Kind::Ready);
-    let mut queued = world.submit(OpCode::SetData, "/a");
     let mut closed = world.command(Kind::Close);
     answered(&mut closed).unwrap();
     assert_eq!(failure(&mut ready).0, ErrorKind::Closed);
-    assert_eq!(
-        failure(&mut queued),
-        (ErrorKind::Closed, Outcome::NotApplied)
-    );
     assert!(world.stopped);
+}
+
+#[test]
+fn what_was_submitted_before_the_first_session_is_carried_out_before_closing() {
+    let mut world = World::new(config());
+    let mut queued = world.submit(OpCode::SetData, "/a");
+    let mut closed = world.command(Kind::Close);
+    assert!(waits(&mut queued) && waits(&mut closed));
+    world.connect();
+    let seen = world.seen();
+    assert_eq!(
+        seen.iter().map(|seen| seen.op).collect::<Vec<_>>(),
+        [OpCode::SetData, OpCode::CloseSession]
+    );
+    world.stat(seen[0].xid, 1);
+    world.ok(seen[1].xid, 2);
+    answered(&mut queued).unwrap();
+    answered(&mut closed).unwrap();
+    assert!(world.stopped);
+}
+
+#[test]
+fn closing_before_the_first_session_is_bounded() {
+    let mut world = World::new(config());
+    let mut queued = world.submit(OpCode::SetData, "/a");
+    let mut closed = world.command(Kind::Close);
+    world.pass(REQUEST_TIMEOUT);
+    assert_eq!(failure(&mut queued).1, Outcome::NotApplied);
+    assert!(answered(&mut closed).is_err() && world.stopped);
 }
 
 #[test]

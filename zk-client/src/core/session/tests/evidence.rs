@@ -66,8 +66,8 @@ fn pings_prove_nothing() {
     }
     let lost = world.evidence.last().unwrap();
     assert_eq!(
-        (lost.run, lost.until, lost.session_ended),
-        (run, None, false)
+        (lost.run, lost.until, lost.loss_of(run)),
+        (run, None, Some(false))
     );
     assert_eq!(world.last_state(), SessionState::Connected);
 }
@@ -137,7 +137,7 @@ fn the_end_of_the_session_ends_the_evidence() {
     world.dialed();
     world.refuse();
     let lost = world.evidence.last().unwrap();
-    assert_eq!((lost.until, lost.session_ended), (None, true));
+    assert_eq!((lost.until, lost.loss_of(lost.run)), (None, Some(true)));
     world.connect();
     assert_eq!(
         world.seen_ops(),
@@ -179,7 +179,8 @@ fn a_session_that_is_being_closed_proves_nothing() {
     let sync = world.seen().pop().unwrap();
     let _closed = world.command(Kind::Close);
     assert_eq!(until(&world), None, "the answer may take long");
-    assert!(world.evidence.last().unwrap().session_ended);
+    let lost = world.evidence.last().unwrap();
+    assert_eq!(lost.loss_of(lost.run), Some(true));
     answer_sync(&mut world, sync.xid);
     drop(heartbeat);
     assert_eq!(until(&world), None);

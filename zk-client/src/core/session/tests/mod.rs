@@ -223,9 +223,9 @@ impl World {
                 }
                 Output::Search(hosts) => self.searches.push(hosts),
                 Output::SaslBegin => self.sasl.push(None),
-                Output::SaslChallenge(challenge) => self.sasl.push(challenge),
+                Output::SaslChallenge(challenge) => self.sasl.push(challenge.0),
                 Output::Write(bytes) => self.wire.extend_from_slice(&bytes),
-                Output::Complete { slot, result } => slot.send(result),
+                Output::Complete { slot, result } => slot.send(result, self.now),
                 Output::Notify { watcher, event } => drop(watcher.send(event)),
                 Output::Stream { queue, event } => queue.push(event),
                 Output::State(state) => self.states.push(state),
@@ -370,6 +370,7 @@ fn answered(answer: &mut Answer) -> Result<Reply, Failure> {
         .try_recv()
         .expect("the slot is not dropped")
         .expect("the answer is there")
+        .0
 }
 
 fn failure(answer: &mut Answer) -> (ErrorKind, Outcome) {

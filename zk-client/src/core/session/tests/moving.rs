@@ -64,6 +64,47 @@ fn what_an_impatient_client_asks_while_it_moves_is_answered_by_the_next_server()
     answered(&mut late).unwrap();
 }
 
+/// Connected, told of another list, and on its way there.
+fn impatient_on_its_way() -> World {
+    let mut world = World::new(Config {
+        while_disconnected: WhileDisconnected::FailFast,
+        ..config()
+    });
+    world.connect();
+    drop(update(&mut world, vec![host("c", 3)]));
+    assert_eq!((world.hangups, world.dials), (1, 2));
+    world
+}
+
+#[test]
+fn what_an_impatient_client_asks_on_the_way_waits_for_the_next_server() {
+    let mut world = impatient_on_its_way();
+    let mut dialing = world.submit(OpCode::SetData, "/a");
+    world.dialed();
+    let mut shaking = world.submit(OpCode::SetData, "/b");
+    assert!(waits(&mut dialing) && waits(&mut shaking));
+    world.grant(SESSION);
+    assert_eq!(world.seen_ops(), [OpCode::SetData, OpCode::SetData]);
+}
+
+#[test]
+fn an_impatient_client_does_not_wait_for_a_second_attempt() {
+    let mut world = impatient_on_its_way();
+    let mut dialing = world.submit(OpCode::SetData, "/a");
+    world.handle(Input::DialFailed(std::sync::Arc::new(
+        std::io::Error::other("refused"),
+    )));
+    let expected = (ErrorKind::ConnectionLoss, Outcome::NotApplied);
+    assert_eq!(failure(&mut dialing), expected);
+    let mut late = world.submit(OpCode::SetData, "/b");
+    assert_eq!(failure(&mut late), expected);
+    let mut world = impatient_on_its_way();
+    let mut shaking = world.submit(OpCode::SetData, "/a");
+    world.dialed();
+    world.cut();
+    assert_eq!(failure(&mut shaking), expected);
+}
+
 #[test]
 fn a_server_that_does_not_answer_is_left_all_the_same() {
     let mut world = World::connected();

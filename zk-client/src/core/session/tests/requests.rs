@@ -275,6 +275,87 @@ fn an_outage_does_not_pile_up_what_nobody_waits_for() {
 }
 
 #[test]
+fn an_outage_does_not_pile_up_what_is_behind_a_patient_request() {
+    let mut world = World::new(config());
+    let hour = world.now + Duration::from_secs(3600);
+    let patient = |world: &mut World, path: &str| {
+        world.submit_with(OpCode::SetData, path, |command| {
+            command.deadline = Some(hour);
+        })
+    };
+    let mut first = patient(&mut world, "/first");
+    let bulk = |number: u32| format!("/{number}/{}", "x".repeat(1000));
+    let mut others = Vec::new();
+    for round in 0..50 {
+        for number in 0..100 {
+            drop(world.submit(OpCode::Delete, &bulk(round * 100 + number)));
+        }
+        others.push(patient(&mut world, &format!("/other{round}")));
+        world.pass(REQUEST_TIMEOUT);
+        let kept = world.session.requests.kept();
+        assert!(kept.0 < 1200 && kept.1 < 1_200_000, "{kept:?}");
+    }
+    assert_eq!(world.released, 5000);
+    let soon = world.now + Duration::from_secs(1);
+    let mut hurried = world.submit_with(OpCode::Delete, "/hurried", |command| {
+        command.deadline = Some(soon);
+    });
+    world.pass(Duration::from_secs(1));
+    assert_eq!(failure(&mut hurried).0, ErrorKind::OperationTimeout);
+    world.connect();
+    let seen = world.seen();
+    assert_eq!(seen.len(), 51);
+    assert!(seen[0].body.ends_with(b"/first") && seen[50].body.ends_with(b"/other49"));
+    for seen in &seen {
+        world.stat(seen.xid, 1);
+    }
+    answered(&mut first).unwrap();
+    for other in &mut others {
+        answered(other).unwrap();
+    }
+}
+
+#[test]
+fn what_times_out_behind_a_patient_request_is_swept_and_every_deadline_kept() {
+    let mut world = World::new(config());
+    let mut rng = fastrand::Rng::with_seed(3);
+    let start = world.now;
+    let mut open = Vec::new();
+    for number in 0..5000_u32 {
+        let deadline = start + Duration::from_millis(rng.u64(1..60_000));
+        let own = rng.u32(0..3) == 0;
+        let answer = world.submit_with(OpCode::Delete, "/a", |command| {
+            command.deadline = own.then_some(deadline);
+        });
+        let deadline = match own {
+            true => deadline,
+            false => world.now + REQUEST_TIMEOUT,
+        };
+        open.push((deadline, answer));
+        if number % 10 == 0 {
+            world.pass(Duration::from_millis(100));
+            open.retain_mut(|(deadline, answer)| {
+                let over = *deadline <= world.now;
+                assert_eq!(waits_or_over(answer), !over, "{number}");
+                !over
+            });
+        }
+    }
+}
+
+/// True while it waits; with a failure by its deadline otherwise.
+fn waits_or_over(answer: &mut Answer) -> bool {
+    match answer.try_recv() {
+        Ok(None) => true,
+        Ok(Some((Err(failure), _))) => {
+            assert_eq!(failure.kind, ErrorKind::OperationTimeout);
+            false
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn pings_go_out_while_a_long_answer_comes_in() {
     let mut world = World::connected();
     let mut answer = world.submit(OpCode::GetData, "/big");

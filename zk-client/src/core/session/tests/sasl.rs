@@ -90,3 +90,16 @@ fn a_conversation_that_breaks_or_stalls_is_begun_again_elsewhere() {
     world.pass(T / 3);
     assert_eq!(world.hangups, hangups + 1);
 }
+
+#[test]
+fn tokens_are_not_shown() {
+    let token = || Bytes::from_static(b"secret");
+    let step = SaslStep::Respond(token());
+    let challenge = Output::SaslChallenge(Secret(Some(token())));
+    let shown = format!("{step:?} {challenge:?}");
+    assert!(
+        shown.contains("Respond") && !shown.contains("secret"),
+        "{shown}"
+    );
+    assert!(!shown.contains("115"), "{shown}");
+}
