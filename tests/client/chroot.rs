@@ -9,6 +9,7 @@ cases! {
     the_user_sees_it_in_none,
     a_chroot_that_is_missing_is_made_on_request,
     the_root_below_a_chroot_is_the_chroots_node,
+    a_name_that_is_the_counter_alone_is_below_the_chroot,
 }
 
 async fn the_server_sees_the_chroot_in_every_path(subject: &Subject) {
@@ -114,4 +115,28 @@ async fn the_root_below_a_chroot_is_the_chroots_node(subject: &Subject) {
     client.create("/a", "").await.unwrap();
     assert_eq!(child.await.path(), Some("/"));
     assert_eq!(client.get("/").await.unwrap().data, "root");
+}
+
+async fn a_name_that_is_the_counter_alone_is_below_the_chroot(subject: &Subject) {
+    let client = subject.client().await;
+    let plain = client.create("/", "").sequential().await.unwrap();
+    assert_eq!(plain.path, "/0000000000");
+    let own = client.create("/", "").ephemeral().sequential();
+    assert_eq!(own.await.unwrap().path, "/0000000001");
+    let composed = client.create_all("/", "").sequential().await.unwrap();
+    assert_eq!(composed.path, "/0000000002");
+    let results = client.multi().create("/", "").sequential().commit();
+    let results = results.await.unwrap();
+    assert_eq!(results[0].created_path(), Some("/0000000003"));
+    let protected = client.create("/", "").sequential().protected();
+    let protected = protected.await.unwrap().path;
+    assert!(protected.starts_with("/_c_") && protected.ends_with("-0000000004"));
+    for path in [&plain.path, &composed.path, &protected] {
+        assert!(client.exists(path).await.unwrap().is_some(), "{path}");
+    }
+    assert_eq!(client.children("/").await.unwrap().len(), 5);
+    // A chroot that is missing is made first.
+    let below = Client::connect(&format!("{}/none", subject.hosts())).await;
+    let created = below.unwrap().create_all("/", "").sequential().await;
+    assert_eq!(created.unwrap().path, "/0000000000");
 }

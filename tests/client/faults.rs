@@ -10,6 +10,8 @@ use crate::subject::{Subject, until};
 cases! {
     a_lost_reply_leaves_a_write_open_and_a_read_repeated,
     a_protected_create_survives_lost_replies,
+    a_tree_is_removed_whatever_is_cut,
+    a_changed_list_of_servers_is_moved_to,
     a_slow_server_is_waited_for_in_order,
     a_silent_server_is_left_for_another,
     a_request_to_a_silent_server_fails_in_time,
@@ -48,6 +50,42 @@ async fn a_protected_create_survives_lost_replies(subject: &Subject) {
         assert_eq!(created.stat.ephemeral_owner, client.session().id());
     }
     assert_eq!(client.children("/").await.unwrap().len(), 3);
+}
+
+async fn a_tree_is_removed_whatever_is_cut(subject: &Subject) {
+    let (proxy, other) = (subject.proxy().await, subject.client().await);
+    let client = subject.through(&[&proxy]).connect().await.unwrap();
+    for round in 0..3 {
+        let nodes: Vec<_> = (0..600).map(|n| format!("/t/{}/{n}", n % 3)).collect();
+        for parent in ["/t/0", "/t/1", "/t/2"] {
+            other.ensure(parent).await.unwrap();
+        }
+        for created in join_all(nodes.iter().map(|path| other.create(path, ""))).await {
+            created.unwrap();
+        }
+        proxy.lose_replies(2 + round);
+        client.delete_all("/t").await.unwrap();
+        other.sync("/").await.unwrap();
+        assert_eq!(other.exists("/t").await.unwrap(), None, "round {round}");
+    }
+    proxy.until_spoiled(1).await;
+}
+
+async fn a_changed_list_of_servers_is_moved_to(subject: &Subject) {
+    let (old, new) = (subject.proxy().await, subject.proxy().await);
+    let client = subject.through(&[&old]).connect().await.unwrap();
+    client.create("/e", "").ephemeral().await.unwrap();
+    let id = client.session().id();
+    let mut states = client.states();
+    assert_eq!(states.next().await, Some(SessionState::Connected));
+    client.update_hosts(&new.connect_string()).await.unwrap();
+    assert_eq!(states.next().await, Some(SessionState::Suspended));
+    assert_eq!(states.next().await, Some(SessionState::Connected));
+    old.down();
+    let stat = client.set("/e", "x").await.unwrap();
+    assert_eq!((stat.ephemeral_owner, new.accepted()), (id, 1));
+    let error = client.update_hosts("zk:1/elsewhere").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadArguments);
 }
 
 async fn a_slow_server_is_waited_for_in_order(subject: &Subject) {

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use zk_client::{
-    Client, RetryPolicy, SessionState, Watch, WatchChange, WatchEvent, testing::FaultProxy,
+    Client, ErrorKind, RetryPolicy, SessionState, Watch, WatchChange, WatchEvent,
+    testing::FaultProxy,
 };
 use zk_server::Ensemble;
 
@@ -172,6 +173,42 @@ async fn a_member_that_is_killed_takes_no_session_and_no_watch_with_it() {
             members.ensemble.restart(victim).await.unwrap();
             members.ensemble.leader().await;
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_whole_new_list_of_members_takes_the_place_of_the_old_one() {
+    soon(async {
+        let open = [("reconfigEnabled", "true"), ("skipACL", "yes")];
+        let ensemble = Ensemble::start_with(3, &open).await.unwrap();
+        let leader = ensemble.leader().await;
+        let client = Client::connect(ensemble.connect_string()).await.unwrap();
+        let (config, change) = client.ensemble_config().watch().await.unwrap();
+        assert_eq!(config.servers.len(), 3);
+        let leaves = i64::try_from((leader + 1) % 3).unwrap() + 1;
+        let line = |id: i64| {
+            let prefix = format!("server.{id}=");
+            let found = config.text.lines().find(|line| line.starts_with(&prefix));
+            found.unwrap().to_owned()
+        };
+        let mut list = client.reconfig().from_version(config.version.unwrap());
+        for id in (1..=3).filter(|id| *id != leaves) {
+            list = list.member(id, &line(id));
+        }
+        let changed = list.await.unwrap();
+        let ids: Vec<_> = changed.servers.iter().map(|server| server.id).collect();
+        assert_eq!(ids.len(), 2);
+        assert!(!ids.contains(&leaves) && changed.version > config.version);
+        assert_eq!(change.await.path(), Some("/zookeeper/config"));
+        let both = client.reconfig().member(1, &line(1)).leave(2);
+        assert_eq!(both.await.unwrap_err().kind(), ErrorKind::BadArguments);
+        client
+            .update_hosts(&changed.connect_string())
+            .await
+            .unwrap();
+        client.create("/a", "").await.unwrap();
+        client.close().await.unwrap();
     })
     .await;
 }

@@ -17,6 +17,8 @@ cases! {
     a_protected_create_has_a_name_that_is_found_again,
     whole_trees_are_made_and_removed,
     composed_creates_take_names_that_are_a_number_alone_and_refuse_bad_paths,
+    parents_and_what_is_ensured_are_as_asked,
+    multis_and_reads_of_one_moment_can_be_pipelined,
     updates_of_many_tasks_are_all_counted,
     a_pipeline_is_carried_out_in_the_order_of_its_submission,
     a_pipeline_longer_than_what_servers_hold_does_not_stall,
@@ -185,6 +187,50 @@ async fn whole_trees_are_made_and_removed(subject: &Subject) {
     assert!(client.children("/").await.unwrap().is_empty());
     let error = client.delete_all("/a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoNode);
+}
+
+async fn parents_and_what_is_ensured_are_as_asked(subject: &Subject) {
+    let client = subject.client().await;
+    let created = client.create_all("/c/d/leaf", "x").container_parents();
+    created.await.unwrap();
+    // No server tells of a container that it is one: that they are asked for is tested with the client.
+    for path in ["/c", "/c/d", "/c/d/leaf"] {
+        assert!(client.exists(path).await.unwrap().is_some(), "{path}");
+    }
+    let acl = Acl::read_only();
+    client.ensure("/e").acl(acl.clone()).await.unwrap();
+    assert_eq!(client.get_acl("/e").await.unwrap().acl, acl);
+}
+
+async fn multis_and_reads_of_one_moment_can_be_pipelined(subject: &Subject) {
+    let client = subject.client().await;
+    client.create("/a", "0").await.unwrap();
+    let (mut multis, mut reads) = (Vec::new(), Vec::new());
+    for n in 0..20 {
+        let path = format!("/{n:02}");
+        let multi = client.multi().create(&path, "").set("/a", n.to_string());
+        multis.push(multi.submit().await.unwrap());
+        let read = client.multi_read().get("/a").children("/").get("/none");
+        reads.push(read.submit().await.unwrap());
+    }
+    let refused = client.multi().check("/none", 0).delete("/a").submit();
+    let refused = refused.await.unwrap();
+    for (n, (multi, read)) in multis.into_iter().zip(reads).enumerate() {
+        let results = multi.await.unwrap();
+        assert_eq!(results[0].created_path(), Some(format!("/{n:02}").as_str()));
+        let read = read.await.unwrap();
+        let node = read[0].as_ref().unwrap().node().unwrap();
+        assert_eq!(node.data, n.to_string(), "in the order of submission");
+        let names = read[1].as_ref().unwrap().children().unwrap();
+        assert_eq!(names.len(), n + 2);
+        assert_eq!(read[2].as_ref().unwrap_err().kind(), ErrorKind::NoNode);
+    }
+    let error = refused.await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.multi_index()),
+        (ErrorKind::NoNode, Some(0))
+    );
+    assert!(client.exists("/a").await.unwrap().is_some());
 }
 
 async fn composed_creates_take_names_that_are_a_number_alone_and_refuse_bad_paths(

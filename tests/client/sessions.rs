@@ -1,6 +1,6 @@
 //! Sessions: resumed, moved, expired, renewed, closed; and the credentials that go with them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use zk_client::{
@@ -11,6 +11,8 @@ use crate::subject::{Subject, until};
 
 cases! {
     closing_frees_ephemerals_at_once_and_ends_the_states,
+    closing_takes_one_round_trip,
+    detaching_leaves_the_session_to_whoever_resumes_it,
     closing_carries_out_what_is_in_flight,
     dropping_the_last_clone_closes_the_session,
     a_session_can_be_resumed_by_its_id_and_password,
@@ -43,6 +45,47 @@ async fn closing_frees_ephemerals_at_once_and_ends_the_states(subject: &Subject)
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert!(!session.is_current());
     client.close().await.unwrap();
+}
+
+async fn closing_takes_one_round_trip(subject: &Subject) {
+    let (proxy, other) = (subject.proxy().await, subject.client().await);
+    let client = subject.through(&[&proxy]).connect().await.unwrap();
+    client.create("/e", b"").ephemeral().await.unwrap();
+    let (_, gone) = other.exists("/e").watch().await.unwrap();
+    let delay = Duration::from_secs(2);
+    proxy.delay(delay);
+    let start = Instant::now();
+    let (closed, deleted) = tokio::join!(client.close(), async {
+        let event = gone.await;
+        (event, start.elapsed())
+    });
+    closed.unwrap();
+    let took = start.elapsed();
+    assert!(took >= delay && took < delay * 2, "{took:?}");
+    assert!(
+        deleted.0.is_deleted() && deleted.1 < delay * 2,
+        "{deleted:?}"
+    );
+}
+
+async fn detaching_leaves_the_session_to_whoever_resumes_it(subject: &Subject) {
+    let client = subject.client().await;
+    let id = client.session().id();
+    let mut pending = Vec::new();
+    for n in 0..50 {
+        let path = format!("/{n}");
+        pending.push(client.create(&path, "").ephemeral().submit().await.unwrap());
+    }
+    let (detached, password) = client.detach().await.unwrap();
+    assert_eq!(detached, id);
+    let created = join_all(pending).await;
+    assert!(created.iter().all(Result::is_ok));
+    assert_eq!(client.state(), SessionState::Closed);
+    let resumed = subject.builder().session(id, password).connect();
+    let resumed = resumed.await.unwrap();
+    assert_eq!(resumed.session().id(), id);
+    assert_eq!(resumed.ephemerals("/").await.unwrap().len(), 50);
+    resumed.close().await.unwrap();
 }
 
 async fn closing_carries_out_what_is_in_flight(subject: &Subject) {
