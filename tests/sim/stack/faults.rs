@@ -82,7 +82,10 @@ impl World {
                 "isolation"
             }
             4 => {
-                self.servers[server].paused_until = self.soon(1_500);
+                // One that is over sooner does not end the other: what waits for its end would be overtaken.
+                let until = self.soon(1_500);
+                let paused = &mut self.servers[server].paused_until;
+                *paused = (*paused).max(until);
                 "pause"
             }
             5 => {
