@@ -4,14 +4,14 @@ use zk_server::zab::mutants;
 
 use crate::{museum, reconfig, run};
 
-/// The bug, and what it was.
-const BUGS: [(&str, &str); 17] = [
+/// The bug, and what it was. Not here: 3642, whose crash within a snapshot no seed of the first thousands meets, and which
+/// its scenario below finds.
+const BUGS: [(&str, &str); 16] = [
     ("790", "a leader serves before a quorum has its history"),
     ("1282", "the current epoch is written when it is all over"),
     ("1343", "an epoch is used twice"),
     ("1675", "a sync is answered without asking a quorum"),
     ("2846", "a tail that was never agreed on is not cut"),
-    ("3642", "a snapshot is believed before it is written"),
     ("4352", "a leader without memory sends a new member nothing"),
     (
         "leader-acks-before-fsync",

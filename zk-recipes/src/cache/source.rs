@@ -105,9 +105,9 @@ impl Source {
         }
     }
 
-    /// What has been told already.
+    /// What has been told already. A task that has had its share of the thread is told, too: "nothing" means in order.
     pub(super) fn now(&mut self) -> Option<Hint> {
-        self.next().now_or_never()
+        tokio::task::unconstrained(self.next()).now_or_never()
     }
 
     /// The next thing to be told. Cancel safe.
