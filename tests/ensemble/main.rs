@@ -9,6 +9,7 @@
 mod drills;
 mod dump;
 mod expansion;
+mod expiry;
 mod history;
 mod kill9;
 mod load;

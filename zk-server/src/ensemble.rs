@@ -289,8 +289,11 @@ impl Ensemble {
         self.wires.resume(server_id(member));
     }
 
-    /// Ends a session as if its client had gone silent; whoever leads proposes it.
-    pub fn expire_session(&self, session: SessionId) {
+    /// Ends a session as if its client had gone silent, as soon as there is a leader to propose that.
+    ///
+    /// The session is over when its client hears of it. Cancel safe: the session is asked to end, or goes on.
+    pub async fn expire_session(&self, session: SessionId) {
+        self.leader().await;
         for place in &self.members {
             if let Some(server) = &place.server {
                 server.expire_session(session);

@@ -14,8 +14,16 @@
 //! let mut ensemble = zk_server::Ensemble::start(3).await?;
 //! let leader = ensemble.leader().await;
 //! ensemble.kill(leader).await?;                                   // the others go on
-//! assert_ne!(ensemble.leader().await, leader);
+//! let next = ensemble.leader().await;
+//! assert_ne!(next, leader);
 //! ensemble.restart(leader).await?;
+//!
+//! ensemble.partition(next, leader);                               // nothing passes between these two, and nothing breaks
+//! ensemble.heal();
+//! ensemble.pause(leader);                                         // SIGSTOP
+//! ensemble.resume(leader);
+//! # let session = zk_proto::SessionId(1);
+//! ensemble.expire_session(session).await;                         // as if its client had gone silent
 //! # Ok(())
 //! # }
 //! ```
