@@ -45,6 +45,9 @@ const WRITERS: usize = 3;
 pub(crate) const TELL_PLANS: &str =
     "org.slf4j.simpleLogger.log.org.apache.zookeeper.server.quorum.LearnerHandler=debug";
 
+/// So many transactions a leader keeps in memory for who comes back (`commitLogCount`).
+const BEYOND_MEMORY: u64 = 500;
+
 /// How many writes are acknowledged between two changes.
 pub(crate) const BETWEEN: u64 = 60;
 
@@ -202,7 +205,12 @@ impl Mixed {
             self.members.start()?;
         }
         self.load.go_on(ledgers);
-        self.load.grown(BETWEEN, LIMIT).await;
+        // What a leader has in memory would do to bring it up to date.
+        let between = match plan {
+            Plan::SnapOverTail => 2 * BEYOND_MEMORY,
+            _ => BETWEEN,
+        };
+        self.load.grown(between, LIMIT).await;
         if plan == Plan::Diff {
             // While a JVM starts, more is written than a leader keeps in memory.
             let ledgers = self.load.pause();

@@ -66,6 +66,19 @@ impl Ensemble {
     /// # Errors
     /// [`StartError`], of the first wrong value or the first member that does not start.
     pub async fn start_with(members: usize, settings: &[(&str, &str)]) -> Result<Self, StartError> {
+        /// A port that was free a moment ago may be another process's when a member binds it.
+        const TRIES: usize = 5;
+        for _ in 1..TRIES {
+            match Self::try_start(members, settings).await {
+                Err(StartError::Listen { source, .. })
+                    if source.kind() == io::ErrorKind::AddrInUse => {}
+                started => return started,
+            }
+        }
+        Self::try_start(members, settings).await
+    }
+
+    async fn try_start(members: usize, settings: &[(&str, &str)]) -> Result<Self, StartError> {
         let own: Vec<_> = specs(members, PeerRole::Participant)?;
         let servers: BTreeMap<_, _> = (1..).map(ServerId).zip(own.iter().cloned()).collect();
         let mut ensemble = Self {

@@ -15,6 +15,7 @@ pub(super) struct Read {
     pub(super) at: Zxid,
     pub(super) data: Bytes,
     pub(super) changed: Zxid,
+    pub(super) version: i32,
 }
 
 /// What a watch is on.
@@ -48,6 +49,9 @@ pub(super) struct History {
     pub(super) refused: Vec<String>,
     /// Names of writes that were open when their connection broke, in order.
     pub(super) lost: Vec<Vec<String>>,
+    /// Names of writes that were open when their connection broke, and the first write of the same session that was
+    /// acknowledged over a later one.
+    pub(super) overtaken: Vec<(Vec<String>, Zxid)>,
     /// Lists of the children of [`QUEUE`], and as of when.
     pub(super) lists: Vec<(Zxid, BTreeSet<String>)>,
     /// Children of [`QUEUE`] as their makers know them.
@@ -66,16 +70,21 @@ impl History {
         self.newest = self.newest.max(zxid);
     }
 
-    /// G3, G4, G6, G7, G12, G14, G20, with the whole log of a server.
+    /// G2, G3, G4, G6, G7, G12 to G15, G17, G20, with the whole log of a server.
     pub(super) fn check(&self, log: &[TxnLogEntry]) {
         let effects = Effects::of(log);
         for (asker, zxid) in &self.acknowledged {
             let found = effects.by_asker.get(asker);
             assert_eq!(found, Some(zxid), "G3: {asker:?} was acknowledged");
         }
-        for Read { at, data, changed } in &self.reads {
-            let last = effects.shared.range(..=*at).next_back();
-            assert_eq!(last, Some((changed, data)), "G7: read at {at}");
+        for read in &self.reads {
+            let Read { at, data, .. } = read;
+            let before = effects.shared.range(..=*at);
+            let last = before.clone().next_back();
+            assert_eq!(last, Some((&read.changed, data)), "G7: read at {at}");
+            // It was made once, with version 0, and has changed with every other transaction.
+            let version = before.count() as i32 - 1;
+            assert_eq!(read.version, version, "G13: read at {at}");
         }
         for Watched { seen, from, until } in &self.watched {
             if until > from {
@@ -100,6 +109,13 @@ impl History {
         for name in &self.refused {
             let found = effects.by_name.get(name.as_bytes());
             assert_eq!(found, None, "G4: {name} was certainly not carried out");
+        }
+        for (late, zxid) in &self.overtaken {
+            let applied = late
+                .iter()
+                .filter_map(|name| effects.by_name.get(name.as_bytes()));
+            let after = applied.max().filter(|last| *last > zxid);
+            assert_eq!(after, None, "G17: {late:?} came after {zxid}");
         }
         for lost in &self.lost {
             let found = lost.iter().map(|name| effects.by_name.get(name.as_bytes()));
@@ -126,6 +142,31 @@ impl History {
     }
 }
 
+/// G2: an epoch's transactions are numbered from 1 without a gap, and epochs only grow.
+fn check_shape(before: Option<Zxid>, zxid: Zxid) {
+    let follows = before.is_none_or(|before| match zxid.epoch() == before.epoch() {
+        true => zxid.0 == before.0 + 1,
+        false => zxid.epoch() > before.epoch() && zxid.counter() == 1,
+    });
+    assert!(follows, "G2: {zxid} after {before:?}");
+}
+
+/// G15: only an open session makes nodes of its own.
+fn check_owner(open: &mut BTreeSet<SessionId>, session: SessionId, txn: &Txn) {
+    match txn {
+        Txn::CreateSession(_) => {
+            open.insert(session);
+        }
+        Txn::CloseSession(_) => {
+            open.remove(&session);
+        }
+        Txn::Create(create) if create.ephemeral => {
+            assert!(open.contains(&session), "G15: {} of {session}", create.path);
+        }
+        _ => {}
+    }
+}
+
 /// What a log did.
 #[derive(Default)]
 struct Effects {
@@ -140,8 +181,12 @@ struct Effects {
 impl Effects {
     fn of(log: &[TxnLogEntry]) -> Self {
         let mut effects = Self::default();
+        let mut open = BTreeSet::new();
+        let mut before = None;
         for entry in log {
             let header = &entry.header;
+            check_shape(before.replace(header.zxid), header.zxid);
+            check_owner(&mut open, header.client_id, &entry.txn);
             let is_system = [OpCode::CreateSession.code(), OpCode::CloseSession.code()];
             if !is_system.contains(&header.kind) {
                 let asker = (header.client_id, header.cxid.0);

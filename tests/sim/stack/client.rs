@@ -41,6 +41,8 @@ pub(super) struct Client {
     pending: VecDeque<Asked>,
     input: BytesMut,
     greeted: bool,
+    /// Names of writes that earlier connections of this session may still bring.
+    late: Vec<String>,
     /// The watch it has left on this connection.
     watch: Option<Watched>,
     /// The last zxid of any frame on this connection.
@@ -52,6 +54,19 @@ struct Asked {
     request: Request,
     /// The last write that was acknowledged to anybody when this was asked.
     floor: Zxid,
+}
+
+impl Asked {
+    /// The data that only this write has.
+    fn name(&self) -> Option<String> {
+        let data = match &self.request {
+            Request::SetData(set) => &set.data,
+            Request::Create(create) => &create.data,
+            _ => return None,
+        };
+        let data = data.as_ref().filter(|data| !data.is_empty())?;
+        Some(String::from_utf8_lossy(data).into_owned())
+    }
 }
 
 impl Client {
@@ -66,6 +81,7 @@ impl Client {
             pending: VecDeque::new(),
             input: BytesMut::new(),
             greeted: false,
+            late: Vec::new(),
             watch: None,
             last: Zxid::ZERO,
         }
@@ -96,7 +112,8 @@ impl Client {
 
     /// The connection is gone: nobody knows what became of what was asked.
     pub(super) fn cut(&mut self, history: &mut History) {
-        self.pending.clear();
+        let names = self.pending.drain(..).filter_map(|asked| asked.name());
+        self.late.extend(names);
         self.input.clear();
         self.greeted = false;
         if let Some(mut watch) = self.watch.take() {
@@ -160,6 +177,7 @@ impl Client {
             self.session = SessionId::NONE;
             self.password = Password::zero();
             self.seen = Zxid::ZERO;
+            self.late.clear();
             history.expired += 1;
             return;
         }
@@ -207,6 +225,10 @@ impl Client {
             );
             assert_eq!(error, ErrorCode::Ok, "{:?}", asked.request);
             history.acknowledge(self.session, header.xid, header.zxid);
+            if !self.late.is_empty() {
+                let late = std::mem::take(&mut self.late);
+                history.overtaken.push((late, header.zxid));
+            }
         }
         if let Request::Sync(_) = asked.request {
             assert!(
@@ -225,6 +247,7 @@ impl Client {
                 at: header.zxid,
                 data: found.data.unwrap_or_default(),
                 changed: found.stat.mzxid,
+                version: found.stat.version,
             });
             if get.watch {
                 self.watch = Some(Watched {

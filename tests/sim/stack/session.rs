@@ -303,6 +303,7 @@ impl SessionClient {
                 at: zxid,
                 data: found.data.unwrap_or_default(),
                 changed: found.stat.mzxid,
+                version: found.stat.version,
             }),
             Response::GetChildren(found) => {
                 let names = found.children.iter();
