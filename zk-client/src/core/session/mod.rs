@@ -289,9 +289,10 @@ impl Session {
 
     /// Fails requests; what was sent has an unknown outcome unless it only reads.
     fn fail_requests(&mut self, entries: Vec<Entry>, kind: ErrorKind) {
-        let (source, generation) = match kind {
-            ErrorKind::ConnectionLoss => (self.last_error.clone(), self.generation),
-            _ => (None, self.generation),
+        let generation = self.generation;
+        let source = match kind {
+            ErrorKind::ConnectionLoss => self.last_error.clone(),
+            _ => None,
         };
         for entry in entries {
             let failure = match entry.sent_at {
