@@ -3,7 +3,7 @@
 //! Every case works below a node of its own, so that all of them share one JVM. Which Apache that is says
 //! `ZK_APACHE_HOME` (`.ci/apache` installs 3.9 and 3.8); where there is none, the cases say that they are skipped.
 //!
-//! What needs no server (xids that wrap, events that overtake replies) is with the session core, `zk-client/src/core`.
+//! What needs no server (events that overtake replies) is with the session core, `zk-client/src/core`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -18,6 +18,7 @@ mod subject;
 mod chroot;
 mod faults;
 mod members;
+mod numbers;
 mod operations;
 mod sessions;
 mod watches;

@@ -139,7 +139,7 @@ impl Subject {
     }
 }
 
-fn impatient(hosts: String) -> ClientBuilder {
+pub(crate) fn impatient(hosts: String) -> ClientBuilder {
     let retry = RetryPolicy::exponential(Duration::from_millis(5), Duration::from_millis(100));
     Client::builder(hosts).retry(retry)
 }

@@ -42,6 +42,8 @@ pub struct ClientBuilder {
     #[cfg(feature = "sasl")]
     sasl: Option<Arc<dyn crate::sasl::Mechanism>>,
     seed: Option<u64>,
+    #[cfg(feature = "testing")]
+    first_xid: Option<zk_proto::Xid>,
 }
 
 impl ClientBuilder {
@@ -68,6 +70,8 @@ impl ClientBuilder {
             #[cfg(feature = "sasl")]
             sasl: None,
             seed: None,
+            #[cfg(feature = "testing")]
+            first_xid: None,
         }
     }
 
@@ -230,6 +234,15 @@ impl ClientBuilder {
         self
     }
 
+    /// The number of the client's first request instead of 1, for tests of what comes after `i32::MAX`: 1 again.
+    ///
+    /// What is below 1 is taken for 1: those numbers mean something else.
+    #[cfg(feature = "testing")]
+    pub fn first_xid(mut self, xid: i32) -> Self {
+        self.first_xid = Some(zk_proto::Xid(xid.max(1)));
+        self
+    }
+
     /// Connects, and returns once there is a session.
     ///
     /// # Errors
@@ -238,7 +251,8 @@ impl ClientBuilder {
     /// [`AuthFailed`](crate::ErrorKind::AuthFailed) when one refuses the credentials.
     ///
     /// # Cancel safety
-    /// Dropping the future closes what there is.
+    /// Dropping the future closes what there is, in the background; a session that a server is granting at that moment,
+    /// too. Only one whose grant is lost with its connection is left to expire.
     pub async fn connect(self) -> Result<Client> {
         let timeout = self.connect_timeout;
         let client = self.connect_lazy()?;
@@ -308,6 +322,8 @@ impl ClientBuilder {
         let driver = Driver::new(Arc::clone(&shared), dialer, config);
         #[cfg(feature = "sasl")]
         let driver = driver.with_sasl(self.sasl);
+        #[cfg(feature = "testing")]
+        let driver = driver.numbering_from(self.first_xid);
         runtime.spawn(driver.run());
         Ok(Client::new(shared))
     }

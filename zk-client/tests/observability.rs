@@ -6,13 +6,15 @@
     clippy::panic
 )]
 
+mod log;
+
 use std::{
     collections::BTreeMap,
     fmt::{Debug, Write as _},
-    io,
     sync::{Arc, Mutex},
 };
 
+use log::{Log, forms};
 use tracing::{
     Subscriber,
     field::{Field, Visit},
@@ -26,27 +28,6 @@ use zk_server::Server;
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 const SECRET: &str = "s3cr3t-pa55word";
-
-/// Everything that is traced, of every level, as text.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
 
 /// The fields of finished spans.
 #[derive(Clone, Default)]
@@ -127,15 +108,7 @@ async fn a_request_is_a_span_with_the_names_of_opentelemetry() {
 #[tokio::test(flavor = "current_thread")]
 async fn neither_logs_nor_debug_show_a_password() {
     let _turn = TURN.lock().await;
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
-        .with_ansi(false)
-        .with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
-
+    let (log, _guard) = Log::begin();
     let server = Server::builder().start().await.unwrap();
     let hosts = server.connect_string();
     let builder = Client::builder(&*hosts).auth("digest", format!("alice:{SECRET}"));
@@ -170,30 +143,11 @@ async fn neither_logs_nor_debug_show_a_password() {
     let log = log.text();
     assert!(log.contains("answered") && shown.contains("Client"));
     for (text, what) in [(&log, "the log"), (&shown, "Debug")] {
-        for hidden in secrets(session.password()) {
+        let password = session.password().as_bytes();
+        for hidden in [forms(password), forms(SECRET.as_bytes())].concat() {
             assert!(!text.contains(&hidden), "{what} shows {hidden:?}:\n{text}");
         }
     }
-}
-
-/// The secret and the session's password, in the forms that a `Debug` could give them.
-fn secrets(password: &zk_client::Password) -> Vec<String> {
-    let bytes = password.as_bytes();
-    assert!(bytes.iter().any(|byte| *byte != 0));
-    let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    let escaped = format!("{:?}", bytes.escape_ascii().to_string());
-    let listed_secret = format!("{:?}", SECRET.as_bytes());
-    let list = |list: String| list.trim_matches(['[', ']']).to_owned();
-    vec![
-        SECRET.to_owned(),
-        hex,
-        list(format!("{bytes:?}")),
-        list(listed_secret),
-        escaped.trim_matches('"').to_owned(),
-    ]
 }
 
 #[tokio::test(flavor = "current_thread")]

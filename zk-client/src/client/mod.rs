@@ -74,7 +74,8 @@ impl Client {
     /// [`ConnectFailed`](crate::ErrorKind::ConnectFailed) when no server grants a session in time.
     ///
     /// # Cancel safety
-    /// Dropping the future closes what there is.
+    /// Dropping the future closes what there is, in the background; a session that a server is granting at that moment,
+    /// too. Only one whose grant is lost with its connection is left to expire.
     pub async fn connect(hosts: impl Into<String>) -> Result<Self> {
         Self::builder(hosts).connect().await
     }

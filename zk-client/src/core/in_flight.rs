@@ -424,11 +424,9 @@ impl InFlight {
         (self.entries.len(), self.frames.len())
     }
 
-    #[cfg(test)]
-    pub(crate) fn starting_at(xid: Xid) -> Self {
-        Self {
-            next_xid: xid,
-            ..Self::new()
-        }
+    /// Numbers what is sent from here on beginning with this.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) const fn number_from(&mut self, xid: Xid) {
+        self.next_xid = xid;
     }
 }

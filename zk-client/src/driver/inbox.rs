@@ -167,8 +167,8 @@ impl Inbox {
         Poll::Ready(())
     }
 
-    /// Nobody takes anything any more: what is left is dropped, and with it the slots of those who wait.
-    pub(crate) fn close(&self) {
+    /// Nobody takes anything any more: what is left was sent to no server, and who waits is told so.
+    pub(crate) fn close(&self, now: Moment) {
         let (batch, waiting) = {
             let mut inner = self.inner.lock();
             inner.closed = true;
@@ -178,7 +178,13 @@ impl Inbox {
                 std::mem::take(&mut inner.waiting),
             )
         };
-        drop(batch);
+        for slot in batch
+            .commands
+            .into_iter()
+            .filter_map(|command| command.slot)
+        {
+            slot.send(Err(Failure::not_applied(ErrorKind::Closed)), now);
+        }
         for (_, waker) in waiting {
             waker.wake();
         }

@@ -110,6 +110,15 @@ impl Driver {
         self
     }
 
+    /// The same with its first request numbered so.
+    #[cfg(feature = "testing")]
+    pub(crate) fn numbering_from(mut self, xid: Option<zk_proto::Xid>) -> Self {
+        if let Some(xid) = xid {
+            self.session.number_from(xid);
+        }
+        self
+    }
+
     /// Runs until the client is closed.
     pub(crate) async fn run(mut self) {
         let mut turn = 0_u32;
@@ -289,7 +298,7 @@ impl Driver {
 impl Drop for Driver {
     /// Also when the runtime is shut down under the task: nobody waits for ever.
     fn drop(&mut self) {
-        self.shared.driver_gone();
+        self.shared.driver_gone(self.now);
     }
 }
 

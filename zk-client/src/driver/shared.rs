@@ -171,8 +171,8 @@ impl Shared {
     }
 
     /// The driver has ended, whatever the reason.
-    pub(super) fn driver_gone(&self) {
-        self.inbox.close();
+    pub(super) fn driver_gone(&self, now: Moment) {
+        self.inbox.close(now);
         self.ended
             .send_modify(|ended| ended.end(u64::MAX, SessionEnd::Closed));
         self.evidence

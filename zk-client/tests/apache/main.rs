@@ -7,6 +7,9 @@
 )]
 
 mod authority;
+#[path = "../log/mod.rs"]
+mod log;
+mod secrets;
 
 use std::{error::Error as _, fs, path::Path, time::Duration};
 

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use zk_client::{Client, Error, ErrorKind};
 use zk_proto::OpCode;
 
-use crate::{T, builder, ensemble::Ensemble};
+use crate::{T, builder, ensemble::Ensemble, listeners::Listeners};
 
 const OPERATIONS: u64 = 100_000;
 
@@ -22,6 +22,7 @@ async fn futures_dropped_at_any_point_leave_the_session_whole() {
         .unwrap();
     client.create("/a", b"").await.unwrap();
     let mut rng = fastrand::Rng::with_seed(11);
+    let mut listeners = Listeners::new(&client);
     let mut completed = 0_u64;
     for number in 0..OPERATIONS {
         // Servers whose connections last are tried again at once.
@@ -37,8 +38,20 @@ async fn futures_dropped_at_any_point_leave_the_session_whole() {
         if number % 8 == 0 {
             sleep(Duration::from_millis(1)).await;
         }
-        completed += u64::from(drop_somewhere(&client, number, &mut rng).await);
+        // Some are kept to their end, which must come.
+        let polls = match number % 10 {
+            7 => u32::MAX,
+            _ => rng.u32(0..16),
+        };
+        match rng.u32(0..8) {
+            0 => listeners.drop_somewhere(polls, &mut rng).await,
+            _ => {
+                let over = drop_somewhere(&client, number, polls, &mut rng).await;
+                completed += u64::from(over);
+            }
+        }
     }
+    let states = listeners.rest();
     assert!(
         (OPERATIONS / 10..OPERATIONS * 9 / 10).contains(&completed),
         "{completed}"
@@ -75,15 +88,11 @@ async fn futures_dropped_at_any_point_leave_the_session_whole() {
         "the credentials, once, and nothing is registered again"
     );
     client.close().await.unwrap();
+    states.told_everything();
 }
 
 /// Begins an operation and drops it after some polls, or what it results in; true if it was over by then.
-async fn drop_somewhere(client: &Client, number: u64, rng: &mut fastrand::Rng) -> bool {
-    // Some are kept to their end, which must come.
-    let polls = match number % 10 {
-        7 => u32::MAX,
-        _ => rng.u32(0..16),
-    };
+async fn drop_somewhere(client: &Client, number: u64, polls: u32, rng: &mut fastrand::Rng) -> bool {
     match rng.u32(0..24) {
         0 => poll_some(client.get("/a"), polls).await,
         18 => poll_some(client.multi_read().get("/a").run(), polls).await,
@@ -146,7 +155,7 @@ async fn poll_some<T>(future: impl Future<Output = Result<T, Error>>, polls: u32
 }
 
 /// What may become of these operations while connections are cut and sessions expired; no client is closed here.
-fn is_legal(kind: ErrorKind) -> bool {
+pub(crate) fn is_legal(kind: ErrorKind) -> bool {
     use ErrorKind::{
         BadVersion, ConnectionLoss, NoNode, NodeExists, NotEmpty, RuntimeInconsistency,
         SessionChanged, SessionExpired, Unimplemented,

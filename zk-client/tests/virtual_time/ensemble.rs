@@ -51,6 +51,8 @@ struct World {
     faults: Faults,
     seen: Vec<OpCode>,
     connects: usize,
+    /// How many connections there are.
+    links: usize,
     /// The data that nodes were given by clients.
     history: BTreeMap<String, Vec<Bytes>>,
 }
@@ -195,12 +197,35 @@ impl Ensemble {
         self.world.lock().unwrap().connects
     }
 
+    /// Whether a session is there and has not timed out.
+    pub(crate) fn lives(&self, id: SessionId) -> bool {
+        self.world.lock().unwrap().lives(id.0)
+    }
+
+    /// How many sessions there are that have not timed out.
+    pub(crate) fn sessions(&self) -> usize {
+        let mut world = self.world.lock().unwrap();
+        let ids: Vec<_> = world.sessions.keys().copied().collect();
+        ids.into_iter().filter(|id| world.lives(*id)).count()
+    }
+
+    /// How many sessions began so far.
+    pub(crate) fn opened(&self) -> i64 {
+        self.world.lock().unwrap().next_session - 1
+    }
+
+    /// How many connections there are.
+    pub(crate) fn links(&self) -> usize {
+        self.world.lock().unwrap().links
+    }
+
     async fn serve(self, host: u16, mut stream: DuplexStream) {
         let mut cuts = self.cuts.subscribe();
         let (outbox, mut events) = tokio::sync::mpsc::unbounded_channel();
         let connection = {
             let mut world = self.world.lock().unwrap();
             world.next_connection += 1;
+            world.links += 1;
             world.next_connection
         };
         let mut link = Link {
@@ -243,7 +268,9 @@ impl Ensemble {
                 }
             }
         }
-        self.world.lock().unwrap().watches.forget(connection);
+        let mut world = self.world.lock().unwrap();
+        world.links -= 1;
+        world.watches.forget(connection);
     }
 }
 

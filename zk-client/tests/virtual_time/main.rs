@@ -2,9 +2,11 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod cancellation;
+mod cancelled_lives;
 mod ensemble;
 mod life;
 mod limits;
+mod listeners;
 mod moving;
 mod names;
 mod schedules;

@@ -236,6 +236,12 @@ impl Session {
             .present(credential, slot.map(|slot| (slot, deadline)), out);
     }
 
+    /// Whether closing has nothing to do: there is no session and none that a server may be granting right now, and nobody
+    /// has submitted anything that is to be carried out in one that is still to come.
+    pub(super) fn has_nothing_to_end(&self) -> bool {
+        self.session.is_none() && !self.is_handshaking() && !self.requests.has_callers()
+    }
+
     fn close(&mut self, command: Command) {
         let deadline = command
             .deadline
@@ -247,9 +253,8 @@ impl Session {
                 closing.slots.extend(command.slot);
             }
             (phase, None) => {
-                // What was submitted before still is to be carried out, in a session that is still to come.
-                let nothing_left = self.session.is_none() && !self.requests.has_callers();
-                let over = matches!(phase, Phase::Ended(_)) || nothing_left;
+                let ended = matches!(phase, Phase::Ended(_));
+                let over = ended || self.has_nothing_to_end();
                 let detached = matches!(command.kind, Kind::Detach);
                 self.closing = Some(Closing {
                     deadline,

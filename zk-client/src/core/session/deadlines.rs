@@ -21,14 +21,8 @@ impl Session {
             failure.outcome = Outcome::Unknown;
             self.stop(Err(failure));
         }
-        let detached = self
-            .closing
-            .as_ref()
-            .is_some_and(|closing| closing.detached);
-        if detached && self.requests.is_empty() {
-            self.stop(Ok(()));
-        }
         self.meet_request_deadlines();
+        self.stop_if_closed();
         self.remove_unwanted();
         self.meet_moving_deadlines();
         match &self.phase {
@@ -40,6 +34,7 @@ impl Session {
                 self.link_lost(broken(
                     "the server did not answer the connect request in time",
                 ));
+                self.stop_if_closed();
             }
             Phase::Authenticating { give_up, .. } if *give_up <= self.now => {
                 self.link_lost(broken("the SASL conversation took too long"));
@@ -56,6 +51,22 @@ impl Session {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A client that closes is over as soon as nothing is left to end; one that leaves its session to others, as soon as
+    /// nothing is under way.
+    fn stop_if_closed(&mut self) {
+        let over = match &self.closing {
+            Some(closing) if closing.detached => {
+                let granting = self.session.is_none() && self.is_handshaking();
+                self.requests.is_empty() && !granting
+            }
+            Some(_) => self.has_nothing_to_end(),
+            None => false,
+        };
+        if over {
+            self.stop(Ok(()));
         }
     }
 

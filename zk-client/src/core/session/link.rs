@@ -182,10 +182,8 @@ impl Session {
             }
             SessionId::NONE => {
                 self.local_session_over();
-                match self.closing.is_some() && !self.requests.has_callers() {
-                    true => self.stop(Ok(())),
-                    false => self.establish(&response, handshake.since),
-                }
+                // Also for who is closing: what was granted is to be ended.
+                self.establish(&response, handshake.since);
             }
             id if granted && id == response.session_id => {
                 self.establish(&response, handshake.since);
@@ -201,6 +199,13 @@ impl Session {
             self.end_session(ErrorKind::SessionExpired, SessionEnd::Expired);
             self.expired = self.expired.or(Some(local.id));
             self.set_state(SessionState::Expired);
+            if self
+                .closing
+                .as_ref()
+                .is_some_and(|closing| !closing.detached)
+            {
+                self.enqueue_close();
+            }
         }
     }
 

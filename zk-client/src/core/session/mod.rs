@@ -182,6 +182,12 @@ impl Session {
         session
     }
 
+    /// Numbers requests from here on beginning with this, so that a test sees them wrap within its lifetime.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn number_from(&mut self, xid: Xid) {
+        self.requests.number_from(xid);
+    }
+
     /// Takes one input; every output of the one before must have been taken.
     ///
     /// # Panics
@@ -234,6 +240,10 @@ impl Session {
 
     const fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live(_))
+    }
+
+    const fn is_handshaking(&self) -> bool {
+        matches!(self.phase, Phase::Handshaking(_))
     }
 
     fn flush(&mut self) {

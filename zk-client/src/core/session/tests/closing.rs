@@ -66,6 +66,52 @@ fn a_client_without_a_session_closes_at_once() {
 }
 
 #[test]
+fn a_session_that_is_being_granted_is_ended_again() {
+    let mut world = World::new(config());
+    world.dialed();
+    let mut closed = world.command(Kind::Close);
+    assert!(waits(&mut closed), "a server may have made it by now");
+    world.grant(SESSION);
+    let seen = world.seen();
+    assert_eq!((seen.len(), seen[0].op), (1, OpCode::CloseSession));
+    world.ok(seen[0].xid, 1);
+    answered(&mut closed).unwrap();
+    assert!(world.stopped);
+}
+
+#[test]
+fn a_session_that_is_being_granted_is_left_to_others() {
+    let mut world = World::new(config());
+    world.dialed();
+    let mut detached = world.command(Kind::Detach);
+    assert!(waits(&mut detached));
+    world.grant(SESSION);
+    answered(&mut detached).unwrap();
+    assert!(world.stopped && world.seen().is_empty());
+}
+
+#[test]
+fn who_is_closing_asks_for_no_session_a_second_time() {
+    for detach in [false, true] {
+        for silent in [false, true] {
+            let mut world = World::new(config());
+            world.dialed();
+            let mut closed = world.command(match detach {
+                true => Kind::Detach,
+                false => Kind::Close,
+            });
+            match silent {
+                true => world.pass(T / 3),
+                false => world.cut(),
+            }
+            answered(&mut closed).unwrap();
+            assert!(world.stopped);
+            assert_eq!(world.dials, 1);
+        }
+    }
+}
+
+#[test]
 fn what_was_submitted_before_the_first_session_is_carried_out_before_closing() {
     let mut world = World::new(config());
     let mut queued = world.submit(OpCode::SetData, "/a");

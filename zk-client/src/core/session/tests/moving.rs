@@ -204,11 +204,14 @@ fn a_session_that_only_a_read_only_server_knows_has_a_successor_elsewhere() {
 }
 
 #[test]
-fn a_client_that_lost_its_local_session_closes_at_once() {
+fn a_client_that_lost_its_local_session_closes_the_next_one() {
     let mut world = read_only();
     world.cut();
     let mut closed = world.command(Kind::Close);
     world.connect();
+    let seen = world.seen();
+    assert_eq!((seen.len(), seen[0].op), (1, OpCode::CloseSession));
+    world.ok(seen[0].xid, 1);
     answered(&mut closed).unwrap();
     assert!(world.stopped);
 }

@@ -205,7 +205,7 @@ fn a_deadline_of_its_own_is_kept_also_out_of_order() {
 #[test]
 fn xids_wrap_past_the_reserved_ones() {
     let mut world = World::connected();
-    world.session.requests = crate::core::in_flight::InFlight::starting_at(Xid(i32::MAX - 1));
+    world.session.number_from(Xid(i32::MAX - 1));
     let mut answers: Vec<_> = (0..4).map(|_| world.submit(OpCode::Delete, "/a")).collect();
     let xids: Vec<_> = world.seen().iter().map(|seen| seen.xid.0).collect();
     assert_eq!(xids, [i32::MAX - 1, i32::MAX, 1, 2]);
