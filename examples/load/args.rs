@@ -168,6 +168,13 @@ pub(crate) struct FailoverArgs {
     /// must find out by its silence.
     #[arg(long, default_value_t = 0)]
     pub(crate) stops: usize,
+    /// How often each side's leader becomes unreachable instead: whatever is sent to its address, or comes from it, is
+    /// dropped, and nobody is told. Every member is put into a network namespace of its own then.
+    ///
+    /// Takes root, `ip` and `nsenter`, and a network namespace for all of it:
+    /// `unshare --net load failover --runs 0 --black-holes 20`.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) black_holes: usize,
     /// Our side, as in `compare`.
     #[arg(long)]
     pub(crate) ours: Option<String>,

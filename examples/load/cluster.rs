@@ -1,7 +1,7 @@
 //! The servers of one side: started, measured and killed together.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +34,17 @@ impl Cluster {
     ) -> Result<Self> {
         let launchers = vec![launcher.clone(); members];
         let mut members = Members::prepare_in(dir, &launchers, settings)?;
+        members.start()?;
+        Ok(Self { members })
+    }
+
+    /// As [`start_with`](Self::start_with), each member at an address of its own.
+    pub(crate) fn start_apart(
+        members: &[(Launcher, IpAddr)],
+        dir: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let mut members = Members::prepare_apart(dir, members, settings)?;
         members.start()?;
         Ok(Self { members })
     }

@@ -17,11 +17,12 @@ use std::{
 };
 
 use zk_proto::{Bytes, ErrorCode, OpCode, op::SetDataRequest};
-use zk_tests::ensemble::mode;
+use zk_tests::{ensemble::mode, process::Launcher};
 
 use super::{
     Result,
     args::FailoverArgs,
+    black_hole::{Network, Place},
     cluster::{self, Cluster},
     compare::refuse_memory,
     session::{Session, Ticket, prepare_nodes},
@@ -30,6 +31,8 @@ use super::{
 
 /// How long the writer waits before it connects again.
 const AGAIN: Duration = Duration::from_millis(5);
+
+const MEMBERS: usize = 3;
 
 /// How many writes are acknowledged before a leader dies.
 const WRITES_BEFORE: usize = 50;
@@ -51,6 +54,8 @@ enum End {
     Killed,
     /// SIGSTOP: its links stay open, its ports accept, and nothing is said on them.
     Silent,
+    /// Its address is a black hole: nothing reaches it, nothing of it reaches others, and nobody is told.
+    Unreachable,
 }
 
 /// One outage, all times since the leader's end.
@@ -68,16 +73,33 @@ struct Outage {
 struct Side {
     name: &'static str,
     cluster: Cluster,
+    /// Where its members are, if each has a place of its own.
+    places: Vec<Place>,
     outages: Vec<Outage>,
 }
 
 /// Runs it and prints what it found; fails where ours misses its goals.
 pub(crate) fn failover(args: &FailoverArgs) -> Result<ExitCode> {
     refuse_memory(&args.dir)?;
+    let mut network = match args.black_holes {
+        0 => None,
+        _ => Some(Network::begin()?),
+    };
     let tick = args.tick.to_string();
     let settings = [("tickTime", tick.as_str())];
-    let start = |name, launcher| -> Result<Side> {
-        let cluster = Cluster::start_with(&launcher, 3, &args.dir, &settings)?;
+    let mut start = |name, launcher: Launcher| -> Result<Side> {
+        let places = match &mut network {
+            Some(network) => (0..MEMBERS)
+                .map(|_| network.place())
+                .collect::<Result<_>>()?,
+            None => Vec::new(),
+        };
+        let apart = |place: &Place| (place.launcher(&launcher), place.addr());
+        let apart: Vec<_> = places.iter().map(apart).collect();
+        let cluster = match apart.is_empty() {
+            true => Cluster::start_with(&launcher, MEMBERS, &args.dir, &settings)?,
+            false => Cluster::start_apart(&apart, &args.dir, &settings)?,
+        };
         let shape = Shape {
             work: Work::Set,
             connections: 1,
@@ -89,6 +111,7 @@ pub(crate) fn failover(args: &FailoverArgs) -> Result<ExitCode> {
         Ok(Side {
             name,
             cluster,
+            places,
             outages: Vec::new(),
         })
     };
@@ -97,7 +120,11 @@ pub(crate) fn failover(args: &FailoverArgs) -> Result<ExitCode> {
         sides.push(start("Apache", cluster::apache()?)?);
     }
     let mut good = true;
-    for (end, runs) in [(End::Killed, args.runs), (End::Silent, args.stops)] {
+    for (end, runs) in [
+        (End::Killed, args.runs),
+        (End::Silent, args.stops),
+        (End::Unreachable, args.black_holes),
+    ] {
         for run in 0..runs {
             for side in &mut sides {
                 side.run(run, end, Duration::from_millis(args.explain))?;
@@ -138,6 +165,7 @@ impl Side {
             match end {
                 End::Killed => members.member(leader).kill()?,
                 End::Silent => members.member(leader).pause()?,
+                End::Unreachable => self.places[leader].cut()?,
             }
             // What is sent from here on meets no leader that is still on its way out.
             let _ = gone.set((began, Instant::now()));
@@ -169,6 +197,12 @@ impl Side {
             End::Silent => {
                 members.member(leader).resume()?;
                 wait_to_follow(all[leader])?;
+            }
+            End::Unreachable => {
+                self.places[leader].heal()?;
+                let healed = Instant::now();
+                wait_to_follow(all[leader])?;
+                println!("       it follows {:.1} ms later", millis(healed.elapsed()));
             }
         }
         Ok(())
@@ -314,6 +348,7 @@ fn report(sides: &mut [Side], end: End) -> bool {
         let what = match end {
             End::Killed => "leader killed -> next acknowledged write",
             End::Silent => "leader silent -> next acknowledged write",
+            End::Unreachable => "leader unreachable -> next acknowledged write",
         };
         println!(
             "{what}, {}, {} runs: median {:.1} ms, p95 {:.1} ms, max {:.1} ms",

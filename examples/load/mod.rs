@@ -3,6 +3,7 @@
 mod answer;
 mod args;
 mod big_tree;
+mod black_hole;
 mod cluster;
 mod compare;
 mod connection;

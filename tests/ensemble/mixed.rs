@@ -344,6 +344,7 @@ async fn changes(test: &str, makes: [Make; 3]) {
     );
     let least = (changes / 4).max(1);
     assert!(ours >= least && theirs >= least, "each make leads");
+    assert_ne!(resumed, 0, "a session goes on at another member");
 }
 
 #[tokio::test]

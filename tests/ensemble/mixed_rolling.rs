@@ -10,20 +10,28 @@
     reason = "real servers of which it says what they did"
 )]
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 use zk_client::{Client, SessionId, Watch, WatchChange, WatchEvent};
 use zk_tests::{
     apache::{self, Heap},
+    ensemble::{Members, mode},
     ours,
+    process::four_letter_word,
 };
 
 use crate::{
     load::Ledger,
     mixed::{
         BETWEEN, LIMIT,
-        Make::{Ours, Theirs},
+        Make::{self, Ours, Theirs},
         Mixed, TELL_PLANS, runtime_apart,
     },
     reconfig::reconfigure,
@@ -102,6 +110,38 @@ impl Holder {
     }
 }
 
+/// Waits until the leader says that all others are in step; the page asks it before every step.
+async fn wait_until_whole(members: &Members) {
+    let began = Instant::now();
+    loop {
+        let leader = members.leader().map(|leader| members.addresses()[leader]);
+        let told = leader.and_then(|leader| four_letter_word(leader, "mntr").ok());
+        let synced = told.as_deref().and_then(|told| {
+            let mut lines = told.lines();
+            lines.find_map(|line| line.strip_prefix("zk_synced_followers"))
+        });
+        if synced.is_some_and(|count| count.trim().parse() == Ok(2.0)) {
+            return;
+        }
+        assert!(began.elapsed() < LIMIT, "{told:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The page's checks of a member that has been replaced.
+async fn assert_replaced(mixed: &Mixed, member: usize, make: Make, other: &Client, step: u32) {
+    let addr = mixed.members.addresses()[member];
+    assert_eq!(mode(addr).as_deref(), Some("follower"));
+    let told = four_letter_word(addr, "srvr").unwrap();
+    assert_eq!(told.contains("-zk-server-"), make == Ours, "{told}");
+    let written = other.set("/through", step.to_string()).await.unwrap();
+    let there = Client::connect(addr.to_string()).await.unwrap();
+    there.sync("/").await.unwrap();
+    let read = there.get("/through").await.unwrap();
+    assert_eq!(read.stat.mzxid, written.mzxid);
+    there.close().await.unwrap();
+}
+
 /// One member after the other becomes one of the other make, in its own directory, and all of them back again.
 async fn replace(test: &str, dynamic: bool) {
     let further = if dynamic { &MAY_CHANGE[..] } else { &[] };
@@ -114,8 +154,12 @@ async fn replace(test: &str, dynamic: bool) {
     let other = Client::connect(hosts.join(",")).await.unwrap();
     let theirs = apache::launcher_with(Heap::SMALL, &[TELL_PLANS, "zookeeper.skipACL=yes"]);
     let theirs = theirs.unwrap();
+    other.create("/through", "").await.unwrap();
     for (make, launcher) in [(Ours, ours::launcher().unwrap()), (Theirs, theirs)] {
-        for member in 0..3 {
+        // The leader last.
+        let leader = mixed.members.wait_for_leader().unwrap();
+        for member in (0..3).filter(|it| *it != leader).chain([leader]) {
+            wait_until_whole(&mixed.members).await;
             mixed.load.grown(BETWEEN, LIMIT).await;
             let process = mixed.members.member(member);
             match make {
@@ -128,6 +172,7 @@ async fn replace(test: &str, dynamic: bool) {
             mixed.members.start().unwrap();
             mixed.load.grown(BETWEEN, LIMIT).await;
             holder.assert_alive(&other).await;
+            assert_replaced(&mixed, member, make, &other, holder.step).await;
         }
         let ledgers = mixed.assert_well().await;
         let lost: u64 = ledgers.iter().map(Ledger::lost_sessions).sum();
@@ -165,7 +210,7 @@ async fn change_roles(mixed: &mut Mixed, client: &Client) {
         let dir = dir.parent().unwrap();
         // It is written after the commit, behind other things.
         while !fs::read_to_string(dir.join("zoo.cfg")).is_ok_and(|text| text.contains(&dynamic)) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20)).await;
         }
         let written = fs::read_to_string(dir.join(&dynamic)).unwrap();
         let mut expected: Vec<_> = config.text.lines().collect();

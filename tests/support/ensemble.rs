@@ -10,7 +10,7 @@
 
 use std::{
     env, fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -61,6 +61,33 @@ impl Members {
             .map(|_| TempDir::with_prefix_in("zk-member-", dir));
         let dirs = dirs.collect::<io::Result<Vec<_>>>()?;
         Self::prepare_at(dirs, launchers, settings)
+    }
+
+    /// As [`prepare_in`](Self::prepare_in), each member at an address of its own, where its launcher makes it run.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare).
+    pub fn prepare_apart(
+        dir: &Path,
+        members: &[(Launcher, IpAddr)],
+        settings: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let prepare = |(launcher, host): &(Launcher, IpAddr)| {
+            let dir = TempDir::with_prefix_in("zk-member-", dir)?;
+            let mut process = ServerProcess::prepare_in(dir, launcher.clone(), &[])?;
+            process.move_to(SocketAddr::new(*host, process.addr().port()));
+            let mut ports = Ports::free()?;
+            ports.quorum.set_ip(*host);
+            ports.election.set_ip(*host);
+            Ok((process, ports))
+        };
+        let members = members
+            .iter()
+            .map(prepare)
+            .collect::<io::Result<Vec<_>>>()?;
+        let (processes, ports): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+        let voters = processes.len();
+        Self::configure_all(processes, &ports, voters, None, settings)
     }
 
     /// As [`prepare`](Self::prepare), with members behind the voting ones that only observe.
@@ -117,24 +144,35 @@ impl Members {
         linked: Option<(&[Ports], &Links)>,
         settings: &[(&str, &str)],
     ) -> io::Result<Self> {
-        let count = launchers.len();
-        let ports = match linked {
-            Some((ports, _)) => ports.to_vec(),
-            None => (0..count)
-                .map(|_| Ports::free())
-                .collect::<io::Result<_>>()?,
+        let (ports, links) = match linked {
+            Some((ports, links)) => (ports.to_vec(), Some(links)),
+            None => {
+                let ports = launchers.iter().map(|_| Ports::free());
+                (ports.collect::<io::Result<_>>()?, None)
+            }
         };
         let processes = dirs.into_iter().zip(launchers);
         let processes = processes
             .map(|(dir, launcher)| ServerProcess::prepare_in(dir, launcher.clone(), &[]))
             .collect::<io::Result<Vec<_>>>()?;
+        Self::configure_all(processes, &ports, voters, links, settings)
+    }
+
+    fn configure_all(
+        processes: Vec<ServerProcess>,
+        ports: &[Ports],
+        voters: usize,
+        links: Option<&Links>,
+        settings: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let count = processes.len();
         // A configuration that may change says where clients connect, too.
         let with_clients = settings.contains(&("reconfigEnabled", "true"));
         // Where this member finds that one, and in which role.
         let line = |from: usize, to: usize| {
             let role = ["participant", "observer"][usize::from(to >= voters)];
-            let at = match linked {
-                Some((_, links)) if from != to => links.way(from, to),
+            let at = match links {
+                Some(links) if from != to => links.way(from, to),
                 _ => ports[to],
             };
             let client = match with_clients {

@@ -68,6 +68,21 @@ impl Launcher {
         Self::new(program, ["run"])
     }
 
+    /// The same command, started by another one that becomes it: `words` stand before it (`nsenter --net=...`).
+    #[must_use]
+    pub fn through<W: Into<OsString>>(&self, words: impl IntoIterator<Item = W>) -> Self {
+        let mut words = words.into_iter().map(Into::into);
+        let Some(program) = words.next() else {
+            return self.clone();
+        };
+        let own = self.args.iter().cloned();
+        let args = words.chain([self.program.clone().into()]).chain(own);
+        Self {
+            program: program.into(),
+            args: args.collect(),
+        }
+    }
+
     /// The program that is started.
     #[must_use]
     pub fn program(&self) -> &Path {
@@ -412,6 +427,17 @@ mod tests {
 
     fn is_alive(pid: u32) -> bool {
         Path::new(&format!("/proc/{pid}")).exists()
+    }
+
+    #[test]
+    fn a_command_goes_through_another_one() {
+        let launcher = shell("echo $0 $1 $TOLD; exit 3").through(["env", "TOLD=so"]);
+        let mut server = ServerProcess::prepare(launcher, &[]).unwrap();
+        let config = server.config_file().display().to_string();
+        let error = server.start().unwrap_err().to_string();
+        let expected = format!("sh {config} so");
+        assert!(error.contains(&expected), "{error}");
+        assert_eq!(shell("").through([""; 0]).program(), Path::new("sh"));
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub(crate) fn check(config: &Config) -> Report {
     if let Some(logs) = &config.data_log_dir {
         report.directory("dataLogDir", logs, config);
     }
+    report.snapshots(config);
     report
 }
 
@@ -114,6 +115,24 @@ impl Report {
                 }
             }
             Err(error) => self.refuses.push(format!("{}: {error}", data.display())),
+        }
+    }
+
+    /// Logs are of no use without the snapshot that they go on from, and somebody who moved one of two directories
+    /// away has left them behind.
+    fn snapshots(&mut self, config: &Config) {
+        let have = |directory: &Path, prefix: &str| {
+            let names = names(&directory.join("version-2"));
+            names.is_ok_and(|names| names.iter().any(|name| name.starts_with(prefix)))
+        };
+        let logs = config.data_log_dir.as_ref().unwrap_or(&config.data_dir);
+        let snapshots = have(&config.data_dir, "snapshot.") || config.snapshot_trust_empty;
+        if have(logs, "log.") && !snapshots {
+            self.refuses.push(format!(
+                "{}: there are logs but no snapshot in {}",
+                logs.display(),
+                config.data_dir.display()
+            ));
         }
     }
 

@@ -110,6 +110,18 @@ fn what_would_end_the_start_is_told_and_fails() {
     failing(&["datadir.autocreate=false"], "does not exist");
     fs::write(&cfg, text_of("192.0.2.1")).unwrap();
     failing(&[], "quorumListenOnAllIPs");
-    let all = check(&cfg, &["quorumListenOnAllIPs=true"]);
-    assert!(all.status.success(), "{}", text(&all.stderr));
+    let all = ["quorumListenOnAllIPs=true", "admin.enableServer=false"];
+    let passing = check(&cfg, &all);
+    let said = text(&passing.stderr);
+    assert!(passing.status.success(), "{said}");
+    assert!(!said.contains("admin.enableServer"), "{said}");
+    // Snapshots that somebody has moved away, and left the logs of another directory behind.
+    let logs = dir.path().join("logs");
+    fs::create_dir_all(logs.join("version-2")).unwrap();
+    fs::write(logs.join("version-2/log.100000020"), "l").unwrap();
+    fs::write(&cfg, text_of("127.0.0.1")).unwrap();
+    let there = format!("dataLogDir={}", logs.display());
+    failing(&[&there], "no snapshot");
+    let trusting = check(&cfg, &[&there, "snapshot.trust.empty=true"]);
+    assert!(trusting.status.success(), "{}", text(&trusting.stderr));
 }

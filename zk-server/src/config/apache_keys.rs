@@ -16,7 +16,9 @@ pub(super) fn judge(key: &str, value: &str) -> Result<Option<String>, String> {
             return Err(let_in("servers"));
         }
     }
-    if listed(ENSEMBLE, key) {
+    // What is switched off here as well.
+    let off = key == "admin.enableServer" && value.eq_ignore_ascii_case("false");
+    if off || listed(ENSEMBLE, key) {
         return Ok(None);
     }
     Ok(Some(if listed(INTERNAL, key) {

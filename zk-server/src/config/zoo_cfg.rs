@@ -378,7 +378,7 @@ mod tests {
         for (line, words) in [
             ("nio.numWorkerThreads=4", "insides"),
             ("ssl.keyStore.password=x", "not supported yet"),
-            ("admin.enableServer=false", "not supported yet"),
+            ("admin.enableServer=true", "not supported yet"),
             ("dataDri=/oops", "unknown key"),
             (
                 "testing.replyEarly=true",
