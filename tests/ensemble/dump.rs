@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fs, io, net::SocketAddr, path::Path, sync::Arc,
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
+use zk_client::Client;
 use zk_proto::{
     Acl, Decode as _, ErrorCode, OpCode, Reader, SessionId, Stat, Zxid,
     op::{Request, Response},
@@ -21,6 +22,7 @@ use zk_server::{
 };
 use zk_tests::{
     frames::FrameClient,
+    ours,
     process::ServerProcess,
     requests::{auth, children2, get, get_acl, sync},
 };
@@ -353,4 +355,54 @@ fn difference<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
             ))
         }
     }
+}
+
+/// Cuts the last record off the newest log.
+fn cut_last_record(data_dir: &Path) -> io::Result<()> {
+    let dir = data_dir.join("version-2");
+    let newest = fs::read_dir(&dir)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.to_string_lossy().contains("/log."))
+        .max();
+    let path = newest.ok_or_else(|| io::Error::other("no log"))?;
+    let bytes = fs::read(&path)?;
+    let mut cursor = LogCursor::new(bytes.len() as u64);
+    cursor.feed(&bytes[FileHeader::LEN..]);
+    let (mut before, mut end) = (0, cursor.offset());
+    while let LogStep::Record(_) = cursor.next_record().map_err(io::Error::other)? {
+        (before, end) = (end, cursor.offset());
+    }
+    assert_ne!(before, 0, "a record");
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)?
+        .set_len(before)
+}
+
+/// Without this, two directories that nothing is read from were the same.
+#[tokio::test]
+async fn a_disk_that_lacks_a_record_is_a_difference() {
+    let whole = ServerProcess::launch(ours::launcher().unwrap(), &[]).unwrap();
+    let client = Client::connect(whole.addr().to_string()).await.unwrap();
+    client.create("/one", "x").await.unwrap();
+    client.close().await.unwrap();
+    let other = ServerProcess::prepare(ours::launcher().unwrap(), &[]).unwrap();
+    let to = other.data_dir().join("version-2");
+    fs::create_dir(&to).unwrap();
+    for entry in fs::read_dir(whole.data_dir().join("version-2")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let stores = || [&whole, &other].map(|process| stored(&process.data_dir()).unwrap());
+    let [one, same] = stores();
+    assert!(one.nodes.contains_key("/one"), "{one:?}");
+    assert_eq!(one, same);
+    // The session's end, and then the node.
+    cut_last_record(&other.data_dir()).unwrap();
+    let [one, less] = stores();
+    assert_eq!((one.nodes, one.sessions.len()), (less.nodes, 0));
+    assert_eq!(less.sessions.len(), 1);
+    cut_last_record(&other.data_dir()).unwrap();
+    let difference = compare(&[&whole, &other]).await.unwrap_err();
+    assert!(difference.contains("\"/one\""), "{difference}");
 }
