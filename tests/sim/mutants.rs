@@ -41,7 +41,7 @@ const BUGS: [(&str, &str); 16] = [
 ];
 
 /// Scenarios of the museum, and the bugs that they find: each its own, or one like it.
-const SCENARIOS: [(&str, fn()); 9] = [
+const SCENARIOS: [(&str, fn()); 11] = [
     (
         "790",
         museum::zookeeper_790_a_leader_that_never_was_leaves_nothing_behind,
@@ -57,6 +57,14 @@ const SCENARIOS: [(&str, fn()); 9] = [
     (
         "only-voters-stand",
         reconfig::a_voter_to_be_with_the_longest_history_is_elected,
+    ),
+    (
+        "next-always-asked",
+        reconfig::a_configuration_that_cannot_have_come_into_force_holds_nobody_up,
+    ),
+    (
+        "observers-not-asked",
+        reconfig::an_observer_that_is_to_become_a_voter_helps_to_begin_an_epoch,
     ),
     ("1343", museum::zookeeper_1291_1343_no_epoch_is_begun_twice),
     (

@@ -158,7 +158,8 @@ impl Node {
         let applied = history(&mut recovered.tree);
         let last = recovered.tree.last_zxid();
         if let Some(seen) = configuration_of(&recovered.tree) {
-            config.configurations.see(seen);
+            let after = recovered.configuration_before;
+            config.configurations.see_after(seen, after);
         }
         let safe = &self.durable.log;
         assert!(

@@ -13,12 +13,7 @@ const ONE_ALONE: [(usize, u8); 2] = [(1, 3), (2, 3)];
 
 /// An ensemble that server 1 leads alone, with server 4 beside it.
 fn led_alone() -> World {
-    let mut world = quiet_with_spares(3, 1);
-    (0..4).for_each(|node| world.restart(node));
-    world.run_for(ms(900));
-    let leader = world.leader().unwrap();
-    world.propose_changes(leader, &ONE_ALONE);
-    world.run_for(ms(900));
+    let world = reconfigured(1, &ONE_ALONE);
     assert_eq!(world.leader(), Some(0));
     world
 }
@@ -41,4 +36,56 @@ pub(crate) fn a_voter_to_be_with_the_longest_history_is_elected() {
     world.stop(3, false);
     world.come_to_rest();
     assert_eq!(world.leader(), Some(3), "it had the longest history");
+}
+
+/// An ensemble after its first reconfiguration, with the servers from 4 on beside it.
+fn reconfigured(spares: usize, changes: &[(usize, u8)]) -> World {
+    let mut world = quiet_with_spares(3, spares);
+    (0..3 + spares).for_each(|node| world.restart(node));
+    world.run_for(ms(900));
+    world.propose_changes(world.leader().unwrap(), changes);
+    world.run_for(ms(900));
+    world
+}
+
+/// The leader proposes another configuration, which these do not hear of and server 4 does, with a write more than the
+/// leader gets on its disk. Then all of them come back.
+fn begin_and_lose_power(world: &mut World, changes: &[(usize, u8)], unaware: &[usize]) {
+    let leader = world.leader().unwrap();
+    for node in unaware {
+        world.cut_one_way(leader, *node);
+    }
+    world.cut_one_way(3, leader);
+    world.propose_changes(leader, changes);
+    world.run_for(ms(100));
+    // What comes behind another write now, only 4 writes in time.
+    world.slow_disk(leader);
+    for _ in 0..2 {
+        world.write_at(leader);
+        world.run_for(ms(5));
+    }
+    world.stop(leader, true);
+    world.stop(3, false);
+    for node in unaware {
+        world.stop(*node, false);
+    }
+    world.come_to_rest();
+    assert_ne!(world.leader(), Some(3), "not everybody knew it");
+}
+
+/// {1, 2} is in force and {1, 4} is on its way: 4 has more history than anybody who can be elected, and is needed. But
+/// the next configuration cannot have come into force without 2, which never logged it (simulator, seed 56710).
+#[test]
+pub(crate) fn a_configuration_that_cannot_have_come_into_force_holds_nobody_up() {
+    let mut world = reconfigured(1, &[(2, 3)]);
+    let other = 1 - world.leader().unwrap();
+    begin_and_lose_power(&mut world, &[(1, 3), (3, 0)], &[other]);
+}
+
+/// {1} is in force and {1, 3, 4, 5} is on its way: 4 has more history than 1, and neither the observer 3 nor 5 knows 4.
+/// So it takes the promise of 3, which does not know that it is to vote (simulator, seed 56710).
+#[test]
+pub(crate) fn an_observer_that_is_to_become_a_voter_helps_to_begin_an_epoch() {
+    let mut world = reconfigured(2, &[(1, 3), (2, 2)]);
+    begin_and_lose_power(&mut world, &[(2, 0), (3, 0), (4, 0)], &[4]);
 }

@@ -3,7 +3,7 @@
 use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
-use zk_proto::ServerId;
+use zk_proto::{ServerId, Zxid};
 
 use crate::{
     auth::AuthConfig,
@@ -97,23 +97,23 @@ fn local_sessions(config: &Config) -> LocalSessions {
     }
 }
 
-/// What election and agreement want to know; `in_tree` is the configuration that was logged last.
+/// What election and agreement want to know; `in_tree` is the configuration that was logged last, `after` the version
+/// of the one before it, where that is known.
 pub(super) fn zab_config(
     config: &Config,
     me: ServerId,
     in_tree: Option<Configuration>,
+    after: Option<Zxid>,
 ) -> Result<ZabConfig, Fatal> {
     let enabled = config.reconfig_enabled;
     let mut configurations = Configurations::new(me, configuration(config)?, enabled);
     let next = config.next.as_deref().map(Configuration::parse);
-    let mut seen: Vec<_> = next
-        .and_then(Result::ok)
-        .into_iter()
-        .chain(in_tree)
-        .collect();
-    seen.sort_by_key(Configuration::version);
-    for configuration in seen {
-        configurations.see(configuration);
+    let next = next.and_then(Result::ok).map(|next| (next, None));
+    let in_tree = in_tree.map(|in_tree| (in_tree, after));
+    let mut seen: Vec<_> = in_tree.into_iter().chain(next).collect();
+    seen.sort_by_key(|(configuration, _)| configuration.version());
+    for (configuration, after) in seen {
+        configurations.see_after(configuration, after);
     }
     let tick = config.tick_time;
     Ok(ZabConfig {

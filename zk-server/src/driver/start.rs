@@ -157,6 +157,7 @@ fn assemble(
     let options = peer_options(&config, passwords, recovered.txns_since_snapshot);
     let recovery = RecoveryOptions::of(&config, seed());
     let replayed = recovered.txns_since_snapshot;
+    let after = recovered.configuration_before;
     let last = recovered.tree.last_zxid().epoch();
     let epochs = Epochs {
         accepted: recovered.accepted_epoch.unwrap_or(last),
@@ -189,7 +190,7 @@ fn assemble(
     let peer = match hub.config.my_id.filter(|_| ports.is_some()) {
         Some(me) => {
             let in_tree = configuration_of(&hub.shared.tree.read());
-            let config = zab_config(&hub.config, me, in_tree)?;
+            let config = zab_config(&hub.config, me, in_tree, after)?;
             Peer::among(options, shared, hub.started, config, epochs)
         }
         None => Peer::new(options, shared, hub.started),

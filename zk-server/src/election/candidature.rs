@@ -6,11 +6,12 @@
 //! and 4 has more history than the only one that does, which must not lead it.
 //!
 //! Who leads is no matter of safety: whoever it is, discovery demands that a quorum of every configuration it knows
-//! accepts its epoch and has no more history than it has. What was committed under the configuration in force is
-//! logged by one in each of its quorums, so a leader that lacks it is refused; and a configuration that it does not
-//! know was committed by a quorum of the one before, so one of those that it asks has it logged, has more history,
-//! and refuses, too. That holds for a server that votes nowhere as for any other, and no promise counts twice: only
-//! voters are counted, each under the configurations that have it. Who stands is a matter of coming to an end.
+//! accepts its epoch and has no more history than it has (except of one that cannot have come into force:
+//! `discovery.rs`). What was committed under the configuration in force is logged by one in each of its quorums, so a
+//! leader that lacks it is refused; and a configuration that it does not know was committed by a quorum of the one
+//! before, so one of those that it asks has it logged, has more history, and refuses, too. That holds for a server that
+//! votes nowhere as for any other, and no promise counts twice: only voters are counted, each under the configurations
+//! that have it. Who stands is a matter of coming to an end.
 //!
 //! And there it cuts both ways: who has not logged the next configuration does not know those that it brings, neither
 //! as candidates nor where they are, and will not vote for them. Therefore a server that only a configuration to come

@@ -15,7 +15,15 @@ pub struct Configurations {
     enabled: bool,
     committed: Arc<Configuration>,
     /// By version, each larger than the committed one's.
-    pending: Vec<Arc<Configuration>>,
+    pending: Vec<Pending>,
+}
+
+/// A configuration that may come into force.
+#[derive(Debug, Clone)]
+struct Pending {
+    configuration: Arc<Configuration>,
+    /// The version of the one that it takes the place of, where that is known.
+    after: Option<Zxid>,
 }
 
 impl Configurations {
@@ -47,7 +55,8 @@ impl Configurations {
     /// The latest configuration that was heard of, committed or not.
     #[must_use]
     pub fn last_seen(&self) -> &Arc<Configuration> {
-        self.pending.last().unwrap_or(&self.committed)
+        let last = self.pending.last();
+        last.map_or(&self.committed, |last| &last.configuration)
     }
 
     /// Whether one is on its way.
@@ -66,12 +75,12 @@ impl Configurations {
     /// Whose quorums count: the one in force and every one that may come into force.
     #[must_use]
     pub fn verifiers(&self) -> Vec<QuorumVerifier> {
-        let all = std::iter::once(&self.committed).chain(&self.pending);
         let count = match mutants::active("joint-quorum") {
             true => 1,
             false => usize::MAX,
         };
-        all.take(count)
+        self.all()
+            .take(count)
             .map(|configuration| configuration.verifier().clone())
             .collect()
     }
@@ -79,9 +88,27 @@ impl Configurations {
     /// Everybody who belongs to any of them.
     #[must_use]
     pub fn members(&self) -> BTreeSet<ServerId> {
-        let all = std::iter::once(&self.committed).chain(&self.pending);
-        all.flat_map(|configuration| configuration.servers().keys().copied())
+        self.all()
+            .flat_map(|configuration| configuration.servers().keys().copied())
             .collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Configuration>> {
+        let pending = self.pending.iter().map(|pending| &pending.configuration);
+        std::iter::once(&self.committed).chain(pending)
+    }
+
+    /// The version of the configuration that takes the place of the one in force, if it is committed, and only if
+    /// there is certainly none in between: then a quorum of the one in force has it logged, or it is not committed.
+    #[must_use]
+    pub fn next_version(&self) -> Option<Zxid> {
+        let next = self.pending.first()?;
+        (next.after? == self.position()).then(|| next.configuration.version())
+    }
+
+    /// Where the configuration in force stands in the log; zero: before all reconfigurations.
+    fn position(&self) -> Zxid {
+        position(self.version())
     }
 
     /// The version of the one in force.
@@ -98,10 +125,25 @@ impl Configurations {
 
     /// Takes one in that was logged, or that a leader sent; false if it is not news.
     pub fn see(&mut self, configuration: Configuration) -> bool {
+        self.see_after(configuration, None)
+    }
+
+    /// Takes one in as the transaction that goes into the log behind everything that was seen; false if it is not news.
+    pub fn see_next(&mut self, configuration: Configuration) -> bool {
+        let after = self.last_seen().version();
+        self.see_after(configuration, Some(after))
+    }
+
+    /// Takes one in that takes the place of that version in the log, if that is known; zero: it is the first one in the
+    /// log. False if it is not news.
+    pub fn see_after(&mut self, configuration: Configuration, after: Option<Zxid>) -> bool {
         let version = configuration.version();
         let is_news = self.enabled && version > self.last_seen().version();
         if is_news {
-            self.pending.push(Arc::new(configuration));
+            self.pending.push(Pending {
+                configuration: Arc::new(configuration),
+                after: after.map(position),
+            });
         }
         is_news
     }
@@ -110,10 +152,10 @@ impl Configurations {
     pub fn commit(&mut self, version: Zxid) -> bool {
         let done = self
             .pending
-            .partition_point(|pending| pending.version() <= version);
+            .partition_point(|pending| pending.configuration.version() <= version);
         match self.pending.drain(..done).next_back() {
             Some(last) => {
-                self.committed = last;
+                self.committed = last.configuration;
                 true
             }
             None => false,
@@ -126,7 +168,8 @@ impl Configurations {
         if !self.enabled || version <= self.version() {
             return false;
         }
-        self.pending.retain(|pending| pending.version() > version);
+        self.pending
+            .retain(|pending| pending.configuration.version() > version);
         self.committed = Arc::new(configuration);
         true
     }
@@ -134,8 +177,18 @@ impl Configurations {
     /// What is not committed and lies behind this zxid was cut off the log; whether there was anything.
     pub fn forget_after(&mut self, zxid: Zxid) -> bool {
         let before = self.pending.len();
-        self.pending.retain(|pending| pending.version() <= zxid);
+        self.pending
+            .retain(|pending| pending.configuration.version() <= zxid);
         self.pending.len() != before
+    }
+}
+
+/// The zxid of the reconfiguration that this version is of. A configuration that an operator wrote has none: its
+/// version is zero, or says with which epoch it began.
+fn position(version: Zxid) -> Zxid {
+    match version.counter() {
+        0 => Zxid::ZERO,
+        _ => version,
     }
 }
 
@@ -161,6 +214,41 @@ mod tests {
         assert_eq!((known.version(), known.verifiers().len()), (Zxid(7), 1));
         assert!(known.votes(), "who is nowhere follows, uncounted");
         assert!(!known.learn(of(&[1], 7)) && known.learn(of(&[1], 8)));
+    }
+
+    #[test]
+    fn what_comes_next_is_known_where_nothing_can_be_in_between() {
+        let of = |version| of(&[1, 2, 3], version);
+        let known = |version| Configurations::new(ServerId(1), of(version), true);
+        let epoch = 1 << 32;
+
+        let mut heard_of = known(0);
+        assert!(heard_of.see(of(7)) && heard_of.next_version().is_none());
+        let mut logged = known(5);
+        assert!(logged.see_next(of(7)) && logged.see_next(of(9)));
+        assert_eq!(logged.next_version(), Some(Zxid(7)));
+        assert!(logged.commit(Zxid(7)));
+        assert_eq!(logged.next_version(), Some(Zxid(9)));
+        assert!(logged.commit(Zxid(9)) && logged.next_version().is_none());
+
+        let mut behind_an_unknown = known(5);
+        assert!(behind_an_unknown.see(of(7)) && behind_an_unknown.see_next(of(9)));
+        assert!(behind_an_unknown.next_version().is_none());
+        assert!(behind_an_unknown.learn(of(8)) && behind_an_unknown.next_version().is_none());
+
+        for (in_force, after, is_next) in [
+            (5, Some(5), true),
+            (5, Some(6), false),
+            (5, None, false),
+            (0, Some(0), true),
+            (epoch, Some(0), true),
+            (5, Some(0), false),
+        ] {
+            let mut recovered = known(in_force);
+            assert!(recovered.see_after(of(epoch + 7), after.map(Zxid)));
+            let next = is_next.then_some(Zxid(epoch + 7));
+            assert_eq!(recovered.next_version(), next, "{in_force} {after:?}");
+        }
     }
 
     #[test]

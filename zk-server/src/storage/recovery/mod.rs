@@ -84,6 +84,9 @@ pub struct Recovered {
     /// The first transaction after which the tree's digest was not the one that was logged with it. Apache only
     /// logs that, and so should the caller.
     pub digest_mismatch: Option<Zxid>,
+    /// The version of the configuration that the last reconfiguration in the replayed log took the place of; zero
+    /// where that was one that an operator wrote.
+    pub configuration_before: Option<Zxid>,
     /// `currentEpoch`, if there is such a file.
     pub current_epoch: Option<Epoch>,
     /// `acceptedEpoch`, if there is such a file.
@@ -137,6 +140,7 @@ pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<R
         log_bytes: replay.bytes,
         torn: replay.torn,
         digest_mismatch: replay.digest_mismatch,
+        configuration_before: replay.configuration_before,
         tree: replay.tree,
         current_epoch,
         accepted_epoch,

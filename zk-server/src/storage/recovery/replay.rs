@@ -8,18 +8,19 @@ use zk_proto::{
         DIGEST_VERSION, DigestSection, FileHeader, LogDamage, LogDamageKind, LogRecord,
         RECORD_OVERHEAD,
     },
-    txn::{TxnHeader, TxnLogEntry},
+    txn::{Txn, TxnHeader, TxnLogEntry},
 };
 
 use super::TornTail;
 use crate::{
+    reconfig::Configuration,
     storage::{
         Fatal,
         disk::{Disk, DiskFile},
         layout::logs,
         txn_log::{LogReader, ReadError, Tail, UNSYNCED_BYTES_MAX, examine_tail},
     },
-    tree::{DataTree, Effects},
+    tree::{DataTree, Effects, path},
 };
 
 /// The tree on its way to the end of the log.
@@ -29,6 +30,8 @@ pub(super) struct Replay {
     pub(super) bytes: u64,
     pub(super) torn: Option<TornTail>,
     pub(super) digest_mismatch: Option<Zxid>,
+    /// What the last reconfiguration took the place of.
+    pub(super) configuration_before: Option<Zxid>,
     effects: Effects,
     /// The snapshot: what the log says up to it is in the tree already.
     base: Zxid,
@@ -59,6 +62,7 @@ impl Replay {
             bytes: 0,
             torn: None,
             digest_mismatch: None,
+            configuration_before: None,
             effects: Effects::new(),
             awaited,
             end: None,
@@ -161,6 +165,9 @@ impl Replay {
         }
         let entry =
             TxnLogEntry::from_bytes(record.payload.clone()).map_err(|error| refused(&error))?;
+        if matches!(entry.txn, Txn::Reconfig(_)) {
+            self.configuration_before = Some(configuration_version(&self.tree));
+        }
         self.effects.clear();
         self.tree
             .apply(&entry.header, &entry.txn, &mut self.effects);
@@ -306,6 +313,14 @@ fn corrupt(disk: &dyn Disk, end: &End, intact_at: u64) -> Fatal {
         disk.path_of(&end.name),
         end.offset
     ))
+}
+
+/// The version of the configuration in a tree; zero if it is one that an operator wrote, or none.
+fn configuration_version(tree: &DataTree) -> Zxid {
+    let text = tree.node(path::CONFIG).and_then(|node| node.data());
+    let text = text.and_then(|text| str::from_utf8(text).ok());
+    let configuration = text.and_then(|text| Configuration::parse(text).ok());
+    configuration.map_or(Zxid::ZERO, |configuration| configuration.version())
 }
 
 fn endless(disk: &dyn Disk, end: &End, bytes: u64) -> Fatal {

@@ -60,7 +60,7 @@ impl Leader {
     pub(super) fn propose_configuration(&mut self, transaction: &Transaction) {
         if let Some(next) = transaction.configuration() {
             let verifier = next.verifier().clone();
-            if self.config.configurations.see(next) {
+            if self.config.configurations.see_next(next) {
                 self.proposals.begin_reconfig(verifier);
                 self.configured();
             }

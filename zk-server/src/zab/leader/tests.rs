@@ -31,6 +31,19 @@ impl Alone {
 
     /// Server 1 of these.
     fn of(servers: &str) -> Self {
+        let alone = Configuration::parse(servers).unwrap();
+        Self::knowing(Configurations::new(ServerId(1), alone, false))
+    }
+
+    /// Server 1 of the first of these, with the second on its way.
+    fn amid_reconfiguration(now: &str, next: &str) -> Self {
+        let now = Configuration::parse(now).unwrap();
+        let mut known = Configurations::new(ServerId(1), now, true);
+        assert!(known.see(Configuration::parse(next).unwrap()));
+        Self::knowing(known)
+    }
+
+    fn knowing(configurations: Configurations) -> Self {
         let directories = Directories::on(Arc::new(MemDisk::new())).unwrap();
         let options = RecoveryOptions {
             tree: TreeOptions::default(),
@@ -52,10 +65,9 @@ impl Alone {
             panic!("a barrier is answered");
         };
         let second = Duration::from_secs(1);
-        let alone = Configuration::parse(servers).unwrap();
         let config = ZabConfig {
             me: ServerId(1),
-            configurations: Configurations::new(ServerId(1), alone, false),
+            configurations,
             tick: second,
             init_limit: 10 * second,
             sync_limit: 5 * second,
@@ -392,16 +404,26 @@ fn writes_while_the_log_is_read_do_not_make_it_useless() {
 
 /// What server 2 says of itself, on a new link.
 fn introduce(leader: &mut Alone, link: LinkId) {
+    introduce_as(leader, link, 2, false);
+}
+
+fn introduce_as(leader: &mut Alone, link: LinkId, server: i64, observes: bool) {
     leader.input(Input::Opened(link));
     let info = zk_proto::quorum::LearnerInfo {
-        server_id: ServerId(2),
+        server_id: ServerId(server),
         protocol_version: zk_proto::quorum::PROTOCOL_VERSION,
         config_version: Zxid::ZERO,
     };
     let accepted_epoch = Epoch(0);
-    let message = LearnerMessage::FollowerInfo {
-        accepted_epoch,
-        info,
+    let message = match observes {
+        false => LearnerMessage::FollowerInfo {
+            accepted_epoch,
+            info,
+        },
+        true => LearnerMessage::ObserverInfo {
+            accepted_epoch,
+            info,
+        },
     };
     leader.input(Input::Message { link, message });
     leader.disk();
@@ -472,4 +494,66 @@ fn a_leader_whose_only_follower_is_gone_does_not_wait_for_init_limit() {
     comes_back.input(Input::Closed(LinkId(1)));
     introduce(&mut comes_back, LinkId(2));
     assert!(!gives_up_by(comes_back, 5_000), "and is sent what it lacks");
+}
+
+/// {1, 2} is in force and {1, 2, 4, 5} is logged here: 3 and 5 observe, and 5 does not know yet that it is to vote; 4
+/// follows, and has more history than the leader (simulator, seed 56710).
+#[test]
+fn discovery_asks_observers_that_are_to_become_voters() {
+    const NOW: &str = "server.1=h:1:2\nserver.2=h:3:4\n\
+        server.3=h:5:6:observer\nserver.5=h:9:10:observer";
+    const NEXT: &str = "server.1=h:1:2\nserver.2=h:3:4\nserver.4=h:7:8\n\
+        server.3=h:5:6:observer\nserver.5=h:9:10\nversion=1";
+    for (who, enough, why) in [
+        (&[2][..], false, "half of the next configuration"),
+        (&[2, 3], false, "3 observes in both"),
+        (&[2, 4], false, "4 must not be asked to forget anything"),
+        (&[4, 5], false, "no quorum of the configuration in force"),
+        (&[2, 5], true, "both quorums"),
+        (&[5, 2], true, "in any order"),
+    ] {
+        let mut leader = Alone::amid_reconfiguration(NOW, NEXT);
+        for server in [2, 3, 4, 5] {
+            introduce_as(
+                &mut leader,
+                link_of(server),
+                server,
+                [3, 5].contains(&server),
+            );
+        }
+        assert!(matches!(leader.leader.phase, Phase::CollectingAcks(..)));
+        for server in who {
+            ack_epoch(&mut leader, link_of(*server), Some(i32::from(*server == 4)));
+        }
+        let has_enough = matches!(leader.leader.phase, Phase::Synchronizing(..));
+        assert_eq!(has_enough, enough, "{who:?}: {why}");
+        assert_eq!(
+            leader.leader.links.contains_key(&link_of(4)),
+            !who.contains(&4),
+            "who has more is sent away"
+        );
+    }
+}
+
+/// What they say of having the history is another matter: an observer may say so before it has written it.
+#[test]
+fn an_observer_that_is_to_become_a_voter_does_not_establish_an_epoch() {
+    const NOW: &str = "server.1=h:1:2\nserver.2=h:3:4:observer";
+    const NEXT: &str = "server.1=h:1:2\nserver.2=h:3:4\nversion=1";
+    let mut leader = Alone::amid_reconfiguration(NOW, NEXT);
+    introduce_as(&mut leader, LinkId(2), 2, true);
+    ack_epoch(&mut leader, LinkId(2), Some(0));
+    let Phase::Synchronizing(epoch, _) = leader.leader.phase else {
+        panic!("its promise counts");
+    };
+    let synced = LearnerMessage::Ack(Zxid::new(epoch.get(), 0));
+    leader.input(Input::Message {
+        link: LinkId(2),
+        message: synced,
+    });
+    assert!(matches!(leader.leader.phase, Phase::Synchronizing(..)));
+}
+
+fn link_of(server: i64) -> LinkId {
+    LinkId(server.unsigned_abs())
 }

@@ -16,7 +16,7 @@ impl Learner {
         }
         match transaction.configuration() {
             Some(configuration) => {
-                if self.config.configurations.see(configuration) {
+                if self.config.configurations.see_next(configuration) {
                     self.configured();
                 }
             }
