@@ -157,6 +157,13 @@ impl Node {
         let mut recovered = recover(&directories, &recovery()).unwrap();
         let applied = history(&mut recovered.tree);
         let last = recovered.tree.last_zxid();
+        // Else Apache's server does not start here (`QuorumPeer.loadDataBase`).
+        let current = recovered.current_epoch;
+        assert!(
+            recovered.txns_since_snapshot == 0 || current.is_none_or(|epoch| epoch >= last.epoch()),
+            "server {} has logged {last} and follows {current:?}",
+            config.me.0
+        );
         if let Some(seen) = configuration_of(&recovered.tree) {
             let after = recovered.configuration_before;
             config.configurations.see_after(seen, after);

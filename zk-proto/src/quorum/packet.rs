@@ -94,6 +94,9 @@ record! {
     }
 }
 
+/// More identities than this no client has: each of them is looked at whenever more of the packet arrives.
+const IDENTITIES_MAX: usize = 1 << 10;
+
 /// Takes the next whole packet off the front of a stream; `None` until it has arrived.
 ///
 /// # Errors
@@ -122,6 +125,10 @@ fn packet_len(input: &[u8], limit: usize) -> Result<Option<usize>, DecodeError> 
     let Some(ids) = scan.length()? else {
         return Ok(None);
     };
+    if ids > IDENTITIES_MAX {
+        let (len, limit) = (ids, IDENTITIES_MAX);
+        return Err(DecodeError::TooLong { len, limit });
+    }
     for _ in 0..ids {
         if !(scan.skip_buffer()? && scan.skip_buffer()?) {
             return Ok(None);
@@ -246,7 +253,9 @@ mod tests {
         // Two thousand million identities, none of which has arrived.
         let mut many = BytesMut::from(&packet(None, None).to_bytes()[..16]);
         many.extend_from_slice(&i32::MAX.to_be_bytes());
-        assert_eq!(take_packet(&mut many, 64), Ok(None));
+        let (len, limit) = (2_147_483_647, IDENTITIES_MAX);
+        let refused = Err(DecodeError::TooLong { len, limit });
+        assert_eq!(take_packet(&mut many, 64), refused);
     }
 
     #[test]

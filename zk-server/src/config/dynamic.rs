@@ -75,6 +75,8 @@ impl Config {
             self.client_address = Some(client);
         }
         self.servers = written.servers().clone();
+        self.groups = written.groups().clone();
+        self.weights = written.weights().clone();
         self.version = version;
         Ok(())
     }
@@ -265,5 +267,14 @@ mod tests {
         config.standalone_enabled = false;
         config.read_written().unwrap();
         assert_eq!((config.version, config.servers.len()), (Zxid(0x1f), 2));
+
+        let in_groups = format!("{TWO}\ngroup.1=1\ngroup.2=2\nweight.2=3");
+        let in_groups = Configuration::parse(&in_groups).unwrap();
+        let in_groups = in_groups.with_version(Zxid(0x2f));
+        let known = Configurations::new(ServerId(1), in_groups, true);
+        files.write(&known).unwrap();
+        config.read_written().unwrap();
+        assert_eq!((config.version, config.groups.len()), (Zxid(0x2f), 2));
+        assert_eq!(config.weights[&ServerId(2)], 3);
     }
 }

@@ -159,9 +159,11 @@ fn assemble(
     let replayed = recovered.txns_since_snapshot;
     let after = recovered.configuration_before;
     let last = recovered.tree.last_zxid().epoch();
+    let current = recovered.current_epoch.unwrap_or(last);
+    // An epoch that was followed was promised, whatever became of the file.
     let epochs = Epochs {
-        accepted: recovered.accepted_epoch.unwrap_or(last),
-        current: recovered.current_epoch.unwrap_or(last),
+        accepted: recovered.accepted_epoch.unwrap_or(last).max(current),
+        current,
     };
     let hub = hub(
         config,

@@ -256,7 +256,8 @@ impl Election {
     fn look(&mut self, now: Now, last_zxid: Zxid, epoch: Epoch) {
         self.started = true;
         self.state = ServerState::Looking;
-        self.round += 1;
+        // Any peer may have told of the last one that there is.
+        self.round = self.round.wrapping_add(1);
         self.looks_since = now.mono;
         self.own = self.candidature(last_zxid, epoch);
         self.vote = self.own;

@@ -110,6 +110,8 @@ pub struct Peer {
     last_committed: Zxid,
     last_synced: Zxid,
     snapshotting: bool,
+    /// Whether the tree came from a leader that may have sent later nodes with it, and has not agreed with it since.
+    tree_is_ahead: bool,
     /// Whether writes that need room are refused.
     low_space: bool,
     effects: Effects,
@@ -148,6 +150,7 @@ impl Peer {
             last_committed: last,
             last_synced: last,
             snapshotting: false,
+            tree_is_ahead: false,
             low_space: false,
             effects: Effects::default(),
             encoder: BytesMut::new(),

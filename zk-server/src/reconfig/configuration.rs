@@ -120,6 +120,18 @@ impl Configuration {
         &self.servers
     }
 
+    /// Which voters vote together; none for a majority of all.
+    #[must_use]
+    pub const fn groups(&self) -> &BTreeMap<i64, BTreeSet<ServerId>> {
+        &self.groups
+    }
+
+    /// How much a voter counts in its group, where that is not 1.
+    #[must_use]
+    pub const fn weights(&self) -> &BTreeMap<ServerId, i64> {
+        &self.weights
+    }
+
     /// Whether it counts by groups and weights, which no change by joining and leaving can say anything about.
     #[must_use]
     pub fn is_hierarchical(&self) -> bool {

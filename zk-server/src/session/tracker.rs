@@ -28,6 +28,8 @@ struct Session {
     /// The latest of: made, attached, detached; its connection's clock may know of a later sign of life.
     heard: Duration,
     conn: Option<Arc<ConnHandle>>,
+    /// Whether it was heard last over a connection of this server, which may have ended.
+    is_here: bool,
     closing: bool,
     is_local: bool,
     bucket: u64,
@@ -130,6 +132,7 @@ impl SessionTracker {
     pub fn heard(&mut self, id: SessionId, now: Now) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.heard = now.mono;
+            session.is_here = false;
         }
     }
 
@@ -139,6 +142,7 @@ impl SessionTracker {
             return;
         };
         session.heard = now.mono;
+        session.is_here = false;
         session.timeout = timeout;
         self.file_earlier(id, now.mono + timeout);
     }
@@ -157,10 +161,11 @@ impl SessionTracker {
         }
     }
 
-    /// The ensemble's sessions that have a connection here and were heard of since then, with their timeouts.
+    /// The ensemble's sessions that were heard of here since then, with their timeouts; also over connections that have
+    /// ended meanwhile.
     pub fn heard_since(&self, since: Duration) -> impl Iterator<Item = (SessionId, Duration)> + '_ {
         let here = self.sessions.iter().filter(move |(_, session)| {
-            session.conn.is_some() && !session.is_local && session.last_heard() >= since
+            session.is_here && !session.is_local && session.last_heard() >= since
         });
         here.map(|(id, session)| (*id, session.timeout))
     }
@@ -187,6 +192,7 @@ impl SessionTracker {
             timeout,
             heard: now.mono,
             conn: None,
+            is_here: false,
             closing: false,
             is_local,
             bucket,
@@ -253,6 +259,7 @@ impl SessionTracker {
             .filter(|session| !session.closing)
             .ok_or(ErrorCode::SessionExpired)?;
         session.heard = now.mono;
+        session.is_here = true;
         session.timeout = timeout;
         let before = session.conn.replace(conn.clone());
         self.file_earlier(id, now.mono + timeout);
@@ -498,6 +505,25 @@ mod tests {
         conn.heard(at(100_000));
         let (when, _) = run_until_expiry(&mut tracker);
         assert!(when >= Duration::from_secs(15) && when <= Duration::from_secs(17));
+    }
+
+    #[test]
+    fn what_an_ended_connection_had_heard_is_told_and_what_others_heard_is_not() {
+        let told = |tracker: &SessionTracker, ms| {
+            let told = tracker.heard_since(Duration::from_millis(ms));
+            told.map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        let mut tracker = tracker().that_follows();
+        let (id, conn) = (tracker.new_id(), conn(1));
+        tracker.track(id, TIMEOUT, at(0));
+        assert_eq!(told(&tracker, 0), [], "nobody has come with it");
+        tracker.attach(id, &conn, TIMEOUT, at(1_000)).unwrap();
+        conn.heard(at(5_000));
+        tracker.detach(id, &conn);
+        assert_eq!(told(&tracker, 5_000), [id]);
+        assert_eq!(told(&tracker, 5_001), []);
+        tracker.touch(id, TIMEOUT, at(9_000));
+        assert_eq!(told(&tracker, 5_000), []);
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub fn survey_history(
 #[derive(Debug)]
 pub struct HistoryPieces {
     files: Files,
+    /// The last record that was given, or what is before the first one.
+    last: Zxid,
     until: Zxid,
 }
 
@@ -92,13 +94,17 @@ impl HistoryPieces {
         if files.begins_later && after > Zxid::ZERO {
             return Err(Fatal::new(format!("the log begins after {after}")));
         }
-        Ok(Self { files, until })
+        Ok(Self {
+            files,
+            last: after,
+            until,
+        })
     }
 
     /// The next records: about so many bytes, and one at least; `None` behind the last. Blocks.
     ///
     /// # Errors
-    /// [`Fatal`] when the disk fails, or a file is gone.
+    /// [`Fatal`] when the disk fails, a file is gone, or has become shorter: no piece of a history may be missing.
     pub fn next_piece(&mut self, about: usize) -> Result<Option<Vec<(Zxid, Bytes)>>, Fatal> {
         let (mut piece, mut bytes) = (Vec::new(), 0);
         while bytes < about
@@ -106,9 +112,17 @@ impl HistoryPieces {
             && zxid <= self.until
         {
             bytes += entry.len();
+            self.last = zxid;
             piece.push((zxid, entry));
         }
-        Ok((!piece.is_empty()).then_some(piece))
+        let (last, until) = (self.last, self.until);
+        match piece.is_empty() {
+            true if last < until => Err(Fatal::new(format!(
+                "the log ends at {last}, and had {until} before"
+            ))),
+            true => Ok(None),
+            false => Ok(Some(piece)),
+        }
     }
 }
 

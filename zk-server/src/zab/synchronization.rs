@@ -13,6 +13,15 @@ pub(super) const fn save_current_epoch(_history: Durable<Zxid>, epoch: Epoch) ->
     }
 }
 
+/// Makes the epoch of a proposal the one this server's history belongs to, asked for in front of the proposal's own
+/// record: what was proposed before must have been asked for already, since the log thread writes in this order.
+pub(super) const fn save_epoch_before(proposal: Zxid) -> DiskOp {
+    DiskOp::SaveEpoch {
+        kind: EpochKind::Current,
+        epoch: proposal.epoch(),
+    }
+}
+
 /// ACK of NEWLEADER: the epoch's history is on this disk, and so is the epoch.
 pub(super) const fn ack_new_leader(current: Durable<Epoch>) -> LearnerMessage {
     LearnerMessage::Ack(Zxid::new(current.get(), 0))

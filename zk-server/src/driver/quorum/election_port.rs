@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, split},
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use zk_proto::{
     quorum::{ELECTION_MESSAGE_MAX, ElectionAddress, InitialMessage, Notification},
 };
 
-use super::{Address, Hub, MemberStream, Vital};
+use super::{Address, Hub, MemberStream, Vital, learner_port::NEWCOMERS_MAX};
 use crate::{
     election,
     peer::{Input, QuorumInput},
@@ -175,6 +175,7 @@ impl ElectionPort {
     /// Accepts until the server stops, or is reached elsewhere.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, end: CancellationToken) {
         let _vital = Vital::new(&self.hub, "the election port");
+        let newcomers = Arc::new(Semaphore::new(NEWCOMERS_MAX));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -183,11 +184,16 @@ impl ElectionPort {
             };
             match accepted {
                 Ok((stream, remote)) => {
+                    let Ok(newcomer) = newcomers.clone().try_acquire_owned() else {
+                        tracing::debug!(%remote, "too many connections that say nothing");
+                        continue;
+                    };
                     let (port, stream) = (self.clone(), self.hub.wiring.accepted(stream, remote));
                     tokio::spawn(async move {
                         if let Err(error) = port.admit(stream, remote).await {
                             tracing::debug!(%remote, %error, "on the election port");
                         }
+                        drop(newcomer);
                     });
                 }
                 Err(error) => {

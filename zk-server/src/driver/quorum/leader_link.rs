@@ -8,8 +8,9 @@ use tokio::{
     sync::mpsc::UnboundedReceiver,
 };
 use zk_proto::{
-    ServerId,
+    Decode, Reader, ServerId,
     quorum::{LearnerMessage, take_packet},
+    txn::TxnLogEntry,
 };
 
 use super::{Address, Hub, learner_port::PACKET_MAX, snapshot_stream};
@@ -69,6 +70,7 @@ impl LeaderLink {
                 take_packet(&mut buffer, PACKET_MAX).map_err(io::Error::other)?
             {
                 let message = LearnerMessage::from_packet(packet).map_err(io::Error::other)?;
+                check(&message)?;
                 let snap = match &message {
                     LearnerMessage::Snap(zxid) => Some(*zxid),
                     _ => None,
@@ -91,6 +93,28 @@ impl LeaderLink {
     }
 }
 
+/// A transaction must be one that can be read, and the one that the packet names: what was logged once ends this server
+/// at its commit, and at every later start.
+fn check(message: &LearnerMessage) -> io::Result<()> {
+    let (LearnerMessage::Proposal { zxid, entry }
+    | LearnerMessage::Inform { zxid, entry }
+    | LearnerMessage::InformAndActivate { zxid, entry, .. }) = message
+    else {
+        return Ok(());
+    };
+    match TxnLogEntry::decode(&mut Reader::new(entry.clone())) {
+        Ok(entry) if entry.header.zxid == *zxid => Ok(()),
+        Ok(entry) => {
+            let named = entry.header.zxid;
+            Err(io::Error::other(format!("{zxid} is proposed as {named}")))
+        }
+        Err(error) => {
+            tracing::error!(%zxid, %error, "the leader proposes what cannot be read");
+            Err(io::Error::other(error))
+        }
+    }
+}
+
 /// Writes messages, all that wait at once.
 async fn write(
     mut to: impl AsyncWrite + Unpin,
@@ -106,4 +130,52 @@ async fn write(
         out.clear();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use zk_proto::{
+        Encode, OpCode, SessionId, Xid, Zxid,
+        txn::{CreateSessionTxn, Txn, TxnHeader},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_proposal_is_refused_that_cannot_be_read_or_is_another_one() {
+        let zxid = Zxid(7);
+        let header = TxnHeader {
+            client_id: SessionId(1),
+            cxid: Xid(1),
+            zxid,
+            time: 1,
+            kind: OpCode::CreateSession.code(),
+        };
+        let timeout_ms = 1;
+        let txn = Txn::CreateSession(CreateSessionTxn { timeout_ms });
+        let digest = None;
+        let entry = TxnLogEntry {
+            header,
+            txn,
+            digest,
+        }
+        .to_bytes();
+        let proposed = |zxid, entry: &Bytes| {
+            let entry = entry.clone();
+            let proposal = check(&LearnerMessage::Proposal {
+                zxid,
+                entry: entry.clone(),
+            });
+            let inform = check(&LearnerMessage::Inform { zxid, entry });
+            assert_eq!(proposal.is_ok(), inform.is_ok());
+            proposal.is_ok()
+        };
+        assert!(proposed(zxid, &entry));
+        assert!(!proposed(Zxid(8), &entry), "not the one that is named");
+        assert!(!proposed(zxid, &entry.slice(..entry.len() - 1)));
+        let mut unknown = BytesMut::from(&entry[..]);
+        unknown[28..32].copy_from_slice(&99_i32.to_be_bytes());
+        assert!(!proposed(zxid, &unknown.freeze()), "a type from the future");
+        assert!(check(&LearnerMessage::Commit(zxid)).is_ok());
+    }
 }

@@ -15,7 +15,11 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     net::TcpListener,
-    sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use zk_proto::{
@@ -34,6 +38,12 @@ pub(super) const PACKET_MAX: usize = 64 << 20;
 
 /// Nor is the first one, by which a learner says who it is.
 const INTRODUCTION_MAX: usize = 1 << 10;
+
+/// How long it may take.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+
+/// How many connections may not have said yet who they are: whoever opens more takes descriptors from those who have.
+pub(super) const NEWCOMERS_MAX: usize = 256;
 
 /// How much is encoded before it is written.
 const PIECE: usize = 256 << 10;
@@ -145,6 +155,7 @@ pub(super) async fn accept(
     end: CancellationToken,
 ) {
     let _vital = Vital::new(&hub, "the quorum port");
+    let newcomers = Arc::new(Semaphore::new(NEWCOMERS_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -153,9 +164,14 @@ pub(super) async fn accept(
         };
         match accepted {
             Ok((stream, remote)) => {
+                let Ok(newcomer) = newcomers.clone().try_acquire_owned() else {
+                    tracing::debug!(%remote, "too many connections that say nothing");
+                    continue;
+                };
                 let stream = hub.wiring.accepted(stream, remote);
                 let link = LinkId(learners.last.fetch_add(1, Relaxed) + 1);
-                tokio::spawn(serve(hub.clone(), stream, learners.clone(), link));
+                let served = serve(hub.clone(), stream, learners.clone(), link, newcomer);
+                tokio::spawn(served);
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a learner");
@@ -165,14 +181,20 @@ pub(super) async fn accept(
     }
 }
 
-async fn serve(hub: Arc<Hub>, stream: MemberStream, learners: Arc<Learners>, link: LinkId) {
+async fn serve(
+    hub: Arc<Hub>,
+    stream: MemberStream,
+    learners: Arc<Learners>,
+    link: LinkId,
+    newcomer: OwnedSemaphorePermit,
+) {
     let _vital = Vital::new(&hub, "a learner's link");
     let (outgoing, end) = learners.open(link);
     tell(&hub, LeaderInput::Opened(link));
     let (from, to) = split(stream);
     let ended = tokio::select! {
         ended = write(to, outgoing, end, || tell(&hub, LeaderInput::Progress(link))) => ended,
-        ended = read(&hub, from, link) => ended,
+        ended = read(from, newcomer, |message| tell(&hub, LeaderInput::Message { link, message })) => ended,
         () = hub.stop.cancelled() => Ok(()),
     };
     if let Err(error) = ended {
@@ -186,17 +208,35 @@ fn tell(hub: &Hub, input: LeaderInput) {
     hub.mailbox.push(Input::Quorum(QuorumInput::Leader(input)));
 }
 
-async fn read(hub: &Hub, mut from: impl AsyncRead + Unpin, link: LinkId) -> io::Result<()> {
+/// Reads what a learner says: first, and soon, who it is.
+async fn read<T>(
+    mut from: impl AsyncRead + Unpin,
+    newcomer: T,
+    hear: impl Fn(LearnerMessage),
+) -> io::Result<()> {
     let mut buffer = BytesMut::new();
-    let mut limit = INTRODUCTION_MAX;
+    let first = timeout(
+        INTRODUCTION,
+        next_packet(&mut from, &mut buffer, INTRODUCTION_MAX),
+    );
+    hear(first.await??);
+    drop(newcomer);
     loop {
-        while let Some(packet) = take_packet(&mut buffer, limit).map_err(io::Error::other)? {
-            limit = PACKET_MAX;
-            let message = LearnerMessage::from_packet(packet).map_err(io::Error::other)?;
-            tell(hub, LeaderInput::Message { link, message });
+        hear(next_packet(&mut from, &mut buffer, PACKET_MAX).await?);
+    }
+}
+
+async fn next_packet(
+    mut from: impl AsyncRead + Unpin,
+    buffer: &mut BytesMut,
+    limit: usize,
+) -> io::Result<LearnerMessage> {
+    loop {
+        if let Some(packet) = take_packet(buffer, limit).map_err(io::Error::other)? {
+            return LearnerMessage::from_packet(packet).map_err(io::Error::other);
         }
         buffer.reserve(16 << 10);
-        if from.read_buf(&mut buffer).await? == 0 {
+        if from.read_buf(buffer).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
@@ -298,8 +338,8 @@ async fn write_history(
 mod tests {
     use std::{cell::Cell, rc::Rc};
 
-    use tokio::{io::duplex, sync::mpsc::channel, time::timeout};
-    use zk_proto::Zxid;
+    use tokio::{io::duplex, sync::mpsc::channel};
+    use zk_proto::{Epoch, ServerId, Zxid, quorum::LearnerInfo};
 
     use super::*;
 
@@ -340,6 +380,35 @@ mod tests {
             let ended = timeout(2 * GRACE, write).await.expect("it ends");
             assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_say_who_it_is_soon_is_sent_away_and_who_does_may_be_silent() {
+        let newcomers = Arc::new(Semaphore::new(1));
+        let newcomer = newcomers.clone().try_acquire_owned().unwrap();
+        let (mut stranger, from) = duplex(1 << 10);
+        stranger.write_all(&[0]).await.unwrap();
+        let ended = read(from, newcomer, |_| {}).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(newcomers.available_permits(), 1);
+
+        let newcomer = newcomers.clone().try_acquire_owned().unwrap();
+        let (mut learner, from) = duplex(1 << 10);
+        let hello = LearnerMessage::FollowerInfo {
+            accepted_epoch: Epoch(1),
+            info: LearnerInfo {
+                server_id: ServerId(1),
+                protocol_version: 0x1_0000,
+                config_version: Zxid::ZERO,
+            },
+        };
+        learner
+            .write_all(&hello.to_packet().to_bytes())
+            .await
+            .unwrap();
+        let waits = timeout(10 * INTRODUCTION, read(from, newcomer, |_| {})).await;
+        assert!(waits.is_err(), "it may be silent now");
+        assert_eq!(newcomers.available_permits(), 1);
     }
 
     #[tokio::test]

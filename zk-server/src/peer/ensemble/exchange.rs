@@ -61,6 +61,7 @@ impl Peer {
             _ => *self.shared.tree.write() = *tree,
         }
         self.last_synced = last;
+        self.tree_is_ahead = matches!(then, Exchange::Received(_));
         self.agree(
             now,
             match then {

@@ -21,6 +21,9 @@ use crate::{
     },
 };
 
+/// By how many epochs a learner may be ahead of its leader: far more than there are leaders while a server is away.
+const EPOCHS_AHEAD_MAX: i64 = 1 << 20;
+
 impl Leader {
     /// initLimit is for a learner that does nothing, and not for one whose snapshot or history is large
     /// (ZOOKEEPER-1465, 1697).
@@ -55,6 +58,11 @@ impl Leader {
         }
         if info.config_version > self.config.configurations.version() {
             return self.close(link, "has a later configuration");
+        }
+        // Whoever believed it could promise no later epoch itself, or none at all.
+        let reached = self.epochs.accepted.max(self.epochs.current);
+        if accepted.0.saturating_sub(reached.0) > EPOCHS_AHEAD_MAX {
+            return self.close(link, "claims an epoch that nobody can have reached");
         }
         let server = info.server_id;
         let older = self.links.iter().find(|(id, other)| {

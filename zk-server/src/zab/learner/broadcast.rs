@@ -7,7 +7,10 @@ use super::{Learner, Phase};
 use crate::{storage::Durable, zab::mutants};
 use crate::{
     storage::{DiskDone, DiskOp, EpochKind},
-    zab::{ForwardedRequest, Output, Transaction, follows, synchronization::ack_proposal},
+    zab::{
+        ForwardedRequest, Output, Transaction, follows,
+        synchronization::{ack_proposal, save_epoch_before},
+    },
 };
 
 impl Learner {
@@ -24,6 +27,7 @@ impl Learner {
             return self.misbehaved("a proposal of nothing");
         }
         self.logged = zxid;
+        self.enter_epoch_of(zxid);
         self.see_configuration(&transaction);
         if acknowledge {
             self.to_ack.push_back(zxid);
@@ -40,11 +44,24 @@ impl Learner {
         }
     }
 
+    /// What was proposed in an epoch shows that a quorum followed it, and everything before it is this server's: so is the
+    /// epoch, before the first record of it. Apache does not start with a history of an epoch later than `currentEpoch`.
+    pub(super) fn enter_epoch_of(&mut self, zxid: Zxid) {
+        if zxid.epoch() > self.epochs.current {
+            self.epochs.current = zxid.epoch();
+            self.output(Output::Disk(save_epoch_before(zxid)));
+        }
+    }
+
     pub(super) fn committed(&mut self, zxid: Zxid) {
         if self.phase == Phase::Departed || zxid <= self.snapshot {
             return;
         }
-        let next = self.unapplied.iter().find(|next| next.zxid > self.commit);
+        // Behind a long history, all of it is here: who looked through it at every commit would never be done.
+        let behind = self
+            .unapplied
+            .partition_point(|next| next.zxid <= self.commit);
+        let next = self.unapplied.get(behind);
         if next.is_none_or(|next| next.zxid != zxid) {
             return self.misbehaved("a commit out of order");
         }

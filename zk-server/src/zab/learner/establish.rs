@@ -155,6 +155,7 @@ impl Learner {
             Alignment::CuttingToSnapshot(zxid) if kept.get() == zxid => {
                 self.snapshot = zxid;
                 self.committed.restart(zxid);
+                self.enter_epoch_of(zxid);
                 self.aligned(epoch);
             }
             // An epoch's start is no transaction: cutting to it keeps the last one before.
