@@ -91,12 +91,19 @@ impl RetryPolicy {
 
 #[cfg(feature = "backoff")]
 impl From<backoff::ExponentialBackoff> for RetryPolicy {
-    /// Takes over the intervals, the multiplier and the randomization; its clock and elapsed time do not matter
-    /// here, since every operation has its own deadline.
+    /// Takes over the intervals, the multiplier and the randomization, to both sides of an interval as there; its clock and
+    /// elapsed time do not matter here, since every operation has its own deadline.
     fn from(backoff: backoff::ExponentialBackoff) -> Self {
-        Self::exponential(backoff.initial_interval, backoff.max_interval)
-            .factor(backoff.multiplier)
-            .jitter(backoff.randomization_factor)
+        let spread = backoff.randomization_factor.clamp(0.0, 1.0);
+        let longest = |interval: Duration| {
+            Duration::try_from_secs_f64(interval.as_secs_f64() * (1.0 + spread)).unwrap_or(interval)
+        };
+        Self::exponential(
+            longest(backoff.initial_interval),
+            longest(backoff.max_interval),
+        )
+        .factor(backoff.multiplier)
+        .jitter(2.0 * spread / (1.0 + spread))
     }
 }
 
@@ -138,6 +145,37 @@ mod tests {
         assert_eq!(
             policy.delay(77, &mut Rng::with_seed(1)),
             Duration::from_millis(5)
+        );
+    }
+
+    #[cfg(feature = "backoff")]
+    #[test]
+    fn a_backoff_waits_as_long_as_it_says_itself() {
+        let backoff = backoff::ExponentialBackoff {
+            initial_interval: Duration::from_millis(30),
+            max_interval: Duration::from_secs(1),
+            multiplier: 3.0,
+            randomization_factor: 0.0,
+            ..backoff::ExponentialBackoff::default()
+        };
+        let exactly = RetryPolicy::from(backoff.clone());
+        let delays: Vec<_> = (0..6)
+            .map(|attempt| exactly.delay(attempt, &mut Rng::with_seed(1)))
+            .map(|delay| delay.as_millis())
+            .collect();
+        assert_eq!(delays, [30, 90, 270, 810, 1000, 1000]);
+        let roughly = RetryPolicy::from(backoff::ExponentialBackoff {
+            randomization_factor: 0.5,
+            ..backoff
+        });
+        let mut rng = Rng::with_seed(1);
+        let delays: Vec<_> = (0..100).map(|_| roughly.delay(0, &mut rng)).collect();
+        let (shortest, longest) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+        let bounds = [shortest, longest].map(|delay| delay.as_millis());
+        // To both sides of the interval, as the crate's own.
+        assert!(
+            (15..20).contains(&bounds[0]) && (40..=45).contains(&bounds[1]),
+            "{bounds:?}"
         );
     }
 }

@@ -65,6 +65,7 @@ struct Node {
 
 struct Session {
     timeout: Duration,
+    /// When the quorum heard of it last.
     last_heard: Instant,
     connection: u64,
     host: u16,
@@ -81,6 +82,8 @@ pub(crate) struct Faults {
     pub(crate) delay: Duration,
     /// No server answers anything.
     pub(crate) mute: bool,
+    /// Hosts without a quorum: they answer reads of those who accept that, and open sessions that they alone know.
+    pub(crate) read_only: BTreeSet<u16>,
     /// Hosts that take connections and answer nothing.
     pub(crate) mute_hosts: BTreeSet<u16>,
     /// Every connect request is answered in another language.
@@ -202,6 +205,18 @@ impl Ensemble {
         self.world.lock().unwrap().lives(id.0)
     }
 
+    /// Whether the quorum has this session, or has not noticed its end.
+    pub(crate) fn knows(&self, id: SessionId) -> bool {
+        self.world.lock().unwrap().sessions.contains_key(&id.0)
+    }
+
+    /// How long the quorum keeps a session at least if it hears nothing from now on.
+    pub(crate) fn time_left(&self, id: SessionId) -> Duration {
+        let world = self.world.lock().unwrap();
+        let left = |session: &Session| session.timeout.saturating_sub(session.last_heard.elapsed());
+        world.sessions.get(&id.0).map_or(Duration::ZERO, left)
+    }
+
     /// How many sessions there are that have not timed out.
     pub(crate) fn sessions(&self) -> usize {
         let mut world = self.world.lock().unwrap();
@@ -251,6 +266,11 @@ impl Ensemble {
                 }
                 read = stream.read_buf(&mut input) => {
                     if !matches!(read, Ok(1..)) { break }
+                    if link.session.is_none() && input.starts_with(b"isro") {
+                        let answer = self.world.lock().unwrap().is_read_only(host);
+                        let _ = stream.write_all(answer).await;
+                        break
+                    }
                     let mut open = true;
                     while let Some(frame) = take_frame(&mut input, 1 << 20).unwrap() {
                         let (out, go_on) = self.world.lock().unwrap().handle(&mut link, frame);
@@ -293,6 +313,16 @@ impl World {
         }
     }
 
+    /// The word that asks for it, answered.
+    fn is_read_only(&self, host: u16) -> &'static [u8] {
+        let faults = &self.faults;
+        match faults.read_only.contains(&host) {
+            _ if faults.mute || faults.mute_hosts.contains(&host) => b"",
+            true => b"ro",
+            false => b"rw",
+        }
+    }
+
     fn handshake(&mut self, link: &mut Link, frame: Bytes) -> (BytesMut, bool) {
         self.connects += 1;
         if self.faults.rubbish {
@@ -304,6 +334,9 @@ impl World {
             "the client cannot be ahead of the only history"
         );
         let timeout = Duration::from_millis(u64::from(request.timeout_ms.unsigned_abs()));
+        if self.faults.read_only.contains(&link.host) {
+            return self.read_only_handshake(link, &request);
+        }
         let id = match request.session_id {
             SessionId::NONE if self.faults.no_new_sessions => return (BytesMut::new(), false),
             SessionId::NONE => {
@@ -329,14 +362,29 @@ impl World {
             },
         );
         link.session = Some(id);
-        let response = ConnectResponse {
-            protocol_version: 0,
-            timeout_ms: request.timeout_ms,
-            session_id: SessionId(id),
-            password: Password::new(Bytes::from_static(b"0123456789abcdef")),
-            read_only: request.read_only,
+        put_frame(&mut out, &[&granted(id, &request, false)]);
+        (out, true)
+    }
+
+    /// A server without a quorum: nobody else is told of its sessions.
+    fn read_only_handshake(
+        &mut self,
+        link: &mut Link,
+        request: &ConnectRequest,
+    ) -> (BytesMut, bool) {
+        let mut out = BytesMut::new();
+        if request.read_only != Some(true) {
+            return (out, false);
+        }
+        let id = match request.session_id.0 {
+            0 => {
+                self.next_session += 1;
+                self.next_session
+            }
+            id => id,
         };
-        put_frame(&mut out, &[&response]);
+        link.session = Some(id);
+        put_frame(&mut out, &[&granted(id, request, true)]);
         (out, true)
     }
 
@@ -353,10 +401,13 @@ impl World {
 
     fn request(&mut self, link: &Link, id: i64, frame: Bytes) -> (BytesMut, bool) {
         let mut out = BytesMut::new();
-        if !self.lives(id) || self.sessions[&id].connection != link.connection {
-            return (out, false);
+        let read_only = self.faults.read_only.contains(&link.host);
+        if !read_only {
+            if !self.lives(id) || self.sessions[&id].connection != link.connection {
+                return (out, false);
+            }
+            self.sessions.get_mut(&id).unwrap().last_heard = Instant::now();
         }
-        self.sessions.get_mut(&id).unwrap().last_heard = Instant::now();
         let mut input = Reader::new(frame);
         let header = RequestHeader::decode(&mut input).unwrap();
         let op = OpCode::from_i32(header.op).unwrap();
@@ -365,13 +416,15 @@ impl World {
         if self.faults.unknown == Some(op) {
             return (out, false);
         }
-        let write = op.is_write();
+        let write = op.is_write() && !read_only;
         if write {
             self.zxid += 1;
         }
-        let result = match write && self.faults.throttled {
-            true => Err(ErrorCode::ThrottledOp),
-            false => self.carry_out(link, id, request),
+        let result = match op {
+            OpCode::CloseSession if read_only => Ok(Response::Empty),
+            _ if read_only && (op.is_write() || op == OpCode::Sync) => Err(ErrorCode::NotReadOnly),
+            _ if write && self.faults.throttled => Err(ErrorCode::ThrottledOp),
+            _ => self.carry_out(link, id, request),
         };
         if write && self.faults.lose_replies > 0 {
             self.faults.lose_replies -= 1;
@@ -653,6 +706,16 @@ impl World {
             node.stat.pzxid = Zxid(self.zxid);
         }
         self.fire(EventType::NodeChildrenChanged, parent);
+    }
+}
+
+fn granted(id: i64, request: &ConnectRequest, read_only: bool) -> ConnectResponse {
+    ConnectResponse {
+        protocol_version: 0,
+        timeout_ms: request.timeout_ms,
+        session_id: SessionId(id),
+        password: Password::new(Bytes::from_static(b"0123456789abcdef")),
+        read_only: Some(read_only),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use zk_client::{
     Client, Evidence, EvidenceLoss, Result, Session, SessionEnd, SessionState, States, Watch,
@@ -144,7 +144,7 @@ impl Listeners {
     /// Listens to nothing any more but the states.
     pub(crate) fn rest(mut self) -> StatesTwice {
         if let Some(stream) = &mut self.stream {
-            while let Some(Some(event)) = stream.disturbed.next().now_or_never() {
+            while let Some(Some(event)) = StreamExt::next(&mut stream.disturbed).now_or_never() {
                 stream.heard.push(event);
             }
             stream.told_everything();
@@ -171,7 +171,8 @@ impl StatesTwice {
         assert!(self.heard.len() > 100, "{}", self.heard.len());
         let rest = |states: &mut States| {
             let mut rest = Vec::new();
-            while let Some(state) = states.next().now_or_never().expect("the client is closed") {
+            let mut next = || StreamExt::next(states).now_or_never();
+            while let Some(state) = next().expect("the client is closed") {
                 rest.push(state);
             }
             rest
@@ -193,7 +194,7 @@ impl StreamTwice {
 
     fn told_everything(&mut self) {
         let mut all = Vec::new();
-        while let Some(Some(event)) = self.calm.next().now_or_never() {
+        while let Some(Some(event)) = StreamExt::next(&mut self.calm).now_or_never() {
             all.push(event);
         }
         let (heard, all) = (&self.heard, &all);

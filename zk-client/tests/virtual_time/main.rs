@@ -1,5 +1,5 @@
 //! The whole client over a network in memory, on a paused clock: outages of minutes take milliseconds.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::panic, clippy::unwrap_used)]
 
 mod cancellation;
 mod cancelled_lives;

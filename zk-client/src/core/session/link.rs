@@ -210,8 +210,12 @@ impl Session {
     }
 
     fn establish(&mut self, response: &ConnectResponse, asked_at: Moment) {
-        self.last_proof = asked_at;
         self.last_error = None;
+        let read_only = response.read_only == Some(true);
+        self.known_to_quorum |= !read_only;
+        if !(read_only && self.known_to_quorum) {
+            self.last_proof = asked_at;
+        }
         let timeout = Duration::from_millis(u64::from(response.timeout_ms.unsigned_abs()));
         let session = Established {
             id: response.session_id,
@@ -222,8 +226,6 @@ impl Session {
         let info = self.info(session.id, session.password.clone(), timeout);
         self.outputs.push_back(Output::Session(info));
         self.session = Some(session);
-        let read_only = response.read_only == Some(true);
-        self.known_to_quorum |= !read_only;
         match self.config.sasl {
             true => self.begin_sasl(read_only),
             false => self.go_live(read_only),

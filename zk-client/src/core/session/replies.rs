@@ -13,12 +13,13 @@ use zk_proto::{
 use super::{Phase, Session, Source, link::broken};
 use crate::{
     core::{
-        Leaves, Output, Reply, StreamRequest,
+        Leaves, Moment, Output, Reply, StreamRequest,
         auth::Verdict,
         in_flight::{Entry, Purpose},
         watches::{Registered, WatchKind, event_of},
     },
     error::{ErrorKind, Failure},
+    state::SessionState,
     watcher::WatchEvent,
 };
 
@@ -67,7 +68,7 @@ impl Session {
             Ok(response) => response,
             Err(error) => return Err(self.undecodable(entry, error)),
         };
-        self.last_proof = self.last_proof.max(entry.sent_at.unwrap_or_default());
+        self.proved(entry.sent_at.unwrap_or_default());
         if header.zxid > Zxid::ZERO {
             self.last_zxid = self.last_zxid.max(header.zxid);
         }
@@ -89,6 +90,15 @@ impl Session {
         if let Phase::Live(live) = &mut self.phase
             && let Some(sent) = live.pings.pop_front()
         {
+            self.proved(sent);
+        }
+    }
+
+    /// What was sent at this moment told a server that the client lives. One without a quorum tells nobody else, and counts
+    /// only for a session that it alone knows.
+    #[inline]
+    fn proved(&mut self, sent: Moment) {
+        if self.state != SessionState::ReadOnly || !self.known_to_quorum {
             self.last_proof = self.last_proof.max(sent);
         }
     }

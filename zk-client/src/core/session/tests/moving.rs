@@ -215,3 +215,27 @@ fn a_client_that_lost_its_local_session_closes_the_next_one() {
     answered(&mut closed).unwrap();
     assert!(world.stopped);
 }
+
+#[test]
+fn a_server_without_a_quorum_keeps_no_session_of_the_quorum_alive() {
+    let mut world = World::connected();
+    let proved = world.session.last_proof();
+    world.cut();
+    world.pass(Duration::from_secs(1));
+    world.dialed();
+    world.respond_as(SESSION, 9000, password(), true);
+    let mut read = world.submit(OpCode::GetData, "/a");
+    let xid = world.seen().pop().unwrap().xid;
+    world.reply(xid, 1, ErrorCode::NoNode, &[]);
+    answered(&mut read).unwrap();
+    assert_eq!(world.session.last_proof(), proved);
+    // A session that it opened itself lives with it.
+    let mut world = read_only();
+    let opened = world.session.last_proof();
+    world.pass(Duration::from_secs(1));
+    let mut read = world.submit(OpCode::GetData, "/a");
+    let xid = world.seen().pop().unwrap().xid;
+    world.reply(xid, 1, ErrorCode::NoNode, &[]);
+    answered(&mut read).unwrap();
+    assert_eq!(world.session.last_proof(), opened + Duration::from_secs(1));
+}
