@@ -116,7 +116,12 @@ mod stream {
     struct Inner {
         current: SessionState,
         listeners: Vec<UnboundedSender<SessionState>>,
+        /// With so many listeners, those that are gone are looked for: states may not change for weeks.
+        many: usize,
     }
+
+    /// So few listeners are never looked through.
+    const FEW: usize = 16;
 
     impl StateHub {
         pub(crate) fn new() -> Self {
@@ -125,6 +130,7 @@ mod stream {
                 inner: Mutex::new(Inner {
                     current,
                     listeners: Vec::new(),
+                    many: FEW,
                 }),
             }
         }
@@ -150,9 +156,37 @@ mod stream {
             // A channel whose receiver is right here takes everything.
             let _ = sender.unbounded_send(inner.current);
             if inner.current != SessionState::Closed {
+                if inner.listeners.len() >= inner.many {
+                    inner.listeners.retain(|listener| !listener.is_closed());
+                    inner.many = FEW.max(inner.listeners.len() * 2);
+                }
                 inner.listeners.push(sender);
             }
             States { receiver }
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use futures::{FutureExt, StreamExt};
+
+        use super::*;
+
+        #[test]
+        fn who_listens_no_more_is_forgotten_although_no_state_changes() {
+            let hub = StateHub::new();
+            let mut kept: Vec<_> = (0..100).map(|_| hub.subscribe()).collect();
+            for _ in 0..10_000 {
+                drop(hub.subscribe());
+            }
+            let held = hub.inner.lock().listeners.len();
+            assert!((100..=200).contains(&held), "{held}");
+            hub.announce(SessionState::Connected);
+            assert_eq!(hub.inner.lock().listeners.len(), 100);
+            for states in &mut kept {
+                let told: Vec<_> = states.take(2).collect().now_or_never().unwrap();
+                assert_eq!(told, [SessionState::Connecting, SessionState::Connected]);
+            }
         }
     }
 }
