@@ -1,7 +1,7 @@
 //! An ephemeral node of ours with a name that is known beforehand, from before its creation until it is certainly gone.
 //!
 //! Others may want the same name (a claim on an item, a registered name), so the node's data tells whose it is: it holds an
-//! identifier of its own. After a lost connection the node is looked up, behind a `sync` in the same session: the resumed
+//! identifier of its own. (Once the node was seen, the transaction that created it tells; data can be changed.) After a lost connection the node is looked up, behind a `sync` in the same session: the resumed
 //! session's requests come after everything its old connection still had on the way, so what is not there then never will be.
 //!
 //! Invariants: everything here is done in the one session that the node began with, so a node of a dying session is never
@@ -18,6 +18,7 @@ use zk_client::{
 
 use crate::{
     connection::{Patience, Setback, connected, setback},
+    contender::withdrawals,
     error::{Error, Result},
     parents,
 };
@@ -30,6 +31,8 @@ pub(crate) struct OwnNode {
     session: Session,
     path: Arc<str>,
     data: Bytes,
+    /// The transaction that created it, once that is known: anybody who is let may change the data.
+    czxid: Option<Zxid>,
     presence: Presence,
 }
 
@@ -91,6 +94,7 @@ impl OwnNode {
             session,
             path: path.into(),
             data: data.into(),
+            czxid: None,
             presence: Presence::Absent,
         }
     }
@@ -126,11 +130,12 @@ impl OwnNode {
             {
                 return Ok(Some(node.stat.czxid));
             }
-            self.presence = Presence::Unknown;
+            (self.presence, self.czxid) = (Presence::Unknown, None);
             let created = self.session.create(&self.path, self.data.clone());
             match created.ephemeral().await {
                 Ok(created) => {
                     self.presence = Presence::Present;
+                    self.czxid = known(created.stat.czxid);
                     return Ok(Some(created.stat.czxid));
                 }
                 Err(error) => {
@@ -155,10 +160,14 @@ impl OwnNode {
     ///
     /// After a lost connection, [`settle`](Self::settle) tells whether it was carried out.
     pub(crate) async fn commit<S>(&mut self, multi: Multi<S>) -> ClientResult<Vec<MultiResult>> {
-        self.presence = Presence::Unknown;
+        (self.presence, self.czxid) = (Presence::Unknown, None);
         let committed = multi.commit().await;
         match &committed {
-            Ok(_) => self.presence = Presence::Present,
+            Ok(results) => {
+                self.presence = Presence::Present;
+                let stat = results.first().and_then(MultiResult::stat);
+                self.czxid = stat.and_then(|stat| known(stat.czxid));
+            }
             Err(error) => self.failed(error),
         }
         committed
@@ -213,15 +222,22 @@ impl OwnNode {
         sync.await?;
         // Unknown it stays until all of this is done, whatever is dropped in between.
         let node = node.await?.filter(|node| self.owns(node));
-        self.presence = match node {
-            Some(_) => Presence::Present,
+        self.presence = match &node {
+            Some(node) => {
+                self.czxid = known(node.stat.czxid);
+                Presence::Present
+            }
             None => Presence::Absent,
         };
         Ok(node)
     }
 
     fn owns(&self, node: &Node) -> bool {
-        node.stat.ephemeral_owner == self.session.id() && node.data == self.data
+        node.stat.ephemeral_owner == self.session.id()
+            && match self.czxid {
+                Some(czxid) => node.stat.czxid == czxid,
+                None => node.data == self.data,
+            }
     }
 
     /// Leaves a watch on the node, which must exist and be ours; `None` where it is not, and is looked for from now on.
@@ -248,8 +264,9 @@ impl OwnNode {
         }
     }
 
-    /// Makes the node go away, however long that takes while the session lives.
+    /// Makes the node go away, however long that takes while the session lives; it counts among the client's [`withdrawals`].
     pub(crate) async fn withdraw(&mut self) -> Withdrawn {
+        let _counted = (!self.is_absent()).then(|| withdrawals::begin(&self.session));
         let mut patience = Patience::new();
         let mut sure = true;
         loop {
@@ -296,4 +313,9 @@ impl OwnNode {
     pub(crate) const fn was_deleted(&mut self) {
         self.presence = Presence::Absent;
     }
+}
+
+/// The transaction; an old server's answer to a transaction does not tell it.
+fn known(czxid: Zxid) -> Option<Zxid> {
+    (czxid != Zxid::ZERO).then_some(czxid)
 }

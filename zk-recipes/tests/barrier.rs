@@ -483,3 +483,73 @@ async fn a_chroot_that_does_not_exist_is_told() {
     is_no_node(&soon("a count", client.shared_count("/x").start()).await);
     is_no_node(&soon("a queue", client.queue("/x").put("item")).await);
 }
+
+/// `ZooDefs.OpCode`.
+const DELETE: i32 = 2;
+
+#[tokio::test]
+async fn whose_data_was_changed_is_given_back_all_the_same() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (owner, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("relabelled");
+    let (name, lock) = (format!("{path}/name"), format!("{path}/lock"));
+    let named = owner.name(&name).register().await.unwrap();
+    let locked = owner.unfair_lock(&lock).await.unwrap();
+    for node in [&name, &lock] {
+        other.set(node, "a remark").await.unwrap();
+    }
+    proxy.lose_next(DELETE, Leg::Request);
+    soon("the release", named.release()).await.unwrap();
+    proxy.lose_next(DELETE, Leg::Request);
+    soon("the release", locked.release()).await.unwrap();
+    assert_eq!(proxy.lost(), 2);
+    assert_eq!(children(&other, &path).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_node_that_stays_is_nobodys_name() {
+    let server = server().await;
+    let client = client(server.address()).await;
+    let path = unique("no-name");
+    client.create_all(&path, "").await.unwrap();
+    for register in [
+        client.name(&path).register(),
+        client.name(&path).register_waiting(),
+    ] {
+        let refused = soon("the refusal", register).await;
+        assert!(matches!(refused, Err(Error::Foreign { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_gives_up_a_name_again_and_again_leaves_few_requests() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (owner, other, path) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+        unique("names-given-up"),
+    );
+    other.create_all(&path, "").await.unwrap();
+    let mut states = owner.states();
+    proxy.cut();
+    while states.next().await.unwrap().is_connected() {}
+    proxy.seen();
+    for number in 0..300 {
+        let name = owner.name(&format!("{path}/{number}"));
+        let limit = Duration::from_millis(1);
+        let given_up = name.register().timeout(limit).await;
+        assert!(matches!(given_up, Err(Error::Timeout { .. })));
+    }
+    proxy.restore();
+    let last = owner.name(&format!("{path}/last")).register();
+    drop(soon("the last", last).await.unwrap());
+    until_children(&other, &path, "no name", <[_]>::is_empty).await;
+    let seen = proxy.seen();
+    let creates = seen.iter().filter(|op| **op == CREATE2).count();
+    assert!((100..=140).contains(&creates), "{creates}");
+}

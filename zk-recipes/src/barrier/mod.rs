@@ -7,7 +7,8 @@
 //!
 //! **Fairness** does not apply: all that wait are told at once, by one watch each on the one node, which is the herd that a
 //! barrier is there for. **CONNECTIONLOSS** during any request is survived: setting a barrier that is set already is as good, and a
-//! `wait` looks again. After a lost answer, [`Barrier::remove`] says `true` if an attempt of its own may have removed it.
+//! `wait` looks again. A `set` whose answer is lost sets again, also where somebody has removed the barrier in that very moment:
+//! who removes it should do so after `set` has returned. After a lost answer, [`Barrier::remove`] says `true` if an attempt of its own may have removed it.
 //! **Suspension**: calls wait. **Expiry**: they go on in the client's next session; the barrier is a persistent node and stays
 //! until somebody removes it.
 //!

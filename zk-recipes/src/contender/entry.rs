@@ -30,6 +30,8 @@ pub(crate) struct Entry {
     session: Session,
     directory: Arc<str>,
     name: EntryName,
+    /// The transaction that created the node, once that is known: anybody who is let may change a shared node's data.
+    czxid: Option<Zxid>,
     presence: Presence,
 }
 
@@ -122,6 +124,7 @@ impl Entry {
             session,
             directory: Arc::clone(directory),
             name,
+            czxid: None,
             presence: Presence::Absent,
         }
     }
@@ -232,7 +235,7 @@ impl Entry {
                 Asked::Fenced(create.fenced_by(fence).submit().await?)
             }
         };
-        self.presence = Presence::Asked(Box::new(asked));
+        (self.presence, self.czxid) = (Presence::Asked(Box::new(asked)), None);
         Ok(())
     }
 
@@ -243,7 +246,10 @@ impl Entry {
         };
         let created = asked.answer().await;
         self.presence = match &created {
-            Ok(Some(node)) => Presence::Present(node.clone()),
+            Ok(Some(node)) => {
+                self.czxid = Some(node.czxid);
+                Presence::Present(node.clone())
+            }
             Err(error) if error.outcome() == Outcome::NotApplied => Presence::Absent,
             Ok(None) | Err(_) => Presence::Unknown,
         };
@@ -257,6 +263,7 @@ impl Entry {
             EntryName::Shared(guid) => self.find_shared(guid).await?,
         };
         // Unknown it stayed until all of this was done, whatever is dropped in between.
+        self.czxid = found.as_ref().map(|node| node.czxid).or(self.czxid);
         self.presence = found.map_or(Presence::Absent, Presence::Present);
         Ok(())
     }
@@ -295,8 +302,13 @@ impl Entry {
         let sync = self.session.sync(&self.directory).submit().await?;
         let node = self.session.get_opt(&self.directory).submit().await?;
         sync.await?;
-        let mine =
-            |node: &zk_client::Node| node.data.ends_with(guid.as_bytes()) && self.owns(&node.stat);
+        let mine = |node: &zk_client::Node| {
+            let same = match self.czxid {
+                Some(czxid) => node.stat.czxid == czxid,
+                None => node.data.ends_with(guid.as_bytes()),
+            };
+            same && self.owns(&node.stat)
+        };
         Ok(node.await?.filter(mine).map(|node| EntryNode {
             path: Arc::clone(&self.directory),
             czxid: node.stat.czxid,
@@ -388,7 +400,7 @@ impl Entry {
 
     /// From now on the node may exist, by a transaction that somebody else makes.
     pub(crate) fn expect(&mut self) {
-        self.presence = Presence::Unknown;
+        (self.presence, self.czxid) = (Presence::Unknown, None);
     }
 
     /// The node may be gone: where its path is shared, another look comes before a delete, which could meet the next

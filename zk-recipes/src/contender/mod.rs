@@ -30,7 +30,7 @@ mod queue;
 mod task;
 mod warning;
 mod who;
-mod withdrawals;
+pub(crate) mod withdrawals;
 
 pub use self::{
     acquire::{Acquire, TryAcquire},

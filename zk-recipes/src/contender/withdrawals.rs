@@ -24,15 +24,15 @@ struct Withdrawals {
 
 /// One that is on its way; done when dropped.
 #[derive(Debug)]
-pub(super) struct Withdrawal(Arc<Withdrawals>);
+pub(crate) struct Withdrawal(Arc<Withdrawals>);
 
 /// Counts one more.
-pub(super) fn begin(client: &Client) -> Withdrawal {
+pub(crate) fn begin(client: &Client) -> Withdrawal {
     Withdrawals::begin(&client.shared_state())
 }
 
 /// Returns when there are few enough.
-pub(super) async fn few(client: &Client) {
+pub(crate) async fn few(client: &Client) {
     client.shared_state::<Withdrawals>().few().await;
 }
 

@@ -26,6 +26,7 @@ use zk_client::{Client, ErrorKind, Node, Session, SessionId, Zxid};
 use crate::{
     attempt::{Answer, Attempt},
     connection::{Persistence, Setback, setback},
+    contender::withdrawals,
     error::{Error, Result},
     held::Held,
     lock::Lost,
@@ -82,7 +83,8 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// The future fails with [`Error::NameTaken`] where somebody has it, which names the holder, and with what the client reports.
+    /// The future fails with [`Error::NameTaken`] where somebody has it, which names the holder, with [`Error::Foreign`] where
+    /// the node is not ephemeral and so belongs to nobody, and with what the client reports.
     ///
     /// # Cancel safety
     ///
@@ -95,7 +97,8 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// The future fails with what the client reports. Cancel safe as [`register`](Self::register).
+    /// The future fails with [`Error::Foreign`] where the node is not ephemeral, and with what the client reports. Cancel safe
+    /// as [`register`](Self::register).
     pub fn register_waiting(&self) -> Attempt<NameGuard> {
         self.attempt(true)
     }
@@ -147,6 +150,7 @@ impl Name {
     /// Dropped at any point, the node left behind is seen to by who owns it.
     async fn registered(&self, waits: bool, node: &mut Option<OwnNode>) -> Result<NameGuard> {
         let mut persistence = Persistence::new();
+        withdrawals::few(&self.client).await;
         loop {
             let session = present_session(&self.client).await?;
             let registered = self.register_in(&session, waits, node, &mut persistence);
@@ -211,6 +215,15 @@ impl Name {
         OwnNode::new(session.clone(), Arc::clone(&self.path), data)
     }
 
+    /// The node is there to stay, and so nobody's name.
+    fn foreign(&self) -> Error {
+        let (above, name) = self.path.rsplit_once('/').unwrap_or_default();
+        Error::Foreign {
+            path: if above.is_empty() { "/" } else { above }.into(),
+            name: name.to_owned(),
+        }
+    }
+
     /// Who has the name, as an error; or waits until it changes hands. `None` if it is free, or may be.
     async fn taken(
         &self,
@@ -222,6 +235,9 @@ impl Name {
             Err(error) if error.kind() == ErrorKind::NoNode => return Ok(None),
             node => node?,
         };
+        if node.stat.ephemeral_owner == SessionId::NONE {
+            return Ok(Some(self.foreign()));
+        }
         if waits {
             // However many sessions the wait takes.
             persistence.reset();
