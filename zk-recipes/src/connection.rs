@@ -1,6 +1,6 @@
 //! What a recipe does about a client's error: go on when there is a connection again, begin anew, or give up.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use zk_client::{Client, Error as ClientError, ErrorKind, OnExpiry, Session, SessionState};
 
@@ -68,7 +68,12 @@ impl Patience {
     ///
     /// [`Error::SessionGone`] when the client has no session and will not open another.
     pub(crate) async fn wait(&mut self, client: &Client) -> Result<(), Error> {
-        tokio::time::sleep(self.pause).await;
+        let pause = {
+            // Whoever awaits may have no runtime.
+            let _entered = client.runtime().enter();
+            tokio::time::sleep(self.pause)
+        };
+        pause.await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         connected(client).await
     }
@@ -123,6 +128,9 @@ impl Persistence {
 ///
 /// [`Error::SessionGone`] when there will be none.
 pub(crate) async fn connected(client: &Client) -> Result<(), Error> {
+    if client.state().is_connected() {
+        return Ok(());
+    }
     let mut states = client.states();
     while let Some(state) = states.next().await {
         if state.is_connected() {
@@ -147,4 +155,25 @@ pub(crate) fn end_of(client: &Client, state: SessionState) -> Option<ErrorKind> 
         SessionState::Closed => Some(ErrorKind::Closed),
         _ => None,
     }
+}
+
+/// Waits for a start for so long, where a time was given. Needs no runtime of whoever awaits.
+///
+/// # Errors
+///
+/// [`Error::Timeout`] when the time has passed, and those of the work.
+pub(crate) async fn within<T>(
+    (client, path): (&Client, &Arc<str>),
+    timeout: Option<Duration>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(waited) = timeout else {
+        return work.await;
+    };
+    let timed = {
+        let _entered = client.runtime().enter();
+        tokio::time::timeout(waited, work)
+    };
+    let path = Arc::clone(path);
+    (timed.await).unwrap_or_else(|_| Err(Error::Timeout { path, waited }))
 }

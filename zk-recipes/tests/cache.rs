@@ -290,3 +290,98 @@ async fn dropping_a_cache_removes_its_watch() {
         client.sync(&base).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_cache_of_the_root_is_read_again_whatever_its_nodes_are_called() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (direct, base) = (client(server.address()).await, unique("cache-root"));
+    direct.create_all(&format!("{base}/é/ü"), "").await.unwrap();
+    let chroot = format!("{}{base}", proxy.address());
+    let rooted = client(&chroot).await;
+    for source in both(rooted.tree_cache("/")) {
+        let cache = source.start().await.unwrap();
+        let mut changes = cache.changes();
+        assert_eq!(told(&mut changes, 4).await, ["+", "+é", "+ü", "synced"]);
+        proxy.blink();
+        assert_eq!(told(&mut changes, 1).await, ["synced"]);
+        direct.create(&format!("{base}/ö"), "").await.unwrap();
+        assert_eq!(told(&mut changes, 1).await, ["+ö"]);
+        direct.delete(&format!("{base}/ö")).await.unwrap();
+        assert_eq!(told(&mut changes, 1).await, ["-ö"]);
+    }
+}
+
+#[tokio::test]
+async fn a_cache_starts_and_catches_up_under_writes_without_a_pause() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (cached, writer) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let base = unique("cache-busy");
+    writer.create_all(&format!("{base}/a/b"), "").await.unwrap();
+    let busy = format!("{base}/a/b");
+    // There are always many writes on their way.
+    let writing = tokio::spawn(async move {
+        let mut on_their_way = std::collections::VecDeque::new();
+        for number in 0_u64.. {
+            let write = writer.set(&busy, number.to_string()).submit().await;
+            on_their_way.push_back(write.unwrap());
+            if on_their_way.len() > 100 {
+                on_their_way.pop_front().unwrap().await.unwrap();
+            }
+        }
+    });
+    for source in both(cached.tree_cache(&base)) {
+        let cache = soon("the start", source.start()).await.unwrap();
+        let mut changes = cache.changes();
+        proxy.blink();
+        let mut syncs = 0;
+        soon("both readings of everything", async {
+            while syncs < 2 {
+                let change = changes.next().await.unwrap().unwrap();
+                syncs += u32::from(change == CacheChange::Synced);
+            }
+        })
+        .await;
+        assert_eq!(cache.len(), 3);
+    }
+    assert!(!writing.is_finished());
+    writing.abort();
+}
+
+#[test]
+fn the_end_of_its_task_is_told() {
+    let (theirs, ours) = (
+        tokio::runtime::Runtime::new().unwrap(),
+        tokio::runtime::Runtime::new().unwrap(),
+    );
+    let server = ours.block_on(server());
+    let cache = theirs.block_on(async {
+        let client = client(server.address()).await;
+        client.tree_cache(&unique("cache-end")).start().await
+    });
+    let (cache, mut changes) = cache.map(|cache| (cache.clone(), cache.changes())).unwrap();
+    assert_eq!(ours.block_on(told(&mut changes, 1)), ["synced"]);
+    theirs.shutdown_background();
+    let end = ours.block_on(async { soon("the end", changes.next()).await });
+    assert!(end.unwrap().is_err());
+    assert!(cache.is_stale());
+}
+
+#[tokio::test]
+async fn a_start_gives_up_in_time() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let cached = client(proxy.address()).await;
+    proxy.cut();
+    let limit = std::time::Duration::from_millis(50);
+    let cache = cached.tree_cache(&unique("cache-late")).timeout(limit);
+    let error = soon("giving up", cache.start()).await.unwrap_err();
+    assert!(
+        matches!(error, zk_recipes::Error::Timeout { .. }),
+        "{error}"
+    );
+}

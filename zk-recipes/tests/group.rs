@@ -12,7 +12,9 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use support::{builder, client, proxy::Proxy, server, soon, unique, until_children};
+use support::{
+    builder, client, proxy::Proxy, server, soon, unique, until_children, without_runtime,
+};
 use zk_client::{ErrorKind, OnExpiry, SessionState};
 use zk_recipes::{Error, prelude::*};
 
@@ -258,6 +260,12 @@ async fn services_are_found_chosen_and_left_out() {
         .create(&format!("{base}/billing/c"), "rubbish")
         .await
         .unwrap();
+    // Who does not care for payloads finds those with any.
+    let anything = found.provider::<()>("billing").start().await.unwrap();
+    let found_so: Vec<_> = (anything.instances().iter())
+        .map(|it| it.id.clone())
+        .collect();
+    assert_eq!(found_so, ["a", "b"]);
     let listed = found.instances::<Zone>("billing").await.unwrap();
     assert_eq!(
         listed.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(),
@@ -336,4 +344,68 @@ async fn what_a_service_says_may_change_and_survives_an_expiry() {
     let listed = found.instances::<Zone>("billing").await.unwrap();
     assert!(listed.iter().any(|it| it.id == "a"), "{listed:?}");
     drop(b);
+}
+
+#[tokio::test]
+async fn refused_data_is_refused_for_good_and_the_node_comes_back_with_the_last_that_was_not() {
+    let server = server().await;
+    let (owner, other) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let path = format!("{}/me", unique("node-refused"));
+    let mut node = owner.persistent_node(&path, "1").start().await.unwrap();
+    let large = vec![0; 2 << 20];
+    let is_refused = |result: Result<(), Error>| match result {
+        Err(Error::Client(error)) => error.kind() == ErrorKind::TooLarge,
+        _ => false,
+    };
+    assert!(is_refused(soon("the refusal", node.set(&large)).await));
+    // What nobody looked at before the next was refused is not written, either.
+    let (second, third) = soon("the refusals", async {
+        tokio::join!(node.set("2"), node.set(&large))
+    })
+    .await;
+    assert!(is_refused(third));
+    assert!(second.is_err(), "{second:?}");
+    assert_eq!(other.get(&path).await.unwrap().data, "1");
+    for refuse_again in [true, false] {
+        let old = owner.session().id();
+        server.end(&owner.session()).await;
+        if refuse_again {
+            // While it is created again, too.
+            assert!(is_refused(soon("the refusal", node.set(&large)).await));
+        }
+        soon("its return", async {
+            while !matches!(node.presence(), Presence::Present { session, .. } if session != old) {
+                node.changed().await.unwrap();
+            }
+        })
+        .await;
+        assert_eq!(other.get(&path).await.unwrap().data, "1");
+    }
+    node.set("3").await.unwrap();
+    assert_eq!(other.get(&path).await.unwrap().data, "3");
+}
+
+#[test]
+fn a_node_is_started_and_a_value_set_without_a_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (server, proxy, owner) = runtime.block_on(async {
+        let server = server().await;
+        let proxy = Proxy::start(server.address()).await;
+        let owner = client(proxy.address()).await;
+        (server, proxy, owner)
+    });
+    let path = unique("no-runtime");
+    let node = owner.persistent_node(&format!("{path}/me"), "1");
+    let node = without_runtime(node.timeout(Duration::from_secs(20)).start()).unwrap();
+    // A lost answer is waited out.
+    let config = owner.config(&format!("{path}/config")).json();
+    let config = without_runtime(config.or_start_with(1_u32).watch()).unwrap();
+    proxy.lose_create_replies(1);
+    without_runtime(config.set(&2)).unwrap();
+    assert_eq!((*config.current(), proxy.lost()), (2, 1));
+    without_runtime(node.release()).unwrap();
+    drop(server);
 }

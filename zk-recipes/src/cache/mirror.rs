@@ -12,7 +12,7 @@ use std::{pin::pin, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use zk_client::{Client, Session};
+use zk_client::{Client, ErrorKind, Session};
 
 use super::{
     reading::{Answer, Reading},
@@ -39,6 +39,15 @@ pub(super) struct Mirror {
     pub(super) store: Arc<Mutex<Store>>,
     /// Tells that the store has changed, and when nobody has use for it any more.
     pub(super) changed: watch::Sender<()>,
+}
+
+/// However the task ends, whoever observes is told: also by the end of its runtime, or a panic.
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        let reason = ErrorKind::Closed;
+        self.store.lock().end(Error::SessionGone { reason });
+        self.changed.send_replace(());
+    }
 }
 
 impl Mirror {
@@ -148,6 +157,7 @@ impl Mirror {
             }
             Hint::Everything => {
                 round.connected = true;
+                round.rounds = 0;
                 round.work.everything();
             }
             Hint::Over => return false,
@@ -156,7 +166,7 @@ impl Mirror {
     }
 
     fn learn(&self, answers: Vec<Answer>, source: &Source, round: &mut Round) {
-        round.rounds += 1;
+        round.rounds += u32::from(round.work.is_listed());
         let store = self.store.lock();
         for answer in answers {
             let Answer {
@@ -172,8 +182,8 @@ impl Mirror {
     }
 
     fn commit(&self, round: &mut Round) {
-        let complete = round.work.is_empty();
-        let everything = complete && std::mem::take(&mut round.work.everything);
+        // In order or not, it is everything once all was read; what is left has changed since.
+        let everything = std::mem::take(&mut round.work.everything);
         let changed: Changed = std::mem::take(&mut round.work.changed);
         round.rounds = 0;
         tracing::trace!(path = %self.root, nodes = changed.len(), everything, "cache in order");
@@ -213,7 +223,7 @@ struct Round {
     work: Work,
     reading: Reading,
     connected: bool,
-    /// How often was read since the last commit.
+    /// How often was read since the last commit, without what reading everything takes.
     rounds: u32,
 }
 
@@ -235,7 +245,7 @@ impl Round {
     /// Whether what was read is to be shown: it is the state of one moment, or there is no end to the changes.
     fn is_in_order(&self) -> bool {
         let news = self.work.everything || !self.work.changed.is_empty();
-        let endless = self.rounds >= ROUNDS_MAX && !self.work.everything;
+        let endless = self.rounds >= ROUNDS_MAX && self.work.is_listed();
         self.connected && news && (self.work.is_empty() || endless)
     }
 

@@ -6,7 +6,8 @@
 //! with everything that is held, and [`CacheChange::Synced`] says when that, or a later reading of everything, is complete;
 //! who applies all changes holds what the cache holds. It does **not** guarantee to be current: a change is seen a moment later,
 //! and without a connection not at all ([`Cache::is_stale`]); [`sync`](zk_client::Client::sync) does not reach it either. Where
-//! writes leave no pause of a round trip for very long, what is shown between two such pauses may be of several moments.
+//! writes leave no pause of a round trip for very long, what is shown between two such pauses, and after the start or a
+//! reconnect, may be of several moments.
 //!
 //! **Fairness** does not apply. **CONNECTIONLOSS** and **suspension**: what is held is served on. **Expiry**: the same in the
 //! client's next session; where the client opens none, observers are told with an error. **Cancellation** of any future is
@@ -32,6 +33,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::Stream;
@@ -47,7 +49,10 @@ use self::{
     scope::{Scope, below, is_child},
     store::Store,
 };
-use crate::error::{Error, Result};
+use crate::{
+    connection::within,
+    error::{Error, Result},
+};
 
 /// What to cache; made by [`node_cache`](crate::ClientExt::node_cache), [`children_cache`](crate::ClientExt::children_cache) and
 /// [`tree_cache`](crate::ClientExt::tree_cache).
@@ -58,6 +63,7 @@ pub struct CacheSource {
     path: Arc<str>,
     scope: Scope,
     persistent: bool,
+    timeout: Option<Duration>,
 }
 
 impl CacheSource {
@@ -67,7 +73,14 @@ impl CacheSource {
             path: path.into(),
             scope,
             persistent: true,
+            timeout: None,
         }
+    }
+
+    /// Lets [`start`](Self::start) give up after this long.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
     }
 
     /// Watches every node by itself instead of the whole, as it is done with servers before 3.6 anyway.
@@ -82,17 +95,24 @@ impl CacheSource {
     ///
     /// # Errors
     ///
-    /// [`Error::SessionGone`], and what the client reports when it cannot read the root. Without a connection it waits.
+    /// [`Error::Timeout`] when a time was given and has passed, [`Error::SessionGone`], and what the client reports when it cannot
+    /// read the root. Without a connection it waits.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the cache.
     pub async fn start(self) -> Result<Cache> {
+        let (client, path, timeout) = (self.client.clone(), Arc::clone(&self.path), self.timeout);
+        within((&client, &path), timeout, self.read()).await
+    }
+
+    async fn read(self) -> Result<Cache> {
         let Self {
             client,
             path,
             scope,
             persistent,
+            ..
         } = self;
         let store = Arc::new(Mutex::new(Store::new()));
         let (sender, mut changed) = watch::channel(());

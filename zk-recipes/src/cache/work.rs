@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     reading::{BATCH, Found},
-    scope::{Scope, below, is_child},
+    scope::{Scope, below},
     source::Read,
     store::CachedNode,
 };
@@ -28,6 +28,8 @@ pub(super) struct Work {
     /// Whether children of new nodes have to be asked for, and are not told by a watch of the whole.
     one_shot: bool,
     left: BTreeSet<Read>,
+    /// Those of them that belong to reading everything: each node that is found is one, until it was read.
+    listing: BTreeSet<Read>,
     pub(super) changed: Changed,
     /// Whether everything is being read.
     pub(super) everything: bool,
@@ -41,6 +43,7 @@ impl Work {
             scope,
             one_shot,
             left: BTreeSet::new(),
+            listing: BTreeSet::new(),
             changed: Changed::new(),
             everything: false,
         };
@@ -52,11 +55,24 @@ impl Work {
     pub(super) fn everything(&mut self) {
         self.everything = true;
         let root = self.root.to_string();
-        if self.scope.holds(&self.root, &self.root) {
-            self.left.insert(Read::Node(root));
-        } else {
-            self.left.insert(Read::Names(root));
+        let first = match self.scope.holds(&self.root, &self.root) {
+            true => Read::Node(root),
+            false => Read::Names(root),
+        };
+        self.find(first, true);
+    }
+
+    /// Something else has to be read; `listing` if that is a part of reading everything.
+    fn find(&mut self, read: Read, listing: bool) {
+        if listing {
+            self.listing.insert(read.clone());
         }
+        self.left.insert(read);
+    }
+
+    /// Whether everything was read once, whatever has changed since.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listing.is_empty()
     }
 
     pub(super) fn add(&mut self, read: Read) {
@@ -84,16 +100,17 @@ impl Work {
         held: &BTreeMap<Arc<str>, CachedNode>,
     ) {
         let path = read.path();
+        let listing = self.listing.remove(read);
         match found {
             Found::Node(Some(node)) => {
                 let new = !self.knows(path, held);
                 self.changed.insert(path.into(), Some(node));
-                let list = self.everything || self.one_shot && new;
+                let list = listing || self.one_shot && new;
                 if list && self.scope.lists(&self.root, path) {
-                    self.left.insert(Read::Names(path.to_owned()));
+                    self.find(Read::Names(path.to_owned()), listing);
                 }
             }
-            Found::Names(Some(names)) => self.list(path, &names, held),
+            Found::Names(Some(names)) => self.list(path, &names, listing, held),
             Found::Node(None) | Found::Names(None) => {
                 if self.scope.holds(&self.root, path) {
                     self.changed.insert(path.into(), None);
@@ -104,25 +121,21 @@ impl Work {
     }
 
     /// These are a node's children, and no others.
-    fn list(&mut self, path: &str, names: &[String], held: &BTreeMap<Arc<str>, CachedNode>) {
+    fn list(
+        &mut self,
+        path: &str,
+        names: &[String],
+        listing: bool,
+        held: &BTreeMap<Arc<str>, CachedNode>,
+    ) {
         let children: BTreeSet<_> = names.iter().map(|name| child(path, name)).collect();
-        let gone = |known: &str| {
-            // Below a child that is gone nothing is left, either.
-            let end = known[path.len() + 1..].find('/');
-            let first = match path {
-                "/" => known
-                    .split('/')
-                    .nth(1)
-                    .map_or(known, |name| &known[..=name.len()]),
-                _ => end.map_or(known, |end| &known[..path.len() + 1 + end]),
-            };
-            debug_assert!(is_child(path, first), "{first} is a child of {path}");
-            !children.contains(first)
-        };
+        // Below a child that is gone nothing is left, either.
+        let gone =
+            |known: &str| child_towards(path, known).is_none_or(|first| !children.contains(first));
         self.remove(path, held, gone);
         for child in children {
-            if self.everything || !self.knows(&child, held) {
-                self.left.insert(Read::Node(child));
+            if listing || !self.knows(&child, held) {
+                self.find(Read::Node(child), listing);
             }
         }
     }
@@ -153,12 +166,20 @@ impl Work {
     }
 }
 
+/// The child of `path` that is `known` or that it lies below.
+fn child_towards<'p>(path: &str, known: &'p str) -> Option<&'p str> {
+    let above = if path == "/" { "" } else { path };
+    let rest = known.strip_prefix(above)?.strip_prefix('/')?;
+    let name = rest.find('/').unwrap_or(rest.len());
+    known.get(..=above.len() + name)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use zk_client::Stat;
 
-    use super::*;
+    use super::{super::scope::is_child, *};
 
     type Nodes = BTreeMap<Arc<str>, CachedNode>;
 
@@ -201,29 +222,69 @@ mod tests {
             .collect()
     }
 
-    const SERVER: [&str; 8] = ["/", "/a", "/a/b", "/a/b/c", "/a/d", "/ab", "/e", "/e/f"];
+    const SERVER: [&str; 10] = [
+        "/", "/a", "/a/b", "/a/b/c", "/a/d", "/ab", "/e", "/e/f", "/é", "/é/ü",
+    ];
 
     #[test]
     fn everything_in_scope_is_read_and_what_is_gone_is_forgotten() {
-        let cases: [(&str, Scope, &[&str]); 6] = [
+        let cases: [(&str, Scope, &[&str]); 7] = [
             ("/a", Scope::Tree, &["/a", "/a/b", "/a/b/c", "/a/d"]),
             ("/a", Scope::Children, &["/a/b", "/a/d"]),
             ("/a", Scope::Node, &["/a"]),
             ("/", Scope::Tree, &SERVER),
-            ("/", Scope::Children, &["/a", "/ab", "/e"]),
+            ("/", Scope::Children, &["/a", "/ab", "/e", "/é"]),
+            ("/é", Scope::Tree, &["/é", "/é/ü"]),
             ("/nothing", Scope::Tree, &[]),
         ];
         for (root, scope, expected) in cases {
             for one_shot in [false, true] {
                 let mut work = Work::new(&root.into(), scope, one_shot);
-                let paths = ["/x", "/x/y", "/a/x", "/a/x/y"];
+                let paths = ["/x", "/x/y", "/a/x", "/a/x/y", "/ö", "/ö/y", "/é/x"];
                 let old: Vec<_> = paths
                     .into_iter()
                     .filter(|path| scope.holds(root, path))
                     .collect();
                 let known = read(&mut work, &SERVER, &held(&old));
                 assert_eq!(known, expected, "{root} {scope:?} {one_shot}");
+                // Again, as after a reconnect.
+                let known: Vec<_> = known.iter().map(String::as_str).collect();
+                work.everything();
+                assert!(!work.is_listed());
+                let again = read(&mut work, &SERVER, &held(&known));
+                assert_eq!(again, expected, "{root} {scope:?} {one_shot}");
+                assert!(work.is_listed());
             }
+        }
+    }
+
+    #[test]
+    fn everything_was_read_once_however_much_changes_meanwhile() {
+        for one_shot in [false, true] {
+            let mut work = Work::new(&"/".into(), Scope::Tree, one_shot);
+            let mut rounds = 0;
+            while !work.is_listed() {
+                // Every round is overtaken: by a change of the root, and of a node below.
+                let reads = work.take();
+                work.add(Read::Node("/".into()));
+                work.add(Read::Node("/a".into()));
+                for read in reads {
+                    let names = |path: &str| {
+                        let children = SERVER.iter().filter(|other| is_child(path, other));
+                        let names = children.filter_map(|other| other.rsplit('/').next());
+                        names.map(str::to_owned).collect()
+                    };
+                    let found = match &read {
+                        Read::Node(path) => Found::Node(Some(node(path))),
+                        Read::Names(path) => Found::Names(Some(names(path))),
+                    };
+                    work.learn(&read, found, &Nodes::new());
+                }
+                rounds += 1;
+                assert!(rounds < 20);
+            }
+            assert!(!work.is_empty());
+            assert_eq!(work.changed.len(), SERVER.len());
         }
     }
 

@@ -58,8 +58,9 @@ impl Choice {
     /// The place of the next one in the list; `None` where there is none that may be used.
     pub(super) fn pick(&mut self, ids: &[&str], now: Duration) -> Option<usize> {
         let rest = self.down.rest;
-        self.errors
-            .retain(|id, (_, since)| now < *since + rest && ids.contains(&id.as_str()));
+        self.errors.retain(|id, (_, since)| {
+            now.saturating_sub(*since) < rest && ids.contains(&id.as_str())
+        });
         let up: Vec<_> = (0..ids.len())
             .filter(|place| ids.get(*place).is_some_and(|id| !self.is_down(id)))
             .collect();
@@ -95,7 +96,7 @@ impl Choice {
     /// Something went wrong with this one.
     pub(super) fn note_error(&mut self, id: &str, now: Duration) {
         let (errors, since) = self.errors.entry(id.to_owned()).or_insert((0, now));
-        if now >= *since + self.down.rest {
+        if now.saturating_sub(*since) >= self.down.rest {
             (*errors, *since) = (0, now);
         }
         *errors += 1;
@@ -169,5 +170,16 @@ mod tests {
             choice.note_error("c", Duration::from_secs(now));
         }
         assert_eq!(picks(&mut choice, &IDS, 181), "abcabc");
+    }
+
+    #[test]
+    fn errors_take_an_instance_out_for_good_where_that_is_asked_for() {
+        let (errors, rest) = (2, Duration::MAX);
+        let down = DownPolicy { errors, rest };
+        let mut choice = Choice::new(Strategy::RoundRobin, down, 7);
+        for now in [5, 1_000_000] {
+            choice.note_error("b", Duration::from_secs(now));
+        }
+        assert_eq!(picks(&mut choice, &IDS, 1_000_000_000), "acacac");
     }
 }

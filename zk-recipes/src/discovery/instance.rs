@@ -4,7 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::payload;
+
 /// One instance of a service, with a payload of the application's own.
+///
+/// What is written as another type cannot be read as this one, and such an instance is left out: who reads must know what is
+/// written. Who does not care takes `()`, which any payload is read as.
 ///
 /// The JSON is that of curator-x-discovery. Curator's Java payloads that are objects carry their class as a field `@class`;
 /// a payload type that is to be read there has to have one, too.
@@ -26,7 +31,11 @@ pub struct ServiceInstance<P = ()> {
     #[serde(default)]
     pub ssl_port: Option<u16>,
     /// What else it has to say.
-    #[serde(default = "Option::default")]
+    #[serde(
+        default = "Option::default",
+        deserialize_with = "payload::read",
+        bound(deserialize = "P: Deserialize<'de>")
+    )]
     pub payload: Option<P>,
     /// When it was registered, in milliseconds since 1970.
     #[serde(rename = "registrationTimeUTC", default)]
@@ -60,6 +69,9 @@ pub enum ServiceType {
     Permanent,
     /// As long as the instance, under a name with a number.
     DynamicSequential,
+    /// One that this crate does not know, and does not write.
+    #[serde(other, skip_serializing)]
+    Unknown,
 }
 
 /// A URI in parts, some of which are variables: `{scheme}://{address}:{port}`.
@@ -231,6 +243,62 @@ mod tests {
         let read: ServiceInstance<Zone> = serde_json::from_str(text).unwrap();
         assert!(read.enabled && read.payload.is_none() && read.port.is_none());
         assert_eq!(read.service_type, ServiceType::DynamicSequential);
+    }
+
+    #[test]
+    fn who_does_not_care_for_payloads_reads_any() {
+        let read: ServiceInstance = serde_json::from_str(CURATOR).unwrap();
+        assert_eq!((read.id.as_str(), read.payload), ("4f1c", Some(())));
+        let absent = r#"{"name":"a","id":"b","payload":null,"serviceType":"SOMETHING_NEW"}"#;
+        let read: ServiceInstance = serde_json::from_str(absent).unwrap();
+        assert_eq!(read.payload, None);
+        assert_eq!(read.service_type, ServiceType::Unknown);
+        // It could not say what it is.
+        assert!(serde_json::to_string(&read).is_err());
+        for (payload, is_zone) in [(r#"{"zone":"eu"}"#, true), ("3", false), ("{}", false)] {
+            let text = format!(r#"{{"name":"a","id":"b","payload":{payload}}}"#);
+            assert!(serde_json::from_str::<ServiceInstance>(&text).is_ok());
+            let zone = serde_json::from_str::<ServiceInstance<Zone>>(&text);
+            assert_eq!(zone.is_ok(), is_zone, "{payload}");
+        }
+    }
+
+    #[test]
+    fn payloads_of_every_kind_are_read() {
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        enum Kind {
+            Plain,
+            Sized(u64),
+            Named { name: String },
+        }
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        struct All {
+            kinds: Vec<Kind>,
+            unit: (),
+            maybe: Option<(i8, f64, char)>,
+            wrapped: Wrapped,
+        }
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        struct Wrapped(bool);
+        fn back<P>(payload: P)
+        where
+            P: Clone + PartialEq + std::fmt::Debug + Serialize + serde::de::DeserializeOwned,
+        {
+            let written = ServiceInstance::new("a").payload(payload.clone());
+            let text = serde_json::to_string(&written).unwrap();
+            let read: ServiceInstance<P> = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.payload, Some(payload));
+        }
+        back(Kind::Plain);
+        back(Kind::Sized(u64::MAX));
+        back(Wrapped(true));
+        back("text".to_owned());
+        back(All {
+            kinds: vec![Kind::Named { name: "n".into() }, Kind::Plain],
+            unit: (),
+            maybe: Some((-1, 0.5, 'é')),
+            wrapped: Wrapped(false),
+        });
     }
 
     #[test]

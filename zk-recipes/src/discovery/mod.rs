@@ -9,13 +9,15 @@
 //!
 //! **Fairness**: round robin, random or sticky, each provider for itself. **CONNECTIONLOSS**, **suspension**, **expiry** and
 //! **cancellation** are as on the pages of the two. **No orphans**: dropping a registration, or releasing it, removes it. A
-//! node that cannot be read as an instance is left out, with a warning.
+//! node that cannot be read as an instance is left out, with a warning; so is an instance whose payload is of another type than
+//! the reader's, unless that is `()`.
 //!
 //! Paths (`base/service/id`) and JSON are those of curator-x-discovery, so both can share them. Only instances of the
 //! type DYNAMIC are registered here; those of all types are found.
 
 mod choice;
 mod instance;
+mod payload;
 mod provider;
 
 use std::{

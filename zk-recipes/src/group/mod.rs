@@ -24,7 +24,7 @@ use zk_client::{Client, ErrorKind, Payload, SessionId};
 
 use crate::{
     cache::{CacheScope, CacheSource},
-    connection::{Patience, Setback, setback},
+    connection::Persistence,
     error::Result,
     parents,
     path::child,
@@ -70,21 +70,18 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// [`Error::SessionGone`](crate::Error::SessionGone), and what the client reports. Without a connection it waits.
+    /// [`Error::SessionGone`](crate::Error::SessionGone), and what the client reports. Without a connection it waits,
+    /// and goes on in the next session.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves what has been created so far.
     pub async fn create(&self) -> Result<()> {
-        let mut patience = Patience::new();
-        loop {
-            match parents::create(&self.client, &self.path).await {
-                Err(error) if setback(&error) == Setback::Connection => {
-                    patience.wait(&self.client).await?;
-                }
-                created => return Ok(created?),
-            }
+        let mut persistence = Persistence::new();
+        while let Err(error) = parents::create(&self.client, &self.path).await {
+            persistence.after(&self.client, error).await?;
         }
+        Ok(())
     }
 
     /// To join under this name, with this to say about oneself: [`Join::start`].

@@ -34,9 +34,12 @@ pub(super) struct Desired {
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     pub(super) presence: Presence,
-    /// The last data that was written, by its number, or refused.
+    /// The last data that was written or refused, by its number.
+    pub(super) settled: u64,
+    /// The last data that was written.
     pub(super) written: u64,
-    pub(super) refused: Option<(u64, Error)>,
+    /// What was refused, from number to number, and why.
+    pub(super) refused: Option<(u64, u64, Error)>,
     pub(super) ended: Option<Error>,
     /// The release has waited for so long, and goes on without anybody waiting.
     pub(super) gave_up: Option<Duration>,
@@ -47,6 +50,7 @@ impl Status {
     pub(super) const fn new() -> Self {
         Self {
             presence: Presence::Absent,
+            settled: 0,
             written: 0,
             refused: None,
             ended: None,
@@ -58,6 +62,24 @@ impl Status {
     pub(super) const fn is_present(&self) -> bool {
         matches!(self.presence, Presence::Present { .. })
     }
+
+    fn written(&mut self, number: u64) {
+        self.written = self.written.max(number);
+        self.settled = self.settled.max(number);
+    }
+
+    /// What came after the last that was written, up to this, is what the node will never hold.
+    fn refused(&mut self, number: u64, error: Error) {
+        self.refused = Some((self.written + 1, number, error));
+        self.settled = number;
+    }
+
+    /// Why the node does not hold this data, if it was refused.
+    pub(super) fn refusal(&self, number: u64) -> Option<&Error> {
+        let refused = self.refused.as_ref();
+        let (.., error) = refused.filter(|(first, last, _)| (*first..=*last).contains(&number))?;
+        Some(error)
+    }
 }
 
 pub(super) struct Keeper {
@@ -68,6 +90,10 @@ pub(super) struct Keeper {
     /// The session in which the node may have been created.
     session: Option<Session>,
     was_present: bool,
+    /// The last data that the node held: what it comes back with after other data was refused.
+    accepted: Option<Desired>,
+    /// The number of the data that was looked at last.
+    seen: u64,
 }
 
 /// How a step ends that is not the last.
@@ -92,6 +118,8 @@ impl Keeper {
             status,
             session: None,
             was_present: false,
+            accepted: None,
+            seen: 0,
         }
     }
 
@@ -149,6 +177,7 @@ impl Keeper {
                     found => {
                         if found == Setback::Refused {
                             tracing::warn!(path = %self.path, %error, "a persistent node cannot be created");
+                            self.refused(error);
                         }
                         if patience.wait(session).await.is_err() {
                             return Ok(());
@@ -165,15 +194,12 @@ impl Keeper {
         session: &Session,
         patience: &mut Patience,
     ) -> zk_client::Result<Next> {
-        let desired = self.desired.borrow_and_update().clone();
-        match session
-            .create(&self.path, desired.data.clone())
-            .ephemeral()
-            .await
-        {
+        let wanted = self.wanted();
+        let create = session.create(&self.path, wanted.data.clone());
+        match create.ephemeral().await {
             Ok(created) => {
                 self.found(session, &created.stat);
-                self.written(desired.number);
+                self.written(wanted);
             }
             Err(error) if error.kind() == ErrorKind::NodeExists => {}
             Err(error) if error.kind() == ErrorKind::NoNode => {
@@ -236,14 +262,14 @@ impl Keeper {
         node: &Node,
         mut change: WatchChange,
     ) -> zk_client::Result<Option<Next>> {
-        let desired = self.desired.borrow_and_update().clone();
+        let wanted = self.wanted();
         // After a lost connection the data may be that of an earlier attempt.
-        if self.status.borrow().written < desired.number {
-            if node.data != desired.data {
-                self.write(session, &desired).await?;
+        if self.status.borrow().settled < wanted.number {
+            if node.data != wanted.data {
+                self.write(session, wanted).await?;
                 return Ok(None);
             }
-            self.written(desired.number);
+            self.written(wanted);
         }
         tokio::select! {
             event = &mut change => Ok(match event {
@@ -263,19 +289,26 @@ impl Keeper {
         }
     }
 
-    async fn write(&self, session: &Session, desired: &Desired) -> zk_client::Result<()> {
-        match session.set(&self.path, desired.data.clone()).await {
-            Ok(_) => self.written(desired.number),
+    async fn write(&mut self, session: &Session, wanted: Desired) -> zk_client::Result<()> {
+        match session.set(&self.path, wanted.data.clone()).await {
+            Ok(_) => self.written(wanted),
             Err(error) if error.kind() == ErrorKind::NoNode => {}
-            Err(error) if setback(&error) == Setback::Refused => {
-                self.status.send_modify(|status| {
-                    status.written = desired.number;
-                    status.refused = Some((desired.number, error.into()));
-                });
-            }
+            Err(error) if setback(&error) == Setback::Refused => self.refused(error),
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// What the node is to hold: what was asked for last, unless that was refused.
+    fn wanted(&mut self) -> Desired {
+        let desired = self.desired.borrow_and_update().clone();
+        self.seen = desired.number;
+        match &self.accepted {
+            Some(accepted) if self.status.borrow().refusal(desired.number).is_some() => {
+                accepted.clone()
+            }
+            _ => desired,
+        }
     }
 
     fn found(&mut self, session: &Session, stat: &Stat) {
@@ -286,8 +319,21 @@ impl Keeper {
         }
     }
 
-    fn written(&self, number: u64) {
-        self.status.send_modify(|status| status.written = number);
+    fn written(&mut self, wanted: Desired) {
+        let number = wanted.number;
+        self.accepted = Some(wanted);
+        self.status.send_modify(|status| status.written(number));
+    }
+
+    /// The data that was looked at last is refused, if it was not settled before.
+    fn refused(&self, error: zk_client::Error) {
+        self.status.send_if_modified(|status| {
+            let is_news = status.settled < self.seen;
+            if is_news {
+                status.refused(self.seen, error.into());
+            }
+            is_news
+        });
     }
 
     /// True where that is news.

@@ -25,7 +25,10 @@ use tracing::Instrument;
 use zk_client::{Client, ErrorKind, Payload, SessionId, Zxid};
 
 use self::keeper::{Desired, Keeper, Status};
-use crate::error::{Error, Result};
+use crate::{
+    connection::within,
+    error::{Error, Result},
+};
 
 /// Where a [`PersistentNode`] stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,24 +103,18 @@ impl PersistentNodeSource {
         };
         let runtime = client.runtime().clone();
         let span = tracing::debug_span!("persistent_node", path = %path);
+        let started = client.clone();
         let keeper = Keeper::new(client, path, wanted, told);
         runtime.spawn(keeper.run().instrument(span));
-        let first = status.wait_for(|status| status.is_present() || status.ended.is_some());
-        let first = match timeout {
-            None => first.await,
-            Some(waited) => {
-                tokio::time::timeout(waited, first)
-                    .await
-                    .map_err(|_| Error::Timeout {
-                        path: Arc::clone(&node.path),
-                        waited,
-                    })?
+        let settled = async {
+            let first = status.wait_for(|status| status.is_present() || status.ended.is_some());
+            match &first.await.map_err(|_| closed())?.ended {
+                Some(error) => Err(error.clone()),
+                None => Ok(()),
             }
         };
-        match &first.map_err(|_| closed())?.ended {
-            Some(error) => Err(error.clone()),
-            None => Ok(node),
-        }
+        within((&started, &node.path), timeout, settled).await?;
+        Ok(node)
     }
 }
 
@@ -163,11 +160,12 @@ impl PersistentNode {
         }
     }
 
-    /// Gives the node other data, now and whenever it is created again; returns when it holds it.
+    /// Gives the node other data, now and whenever it is created again; returns when it holds it, or what a later call gave it.
     ///
     /// # Errors
     ///
-    /// [`Error::SessionGone`], and what the server says to the write. Without a connection it waits.
+    /// [`Error::SessionGone`], and what the client or the server says against the data (too large, NOAUTH, ...): then the node
+    /// keeps what it held before, also when it is created again. Without a connection it waits.
     ///
     /// # Cancel safety
     ///
@@ -184,12 +182,11 @@ impl PersistentNode {
         }
         let mut status = self.status.clone();
         let status = status
-            .wait_for(|status| status.written >= number || status.ended.is_some())
+            .wait_for(|status| status.settled >= number || status.ended.is_some())
             .await
             .map_err(|_| closed())?;
-        let refused = status.refused.as_ref().filter(|(at, _)| *at == number);
-        match (&status.ended, refused) {
-            (Some(error), _) | (None, Some((_, error))) => Err(error.clone()),
+        match (&status.ended, status.refusal(number)) {
+            (Some(error), _) | (None, Some(error)) => Err(error.clone()),
             (None, None) => Ok(()),
         }
     }

@@ -142,6 +142,25 @@ pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
+/// Waits for a future on a thread that has no runtime.
+pub fn without_runtime<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
+
 /// The children of a node; none where there is no node.
 pub async fn children(client: &Client, path: &str) -> Vec<String> {
     match client.children(path).await {

@@ -44,6 +44,8 @@ struct Shared {
     plan: Mutex<Plan>,
     /// Notified with every request.
     requests: Notify,
+    /// Whether replies are kept back.
+    held: watch::Sender<bool>,
 }
 
 /// What is to be lost next.
@@ -56,7 +58,14 @@ struct Plan {
     lost: usize,
     /// Cut for good after a loss, until `restore`.
     stay_cut: bool,
+    /// Keep back the reply to the next request of this operation, and everything after it.
+    hold_next: Option<i32>,
+    /// The server is not to know this operation.
+    unknown: Option<i32>,
 }
+
+/// No operation of any server.
+const NO_OP: i32 = 9999;
 
 /// A running proxy; it ends with the runtime.
 #[derive(Debug, Clone)]
@@ -75,6 +84,7 @@ impl Proxy {
             line: watch::channel(Line::Open).0,
             plan: Mutex::default(),
             requests: Notify::new(),
+            held: watch::channel(false).0,
         });
         tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared }
@@ -135,6 +145,20 @@ impl Proxy {
         let mut plan = self.shared.plan.lock();
         plan.lose_next = Some((op, leg));
         plan.stay_cut = true;
+    }
+
+    /// Keeps back the reply to the next request of this operation, and everything after it, until `release`.
+    pub fn hold_next(&self, op: i32) {
+        self.shared.plan.lock().hold_next = Some(op);
+    }
+
+    pub fn release(&self) {
+        self.shared.held.send_replace(false);
+    }
+
+    /// From now on the server knows no such operation.
+    pub fn forget(&self, op: i32) {
+        self.shared.plan.lock().unknown = Some(op);
     }
 
     /// Waits until so many were lost and the line is cut.
@@ -210,7 +234,7 @@ async fn requests(
 ) -> io::Result<()> {
     let mut first = true;
     loop {
-        let frame = read_frame(&mut from).await?;
+        let mut frame = read_frame(&mut from).await?;
         if !first {
             let (xid, op) = (int(&frame, 4), int(&frame, 8));
             let mut plan = shared.plan.lock();
@@ -219,6 +243,12 @@ async fn requests(
             if plan.lose_create_replies > 0 && op.is_some_and(|op| CREATES.contains(&op)) {
                 plan.lose_create_replies -= 1;
                 *doomed.lock() = xid;
+            }
+            if plan.hold_next.take_if(|held| op == Some(*held)).is_some() {
+                shared.held.send_replace(true);
+            }
+            if op.is_some() && op == plan.unknown {
+                frame[8..12].copy_from_slice(&NO_OP.to_be_bytes());
             }
             if let Some((_, leg)) = plan.lose_next.take_if(|next| op == Some(next.0)) {
                 match leg {
@@ -245,8 +275,11 @@ async fn replies(
     doomed: &Mutex<Option<i32>>,
 ) -> io::Result<()> {
     let mut first = true;
+    let mut held = shared.held.subscribe();
     loop {
         let frame = read_frame(&mut from).await?;
+        // The proxy itself keeps the sender.
+        let _ = held.wait_for(|held| !*held).await;
         if !first && doomed.lock().is_some() && int(&frame, 4) == *doomed.lock() {
             let mut plan = shared.plan.lock();
             plan.lost += 1;
