@@ -1,4 +1,4 @@
-//! Distributed recipes on ZooKeeper: a lock that tells when it is lost, and configuration that is always current.
+//! Distributed recipes on ZooKeeper: a lock that tells when it is lost, and configuration whose last good value is always at hand.
 //!
 //! Everything here works against any Apache ZooKeeper from 3.5 on and against `zk-server`, through
 //! [`zk_client`](zk_client::Client). Bring the recipes into scope and they are methods of a client:
@@ -248,7 +248,7 @@
 //! | [`multi_lock`] | several locks as one, one deadline |
 //! | [`unfair_lock`] | one node, no order, a herd |
 //! | [`leader`] | one leader, its epoch; a guard, a latch, a listener |
-//! | [`config_watcher`] | which changes are seen, what happens to bad content, what `set` compares |
+//! | [`config_watcher`] (and settings in a directory, there) | which changes are seen, what happens to bad content, what `set` compares |
 //! | [`barrier`], [`double_barrier`] | when nobody is let through, what dead and slow members do to the others |
 //! | [`queue`] | at least once, order, poison, and why to think twice |
 //! | [`counter`], [`ids`] | exactly once or unknown; layouts |
@@ -262,7 +262,10 @@
 //! suspension and on the expiry of the session. Common to all: futures can be dropped at any await; the ephemeral nodes that they began with are
 //! withdrawn in the background by a task of the client's runtime, never by a `spawn` in a `Drop`, so dropping works outside a
 //! runtime too. Directories are created as needed, as containers, with the client's default ACL, and again when the
-//! server has reaped them.
+//! server has reaped them. (Those of a queue, a double barrier's own node, and what kazoo's layouts need are plain nodes, and stay.)
+//!
+//! An [`Attempt`], an acquisition and what a builder starts or watches are futures of their own, to be spawned. The other methods borrow
+//! what they are called on: spawn an `async` block that owns it.
 //!
 //! # Features
 //!

@@ -13,7 +13,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use support::{builder, client, proxy::Proxy, server, soon, unique};
+use support::{
+    builder, client,
+    proxy::{Leg, Proxy},
+    server, soon, unique,
+};
 use zk_client::{Client, ErrorKind};
 use zk_recipes::{Error, prelude::*};
 
@@ -555,4 +559,137 @@ async fn a_directory_is_changed_by_hand_and_refused_as_a_whole() {
     assert_eq!(config.current().size, 10);
     config.set(&parts("f", 1, None)).await.unwrap();
     assert_eq!(config.current().url, "f");
+}
+
+/// `ZooDefs.OpCode`.
+const GET_DATA: i32 = 4;
+const SET_DATA: i32 = 5;
+const MULTI_READ: i32 = 22;
+
+#[tokio::test]
+async fn a_change_that_was_told_and_cannot_be_read_makes_it_stale() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (other, path) = with_node(server.address(), "unread").await;
+    let client = builder(proxy.address()).request_timeout(Duration::from_millis(100));
+    let client = client.connect().await.unwrap();
+    let mut config = watch(&client, &path).await;
+    assert!(!config.is_stale());
+    proxy.hold_next(GET_DATA);
+    other.set(&path, json(2)).await.unwrap();
+    soon("the doubt", async {
+        while !config.is_stale() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(client.state().is_connected());
+    proxy.release();
+    assert_eq!(next(&mut config).await, "updated 2");
+    assert!(!config.is_stale());
+}
+
+#[tokio::test]
+async fn set_through_a_session_that_ends_does_not_hang() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (other, path) = with_node(server.address(), "bound-set").await;
+    let client = client(proxy.address()).await;
+    let session = client.session();
+    let config = watch(&session, &path).await;
+    let missing = session.config(&unique("bound-missing")).json();
+    let missing = missing.or_start_with(settings(1)).watch().await.unwrap();
+    proxy.lose_next_and_stay_cut(SET_DATA, Leg::Reply);
+    let value = settings(2);
+    let (set, ()) = tokio::join!(soon("the set", config.set(&value)), async {
+        proxy.until_lost(1).await;
+        server.end(&session).await;
+        proxy.restore();
+    });
+    assert!(matches!(set, Err(Error::Unknown { .. })), "{set:?}");
+    // It was carried out, and nobody can tell from there.
+    let written = other.get(&path).await.unwrap();
+    let written: Settings = serde_json::from_slice(&written.data).unwrap();
+    assert_eq!(written, value);
+    let set = soon("the set", missing.set(&value)).await;
+    assert!(
+        matches!(&set, Err(Error::Client(error)) if error.kind() == ErrorKind::SessionChanged),
+        "{set:?}"
+    );
+}
+
+#[tokio::test]
+async fn set_goes_on_in_the_next_session() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (other, path) = with_node(server.address(), "set-expiry").await;
+    let client = client(proxy.address()).await;
+    let config = watch(&client, &path).await;
+    let mut states = client.states();
+    proxy.cut();
+    while states.next().await.unwrap().is_connected() {}
+    server.end(&client.session()).await;
+    let value = settings(2);
+    let (set, ()) = tokio::join!(soon("the set", config.set(&value)), async {
+        tokio::task::yield_now().await;
+        proxy.restore();
+    });
+    set.unwrap();
+    assert_eq!(*config.current(), value);
+    let written = other.get(&path).await.unwrap();
+    let written: Settings = serde_json::from_slice(&written.data).unwrap();
+    assert_eq!(written, value);
+}
+
+#[tokio::test]
+async fn a_server_without_multi_read_is_asked_no_more() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (client, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    proxy.forget(MULTI_READ);
+    let path = unique("directory-old");
+    let source = client.config(&path).directory::<Parts>();
+    let source = source.or_start_with(parts("a", 1, None));
+    let mut config = soon("the start", source.watch()).await.unwrap();
+    soon("the set", config.set(&parts("b", 2, Some("x"))))
+        .await
+        .unwrap();
+    let asked = |proxy: &Proxy| {
+        let seen = proxy.seen();
+        seen.into_iter().filter(|op| *op == MULTI_READ).count()
+    };
+    // It closes the connection, and the refusal may be lost with it.
+    let first = asked(&proxy);
+    assert!((1..=2).contains(&first), "{first}");
+    for size in 3..6 {
+        let node = format!("{path}/size");
+        other.set(&node, size.to_string()).await.unwrap();
+        soon("the change", async {
+            while config.current().size != size {
+                config.changed().await.unwrap();
+            }
+        })
+        .await;
+    }
+    soon("the set", config.set(&parts("c", 7, None)))
+        .await
+        .unwrap();
+    assert_eq!(*config.current(), parts("c", 7, None));
+    assert_eq!(asked(&proxy), 0);
+}
+
+#[tokio::test]
+async fn a_watch_gives_up_in_time() {
+    let server = server().await;
+    let client = client(server.address()).await;
+    let (path, limit) = (unique("late"), Duration::from_millis(50));
+    let source = client.config(&path).json::<Settings>().or_wait();
+    let error = soon("giving up", source.timeout(limit).watch()).await;
+    assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
+    let source = client.config(&path).directory::<Parts>().or_wait();
+    let error = soon("giving up", source.timeout(limit).watch()).await;
+    assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
 }

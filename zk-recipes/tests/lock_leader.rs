@@ -15,7 +15,7 @@ use std::{ops::ControlFlow, time::Duration};
 use async_trait::async_trait;
 use support::{builder, client, proxy::Proxy, server, soon, unique, until_contenders};
 use tokio::sync::mpsc;
-use zk_client::Zxid;
+use zk_client::{Acl, Perms, Zxid};
 use zk_recipes::{
     Error,
     leader::{LeaderClaim, LeaderListener},
@@ -306,4 +306,73 @@ async fn a_listener_is_called_again_in_the_next_session() {
     order.send(ControlFlow::Break(())).unwrap();
     soon("the end", listening).await.unwrap().unwrap();
     until_contenders(&client, &path, 0).await;
+}
+
+/// `ZooDefs.OpCode`.
+const CREATE2: i32 = 15;
+
+#[tokio::test]
+async fn a_refusal_that_passes_ends_neither_a_latch_nor_a_listener() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (member, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    for listens in [false, true] {
+        let path = unique("leader-refused");
+        let (reports, mut told) = mpsc::unbounded_channel();
+        let (order, orders) = mpsc::unbounded_channel();
+        let latch = match listens {
+            true => None,
+            false => Some(member.latch(&path).start().await.unwrap()),
+        };
+        let listener = Reporter { reports, orders };
+        let listener = listens.then(|| tokio::spawn(member.latch(&path).listen(listener)));
+        match &latch {
+            Some(latch) => drop(until_leader(latch).await),
+            None => assert_eq!(soon("it to lead", told.recv()).await.unwrap(), "leads"),
+        }
+        // Nobody may create there for a while, and the leader's session ends.
+        let closed = Acl::new(Perms(Perms::ALL.0 & !Perms::CREATE.0), "world", "anyone");
+        other.set_acl(&path, vec![closed]).await.unwrap();
+        let session = member.session();
+        server.end(&session).await;
+        soon("the end", session.ended()).await;
+        proxy.seen();
+        soon("a try after two refusals", proxy.until_seen(CREATE2, 3)).await;
+        other.set_acl(&path, Acl::open()).await.unwrap();
+        match &latch {
+            Some(latch) => drop(until_leader(latch).await),
+            None => {
+                let lost = soon("the loss", told.recv()).await.unwrap();
+                assert!(lost.starts_with("lost"), "{lost}");
+                assert_eq!(soon("it to lead", told.recv()).await.unwrap(), "leads");
+            }
+        }
+        drop(latch);
+        order.send(ControlFlow::Break(())).ok();
+        if let Some(listener) = listener {
+            soon("the end", listener).await.unwrap().unwrap();
+        }
+        until_contenders(&other, &path, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_latch_gives_up_its_start_in_time() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (member, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("latch-late");
+    proxy.cut();
+    let latch = member.latch(&path).timeout(Duration::from_millis(50));
+    let error = soon("giving up", latch.start()).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    proxy.restore();
+    member.sync("/").await.unwrap();
+    until_contenders(&other, &path, 0).await;
 }

@@ -1,6 +1,6 @@
 //! How a configuration is decoded, validated, and begun with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 #[cfg(any(feature = "json", feature = "toml", feature = "yaml"))]
 use serde::de::DeserializeOwned;
@@ -11,7 +11,10 @@ use super::{
     format::{BoxError, Format},
     task,
 };
-use crate::error::{BadContent, Result};
+use crate::{
+    connection::within,
+    error::{BadContent, Result},
+};
 
 /// A configuration's node, before its format is chosen.
 ///
@@ -29,6 +32,7 @@ pub struct ConfigSource<T> {
     pub(super) client: Client,
     pub(super) codec: Codec<T>,
     pub(super) start: Start<T>,
+    pub(super) timeout: Option<Duration>,
 }
 
 /// From the node's bytes to a validated value.
@@ -121,6 +125,7 @@ impl Config {
             client,
             codec,
             start: Start::Fail,
+            timeout: None,
         }
     }
 }
@@ -150,10 +155,17 @@ impl<T: Send + Sync + 'static> ConfigSource<T> {
         self
     }
 
+    /// Lets [`watch`](Self::watch) give up after this long.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// Reads the configuration and goes on watching it.
     ///
     /// # Errors
     ///
+    /// [`Error::Timeout`](crate::Error::Timeout) when a time was given and has passed; without a connection it waits.
     /// Without [`or_start_with`](Self::or_start_with) or [`or_wait`](Self::or_wait): [`Error::NoConfig`] when there is
     /// no node, [`Error::BadContent`] when its content is refused. Always: what the client reports when it cannot read
     /// the node. Cancel safe.
@@ -161,7 +173,8 @@ impl<T: Send + Sync + 'static> ConfigSource<T> {
     /// [`Error::NoConfig`]: crate::Error::NoConfig
     /// [`Error::BadContent`]: crate::Error::BadContent
     pub async fn watch(self) -> Result<ConfigWatcher<T>> {
-        task::start(self).await
+        let place = (self.client.clone(), Arc::clone(&self.codec.path));
+        within((&place.0, &place.1), self.timeout, task::start(self)).await
     }
 }
 

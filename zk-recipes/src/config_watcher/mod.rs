@@ -15,7 +15,7 @@
 
 mod builder;
 #[cfg(feature = "json")]
-mod directory;
+pub mod directory;
 mod format;
 mod observer;
 mod set;

@@ -6,7 +6,7 @@ use zk_client::{ErrorKind, Stat};
 
 use super::{ConfigWatcher, writing};
 use crate::{
-    connection::{Patience, Setback, setback},
+    connection::Patience,
     error::{BadContent, Error, Result},
     parents,
 };
@@ -29,7 +29,8 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     ///
     /// [`Error::Conflict`] when somebody else has changed the node meanwhile: look at the new value and decide again.
     /// [`Error::BadContent`] when the value cannot be encoded, or its encoding is refused as every reader would refuse it;
-    /// nothing is written then.
+    /// nothing is written then. [`Error::Unknown`] when the answer is lost and the session ends, and the client opens no
+    /// other.
     ///
     /// # Cancel safety
     ///
@@ -75,10 +76,7 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
             match self.client.exists(&self.codec.path).await {
                 Ok(Some(stat)) if stat.mzxid == expected.mzxid => return Ok(()),
                 Ok(_) => return Err(writing::conflict(&self.codec.path)),
-                Err(error) if setback(&error) == Setback::Connection => {
-                    patience.wait(&self.client).await?;
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => writing::survives(&self.client, error, &mut patience).await?,
             }
         }
     }

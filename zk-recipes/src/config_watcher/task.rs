@@ -16,6 +16,7 @@ use std::{
 
 use futures::FutureExt;
 use tokio::sync::watch;
+use tracing::Instrument;
 use zk_client::{Client, ErrorKind, SessionState, States, WatchChange};
 
 use super::{
@@ -37,6 +38,7 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         client,
         codec,
         start,
+        ..
     } = source;
     let (initial, waits) = start.into_parts();
     let codec = Arc::new(codec);
@@ -46,7 +48,8 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         codec: Arc::clone(&codec),
         known: sender,
     };
-    client.runtime().spawn(reader.run());
+    let span = tracing::debug_span!("config", path = %codec.path);
+    client.runtime().spawn(reader.run().instrument(span));
     let observer = Observer::start(known, waits, &codec.path).await?;
     Ok(ConfigWatcher::new(client, codec, observer))
 }
@@ -92,7 +95,12 @@ impl<T: Send + Sync + 'static> Reader<T> {
                     self.known.send_modify(Known::suspended);
                     patience.wait(&self.client).await
                 }
-                Ok(Err(_)) => patience.wait(&self.client).await,
+                // On a connection that is up, too: what the watch told, or would have, is not read.
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "not read");
+                    self.known.send_modify(Known::suspended);
+                    patience.wait(&self.client).await
+                }
                 Err(over) => return over,
             };
             if let Err(over) = over {

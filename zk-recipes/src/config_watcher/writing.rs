@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zk_client::{Client, ErrorKind, Outcome};
 
 use crate::{
-    connection::{Patience, Setback, setback},
+    connection::{Patience, Persistence, Setback, setback},
     error::{Error, Result},
 };
 
@@ -18,6 +18,10 @@ pub(super) fn conflict(path: &Arc<str>) -> Error {
 
 /// Writes until it is known what became of it. After an attempt of unknown outcome `find` looks whether what was written is
 /// there.
+///
+/// # Errors
+///
+/// [`Error::Unknown`] where nothing can be found out any more: the session is over and no other follows.
 pub(super) async fn until_known<W, A, F>(
     (client, path): (&Client, &Arc<str>),
     attempt: impl Fn() -> A,
@@ -27,7 +31,10 @@ where
     A: Future<Output = zk_client::Result<W>>,
     F: Future<Output = zk_client::Result<Option<W>>>,
 {
-    let mut patience = Patience::new();
+    let unknown = |_| Error::Unknown {
+        path: Arc::clone(path),
+    };
+    let mut persistence = Persistence::new();
     let mut undecided = false;
     loop {
         let error = match attempt().await {
@@ -40,17 +47,39 @@ where
             (ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode, false) => {
                 return Err(conflict(path));
             }
-            _ if setback(&error) == Setback::Refused => return Err(error.into()),
+            // This attempt, and it says nothing about an earlier one.
+            _ if setback(&error) == Setback::Refused && !undecided => return Err(error.into()),
             _ => undecided |= error.outcome() == Outcome::Unknown,
         }
-        patience.wait(client).await?;
+        let over = persistence.after(client, error).await;
+        match undecided {
+            true => over.map_err(unknown)?,
+            false => over?,
+        }
     }
-    let mut patience = Patience::new();
+    let mut persistence = Persistence::new();
     loop {
         match find().await {
             Ok(found) => return found.ok_or_else(|| conflict(path)),
-            Err(error) if setback(&error) == Setback::Refused => return Err(error.into()),
-            Err(_) => patience.wait(client).await?,
+            Err(error) => persistence.after(client, error).await.map_err(unknown)?,
         }
+    }
+}
+
+/// After an error of a look before the write: waits, since a look can be repeated, in the next session, too.
+///
+/// # Errors
+///
+/// What will not get better.
+pub(super) async fn survives(
+    client: &Client,
+    error: zk_client::Error,
+    patience: &mut Patience,
+) -> Result<()> {
+    match setback(&error) {
+        Setback::Refused => Err(error.into()),
+        // The client given is bound to a session that is over.
+        _ if error.kind() == ErrorKind::SessionChanged => Err(error.into()),
+        _ => patience.wait(client).await,
     }
 }

@@ -20,7 +20,7 @@ use zk_client::Client;
 
 use super::{LeaderClaim, LeaderGuard, Leadership};
 use crate::{
-    connection::Patience,
+    connection::{Patience, Setback, setback, within},
     contender::{Contender, Naming, Options, Role, Wanted, contenders, serve},
     error::{Error, Result},
     lock::{LockContender, LockLayout},
@@ -33,6 +33,7 @@ pub struct LatchBuilder {
     pub(super) client: Client,
     pub(super) path: Arc<str>,
     pub(super) options: Options,
+    timeout: Option<Duration>,
 }
 
 /// What a latch knows of its own leadership.
@@ -46,8 +47,9 @@ pub enum LatchState {
     /// The latch was closed.
     Closed,
     /// The latch cannot take part any more, and does not try again: the client's session is gone for good, or the server
-    /// refuses. (Another recipe's contender in the directory is that only before the latch has its first place in the
-    /// queue; later it is warned of and waited out.)
+    /// refuses. (A refusal, and another recipe's contender in the directory, is that only before the latch has its first place
+    /// in the queue; later it may pass, as a server that is short of space or a broken ACL does, and it is warned of and
+    /// waited out.)
     Failed(Error),
 }
 
@@ -68,7 +70,14 @@ impl LatchBuilder {
             client: client.clone(),
             path: path.into(),
             options: Options::default(),
+            timeout: None,
         }
+    }
+
+    /// Lets [`start`](Self::start) give up after this long.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
     }
 
     /// Whose names to use; everybody who takes part must use the same.
@@ -100,8 +109,14 @@ impl LatchBuilder {
     /// # Errors
     ///
     /// What the server says against it; [`Error::ForeignContender`] where another recipe is at work in the directory;
-    /// [`Error::SessionGone`] when the client has no session for good. A lost connection is waited for.
-    pub async fn start(mut self) -> Result<LeaderLatch> {
+    /// [`Error::SessionGone`] when the client has no session for good; [`Error::Timeout`] when a time was given and has passed.
+    /// A lost connection is waited for.
+    pub async fn start(self) -> Result<LeaderLatch> {
+        let (client, path, timeout) = (self.client.clone(), Arc::clone(&self.path), self.timeout);
+        within((&client, &path), timeout, self.queue()).await
+    }
+
+    async fn queue(mut self) -> Result<LeaderLatch> {
         // That somebody else leads for long is what an election is for.
         self.options.warn_after = None;
         let (state, receiver) = watch::channel(LatchState::Waiting);
@@ -125,8 +140,15 @@ impl LatchBuilder {
         }
     }
 
+    /// Contends for one leadership: the task that does, and where it leaves the guard.
+    pub(super) fn contend(&self, queued: &watch::Sender<bool>) -> (JoinHandle<()>, Answered) {
+        let (sender, answer) = oneshot::channel();
+        let serving = serve(self.contender(queued), sender).in_current_span();
+        (self.client.runtime().spawn(serving), answer)
+    }
+
     /// The contender of one leadership.
-    pub(super) fn contender(&self, queued: &watch::Sender<bool>) -> Contender {
+    fn contender(&self, queued: &watch::Sender<bool>) -> Contender {
         let wanted: Wanted<Leadership> = Wanted {
             client: self.client.clone(),
             path: Arc::clone(&self.path),
@@ -136,6 +158,64 @@ impl LatchBuilder {
             wish: (),
         };
         Contender::new(wanted, Role::Leader)
+    }
+
+    /// Waits until the last contender's node is gone, or its session: before that another could queue behind it.
+    pub(super) async fn settle(&self, serving: &mut JoinHandle<()>, pause: Option<&mut Patience>) {
+        // Only the runtime's end could cancel it.
+        let _ = serving.await;
+        if let Some(patience) = pause {
+            // Without a session the next contender says so.
+            let _ = patience.wait(&self.client).await;
+        }
+    }
+}
+
+/// What became of one contender.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Leads(LeaderGuard),
+    /// It was lost in the moment of the grant.
+    Lost,
+    /// Not now: that may pass.
+    Refused,
+    /// It will not get better.
+    Failed(Error),
+}
+
+impl Outcome {
+    /// `queued` tells whether there ever was a place in the queue.
+    pub(super) fn of(
+        answered: Result<Result<Option<LeaderGuard>>, oneshot::error::RecvError>,
+        queued: bool,
+    ) -> Self {
+        match answered {
+            Ok(Ok(Some(guard))) if guard.ensure().is_ok() => Self::Leads(guard),
+            Ok(Ok(_)) => Self::Lost,
+            Ok(Err(error)) if error.is_lost() => Self::Lost,
+            Ok(Err(error)) if queued && may_pass(&error) => {
+                tracing::warn!(%error, "cannot take part in the election now");
+                Self::Refused
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "does not take part in the election any more");
+                Self::Failed(error)
+            }
+            // The client's runtime is going down.
+            Err(_) => Self::Failed(Error::SessionGone {
+                reason: zk_client::ErrorKind::Closed,
+            }),
+        }
+    }
+}
+
+/// Whether a refusal may pass for somebody who took part before: whoever strays into the directory goes, space is made, an ACL is
+/// mended. An election must not lose its candidates by what lasts for minutes.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::ForeignContender { .. } => true,
+        Error::Client(error) => setback(error) != Setback::SessionEnded,
+        _ => false,
     }
 }
 
@@ -230,6 +310,9 @@ impl LeaderLatch {
     }
 }
 
+/// Where a contender's guard is to be waited for; dropping it takes the contender back.
+pub(super) type Answered = oneshot::Receiver<Result<Option<LeaderGuard>>>;
+
 /// The task behind a latch.
 struct Task {
     builder: LatchBuilder,
@@ -242,10 +325,7 @@ impl Task {
     async fn run(self, queued: watch::Sender<bool>, mut close: CloseRequests) {
         let mut patience = Patience::new();
         loop {
-            let (sender, mut answer) = oneshot::channel();
-            let contender = self.builder.contender(&queued);
-            let runtime = self.builder.client.runtime();
-            let mut serving = runtime.spawn(serve(contender, sender).in_current_span());
+            let (mut serving, mut answer) = self.builder.contend(&queued);
             let answered = tokio::select! {
                 biased;
                 request = &mut close => {
@@ -255,44 +335,27 @@ impl Task {
                 answered = &mut answer => answered,
             };
             let mut is_refused = false;
-            match answered {
-                Ok(Ok(Some(guard))) => {
+            let was_queued = *queued.borrow();
+            match Outcome::of(answered, was_queued) {
+                Outcome::Leads(guard) => {
                     patience.reset();
                     if let Some(request) = self.lead(guard, &mut close).await {
                         return request;
                     }
                 }
-                // Lost in the moment of the grant.
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) if error.is_lost() => {}
-                // Whoever strays into the directory for a moment must not end the election.
-                Ok(Err(error @ Error::ForeignContender { .. })) if *queued.borrow() => {
-                    tracing::warn!(%error, "cannot take part in the election now");
-                    is_refused = true;
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "does not take part in the election any more");
+                Outcome::Lost => {}
+                Outcome::Refused => is_refused = true,
+                Outcome::Failed(error) => {
                     self.state.send_replace(LatchState::Failed(error));
                     return;
                 }
-                // The client's runtime is going down.
-                Err(_) => return,
             }
+            let pause = is_refused.then_some(&mut patience);
             tokio::select! {
                 biased;
                 request = &mut close => return self.leave(request.ok(), serving).await,
-                () = self.settle(&mut serving, is_refused.then_some(&mut patience)) => {}
+                () = self.builder.settle(&mut serving, pause) => {}
             }
-        }
-    }
-
-    /// Waits until the last contender's node is gone, or its session: before that another could queue behind it.
-    async fn settle(&self, serving: &mut JoinHandle<()>, pause: Option<&mut Patience>) {
-        // Only the runtime's end could cancel it.
-        let _ = serving.await;
-        if let Some(patience) = pause {
-            // Without a session the next contender says so.
-            let _ = patience.wait(&self.builder.client).await;
         }
     }
 

@@ -3,9 +3,11 @@
 use std::ops::ControlFlow;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
-use super::{LatchBuilder, LeaderClaim};
+use super::{LatchBuilder, LeaderClaim, LeaderGuard, latch::Outcome};
 use crate::{
+    connection::Patience,
     error::{Error, Result},
     lock::LostReason,
 };
@@ -58,30 +60,47 @@ impl LatchBuilder {
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start), whenever that happens.
+    /// As [`start`](Self::start); what the server says against it later, and another recipe's contender, is warned of and waited
+    /// out, as [`LatchState::Failed`](super::LatchState::Failed) says. What it says against deleting the node of a leader.
     pub async fn listen<L: LeaderListener>(mut self, mut listener: L) -> Result<()> {
         self.options.warn_after = None;
+        let (queued, _) = watch::channel(false);
+        let span = tracing::debug_span!("listener", path = %self.path);
+        let mut patience = Patience::new();
         loop {
-            let acquire = super::acquire(&self.client, &self.path);
-            let guard = match acquire.with_options(self.options.clone()).await {
-                // In the moment of the grant.
-                Err(error) if error.is_lost() => continue,
-                guard => guard?,
-            };
-            let leadership = guard.claim();
-            match guard.run(listener.lead(&leadership)).await {
-                Ok(wish) => {
-                    match guard.release().await {
-                        Err(error) if !error.is_lost() => return Err(error),
-                        _ => {}
-                    }
-                    if wish.is_break() {
+            let (mut serving, answer) = span.in_scope(|| self.contend(&queued));
+            let answered = answer.await;
+            let was_queued = *queued.borrow();
+            let mut pause = None;
+            match Outcome::of(answered, was_queued) {
+                Outcome::Leads(guard) => {
+                    patience.reset();
+                    if lead(guard, &mut listener).await?.is_break() {
                         return Ok(());
                     }
                 }
-                Err(Error::Lost { reason, .. }) => listener.lost(reason).await,
-                Err(error) => return Err(error),
+                Outcome::Lost => {}
+                Outcome::Refused => pause = Some(&mut patience),
+                Outcome::Failed(error) => return Err(error),
             }
+            self.settle(&mut serving, pause).await;
         }
+    }
+}
+
+/// Calls the listener for one leadership; whether it has enough.
+async fn lead<L: LeaderListener>(guard: LeaderGuard, listener: &mut L) -> Result<ControlFlow<()>> {
+    let leadership = guard.claim();
+    match guard.run(listener.lead(&leadership)).await {
+        Ok(wish) => match guard.release().await {
+            Err(error) if !error.is_lost() => Err(error),
+            _ => Ok(wish),
+        },
+        Err(Error::Lost { reason, .. }) => {
+            drop(guard);
+            listener.lost(reason).await;
+            Ok(ControlFlow::Continue(()))
+        }
+        Err(error) => Err(error),
     }
 }

@@ -406,8 +406,6 @@ fn can_be_sent(message: &LearnerMessage) {
 
 #[cfg(test)]
 mod tests {
-    use zk_proto::quorum::PROTOCOL_VERSION;
-
     use super::*;
 
     /// What is made from the corpus is worth little if the corpus itself is refused at the door.
@@ -430,32 +428,5 @@ mod tests {
         assert_eq!(commits(observer), Zxid::new(Epoch(2), 1));
         let cut = include_bytes!("../../testdata/fuzz/learner/a-log-to-be-cut");
         assert_eq!(commits(cut), Zxid::new(Epoch(2), 1));
-    }
-    /// Who looked through all that waits at every commit would be at it for hours.
-    #[test]
-    fn a_history_of_any_length_is_caught_up_with() {
-        const COUNT: u32 = 200_000;
-        let epoch = Epoch(1);
-        let last = Zxid::new(epoch, COUNT);
-        let mut said = BytesMut::new();
-        let mut say = |message: LearnerMessage| message.to_packet().encode(&mut said);
-        let protocol_version = PROTOCOL_VERSION;
-        say(LearnerMessage::LeaderInfo {
-            epoch,
-            protocol_version,
-        });
-        say(LearnerMessage::Diff(last));
-        for counter in 1..=COUNT {
-            let zxid = Zxid::new(epoch, counter);
-            let entry = Bytes::from_static(b"a transaction");
-            let transaction = Transaction { zxid, entry };
-            transaction.into_messages().into_iter().for_each(&mut say);
-        }
-        let (zxid, config) = (Zxid::new(epoch, 0), None);
-        say(LearnerMessage::NewLeader { zxid, config });
-        say(LearnerMessage::UpToDate);
-        let following = follow(true, &said);
-        assert!(!following.has_ended && following.learner.is_active());
-        assert_eq!(following.last_commit, last);
     }
 }

@@ -114,7 +114,10 @@ fn encode<T: Serialize>(value: &T) -> Result<Entries, BoxError> {
             entries.insert(name, serde_json::to_vec_pretty(&value)?.into());
         }
     }
-    Ok(entries)
+    match entries.is_empty() {
+        true => Err("a directory without nodes is no configuration".into()),
+        false => Ok(entries),
+    }
 }
 
 #[cfg(test)]
@@ -158,5 +161,8 @@ mod tests {
         }
         let map: BTreeMap<&str, u8> = [("a/b", 1)].into();
         assert!(encode(&map).is_err() && encode(&3).is_err());
+        // Every reader would take it for no configuration.
+        let nothing: BTreeMap<&str, Option<u8>> = [("a", None)].into();
+        assert!(encode(&nothing).is_err());
     }
 }

@@ -17,21 +17,21 @@ mod entries;
 mod read;
 mod write;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use zk_client::Client;
 
 pub(super) use self::entries::DirectoryCodec;
-use self::entries::Seen;
+use self::{entries::Seen, read::Reading};
 use super::{
     ConfigChange,
     builder::Start,
     format::BoxError,
     observer::{Observer, observed},
 };
-use crate::{cache::Cache, error::Result};
+use crate::{cache::Cache, connection::within, error::Result};
 
 /// A directory of settings, not yet watched; made by [`Config::directory`](super::Config::directory).
 #[must_use = "nothing is read until `watch`"]
@@ -39,6 +39,7 @@ pub struct DirectorySource<T> {
     client: Client,
     codec: DirectoryCodec<T>,
     start: Start<T>,
+    timeout: Option<Duration>,
 }
 
 impl<T: DeserializeOwned> DirectorySource<T> {
@@ -47,6 +48,7 @@ impl<T: DeserializeOwned> DirectorySource<T> {
             client,
             codec: DirectoryCodec::new(path),
             start: Start::Fail,
+            timeout: None,
         }
     }
 }
@@ -73,13 +75,20 @@ impl<T: Send + Sync + 'static> DirectorySource<T> {
         self
     }
 
+    /// Lets [`watch`](Self::watch) give up after this long.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// Reads the directory and goes on watching it.
     ///
     /// # Errors
     ///
     /// As [`ConfigSource::watch`](super::ConfigSource::watch). Cancel safe.
     pub async fn watch(self) -> Result<ConfigDirectory<T>> {
-        read::start(self).await
+        let place = (self.client.clone(), Arc::clone(&self.codec.path));
+        within((&place.0, &place.1), self.timeout, read::start(self)).await
     }
 }
 
@@ -93,6 +102,8 @@ impl<T> fmt::Debug for DirectorySource<T> {
 
 /// A directory of settings that is watched as one: the last good value, and a stream of its changes.
 ///
+/// What it guarantees, and what not, is on the [module's page](self).
+///
 /// Clones share the task behind them. As a [`Stream`](futures::Stream) it yields what [`changed`](Self::changed) returns, and ends after an
 /// error.
 pub struct ConfigDirectory<T> {
@@ -100,6 +111,7 @@ pub struct ConfigDirectory<T> {
     codec: Arc<DirectoryCodec<T>>,
     observer: Observer<T>,
     cache: Cache,
+    reading: Arc<Reading>,
     /// The nodes as they were last seen.
     seen: Arc<Mutex<Option<Seen>>>,
 }
@@ -142,6 +154,7 @@ impl<T> Clone for ConfigDirectory<T> {
             codec: Arc::clone(&self.codec),
             observer: self.observer.clone(),
             cache: self.cache.clone(),
+            reading: Arc::clone(&self.reading),
             seen: Arc::clone(&self.seen),
         }
     }

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -33,6 +36,7 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         client,
         codec,
         start,
+        ..
     } = source;
     let (initial, waits) = start.into_parts();
     let cache = CacheSource::new(&client, &codec.path, CacheScope::Children)
@@ -40,10 +44,17 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         .await?;
     let (codec, seen) = (Arc::new(codec), Arc::new(Mutex::new(None)));
     let (sender, known) = watch::channel(Known::new(initial));
+    let reading = Arc::new(Reading {
+        client: client.clone(),
+        path: Arc::clone(&codec.path),
+        cache: cache.clone(),
+        lost: AtomicU32::new(0),
+    });
     let reader = Reader {
         client: client.clone(),
         codec: Arc::clone(&codec),
         cache: cache.clone(),
+        reading: Arc::clone(&reading),
         known: sender,
         seen: Arc::clone(&seen),
     };
@@ -55,14 +66,30 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         codec,
         observer,
         cache,
+        reading,
         seen,
     })
 }
+
+/// How a directory is read; shared by all who read it, since a server that does not know `multiRead` may close the connection
+/// when it is asked for one.
+pub(super) struct Reading {
+    client: Client,
+    path: Arc<str>,
+    cache: Cache,
+    /// How many multiReads in a row brought a lost connection instead of an answer.
+    lost: AtomicU32,
+}
+
+/// With so many, the server is one that closes the connection before its refusal is seen. (Where it was chance, the nodes are
+/// read one by one, which is as good and only dearer.)
+const LOST_MAX: u32 = 2;
 
 struct Reader<T> {
     client: Client,
     codec: Arc<DirectoryCodec<T>>,
     cache: Cache,
+    reading: Arc<Reading>,
     known: watch::Sender<Known<T>>,
     seen: Arc<Mutex<Option<Seen>>>,
 }
@@ -85,7 +112,7 @@ impl<T: Send + Sync + 'static> Reader<T> {
         let mut changes = self.cache.changes();
         let mut patience = Patience::new();
         loop {
-            match read(&self.client, &self.codec.path, &self.cache).await {
+            match self.reading.read().await {
                 Ok(found) => {
                     patience.reset();
                     self.tell(found);
@@ -160,24 +187,38 @@ async fn next(changes: &mut CacheChanges) -> Result<()> {
     Ok(())
 }
 
-/// The directory as of one moment; `None` where it is not there or has no nodes.
-pub(super) async fn read(
-    client: &Client,
-    path: &str,
-    cache: &Cache,
-) -> zk_client::Result<Option<Seen>> {
-    // What the cache knows is a first guess.
-    let held = cache.snapshot();
-    let mut names: Vec<String> = held.values().map(|node| node.name().to_owned()).collect();
-    loop {
-        match read_together(client, path, &names).await {
-            Ok(Found::Nothing) => return Ok(None),
-            Ok(Found::All(seen)) => return Ok(Some(seen)),
-            Ok(Found::Others(found)) => names = found,
-            Err(error) if error.kind() == ErrorKind::Unimplemented => {
-                return read_one_by_one(client, path).await;
+impl Reading {
+    /// The directory as of one moment; `None` where it is not there or has no nodes.
+    pub(super) async fn read(&self) -> zk_client::Result<Option<Seen>> {
+        let (client, path) = (&self.client, &*self.path);
+        if self.lost.load(Ordering::Relaxed) >= LOST_MAX {
+            return read_one_by_one(client, path).await;
+        }
+        // What the cache knows is a first guess.
+        let held = self.cache.snapshot();
+        let mut names: Vec<String> = held.values().map(|node| node.name().to_owned()).collect();
+        loop {
+            let found = read_together(client, path, &names).await;
+            match &found {
+                Err(error) if error.kind() == ErrorKind::Unimplemented => {
+                    tracing::debug!(%path, "no multiRead here; the settings are read one by one");
+                    self.lost.store(LOST_MAX, Ordering::Relaxed);
+                    return read_one_by_one(client, path).await;
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionLoss => {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                }
+                // A refusal by another reader of this directory stands.
+                _ if self.lost.load(Ordering::Relaxed) < LOST_MAX => {
+                    self.lost.store(0, Ordering::Relaxed);
+                }
+                _ => {}
             }
-            Err(error) => return Err(error),
+            match found? {
+                Found::Nothing => return Ok(None),
+                Found::All(seen) => return Ok(Some(seen)),
+                Found::Others(found) => names = found,
+            }
         }
     }
 }

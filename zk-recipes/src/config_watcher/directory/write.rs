@@ -12,10 +12,9 @@ use super::{
     super::writing,
     ConfigDirectory,
     entries::{Entries, Seen},
-    read,
 };
 use crate::{
-    connection::{Patience, Setback, setback},
+    connection::Patience,
     error::{Error, Result},
     parents,
     path::child,
@@ -31,8 +30,9 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
     ///
     /// [`Error::Conflict`] when somebody else has changed it meanwhile: look at the new value and decide again. (After
     /// CONNECTIONLOSS also where somebody wrote over this very write before it could be looked for.)
-    /// [`Error::BadContent`] when the value is no struct or map, or is refused as every reader would refuse it; nothing is
-    /// written then.
+    /// [`Error::BadContent`] when the value is no struct or map, or has no fields (without nodes there would be no
+    /// configuration), or is refused as every reader would refuse it; nothing is written then. [`Error::Unknown`] when the
+    /// answer is lost and the session ends, and the client opens no other.
     ///
     /// # Cancel safety
     ///
@@ -49,11 +49,11 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
         if expected.entries() == entries {
             return Ok(());
         }
-        let (client, path) = (&self.client, &self.codec.path);
+        let place = (&self.client, &self.codec.path);
         let attempt = || self.write(&entries, &expected);
         let find = || self.find(&entries, &expected);
-        let written = writing::until_known((client, path), attempt, find).await?;
-        let look = || read::read(client, path, &self.cache);
+        let written = writing::until_known(place, attempt, find).await?;
+        let look = || self.reading.read();
         self.observer.read_up_to(written, look).await
     }
 
@@ -72,15 +72,9 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
                 }
                 Err(error) => error,
             };
-            match setback(&error) {
-                // A container that was reaped in between.
-                _ if error.kind() == ErrorKind::NoNode => {}
-                Setback::Refused => return Err(error.into()),
-                Setback::SessionEnded if error.kind() == ErrorKind::SessionChanged => {
-                    return Err(error.into());
-                }
-                // Reading can be repeated in the next session, too.
-                _ => patience.wait(&self.client).await?,
+            // A container may have been reaped in between.
+            if error.kind() != ErrorKind::NoNode {
+                writing::survives(&self.client, error, &mut patience).await?;
             }
         }
     }
@@ -88,7 +82,7 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
     /// The directory as it is, created where it was not.
     async fn look(&self) -> zk_client::Result<Seen> {
         let (client, path) = (&self.client, &*self.codec.path);
-        if let Some(seen) = read::read(client, path, &self.cache).await? {
+        if let Some(seen) = self.reading.read().await? {
             return Ok(seen);
         }
         parents::create(client, path).await?;
@@ -131,7 +125,7 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
     /// After a write of unknown outcome: the directory is one version on and holds what we wrote, or somebody else was there.
     async fn find(&self, entries: &Entries, expected: &Seen) -> zk_client::Result<Option<Zxid>> {
         let version = expected.stat.version.wrapping_add(1);
-        let seen = read::read(&self.client, &self.codec.path, &self.cache).await?;
+        let seen = self.reading.read().await?;
         let ours = seen.filter(|seen| seen.stat.version == version && seen.entries() == *entries);
         Ok(ours.map(|seen| seen.stat.mzxid))
     }
