@@ -3,13 +3,13 @@
 //! The configuration is the data of `/zookeeper/config`, which no chroot applies to; `server.N=` lines and a
 //! `version=` line, the zxid that set it (`QuorumMaj`, `QuorumPeerConfig`).
 
-use bytes::{BufMut, Bytes, BytesMut};
-use zk_proto::{Encode, OpCode, Stat, Utf8Bytes, op::Response};
+use bytes::{BufMut, BytesMut};
+use zk_proto::{Encode, OpCode, Stat, Utf8Bytes};
 
 use crate::{
     core::{Reply, chroot::Chroot},
     error::Failure,
-    operation::{Call, Finish, Operation, Surroundings, sealed::Sealed, wrong_form},
+    operation::{Call, Finish, Operation, Surroundings, sealed::Sealed},
     read::Watchable,
 };
 
@@ -153,7 +153,7 @@ impl Call for GetConfig {
     }
 
     fn finish(reply: Reply, _: Finish<'_>) -> Result<EnsembleConfig, Failure> {
-        config(reply.body()?)
+        config(reply)
     }
 }
 
@@ -236,18 +236,13 @@ impl Call for Reconfig {
     }
 
     fn finish(reply: Reply, _: Finish<'_>) -> Result<EnsembleConfig, Failure> {
-        config(reply.body()?)
+        config(reply)
     }
 }
 
-fn config(response: Response) -> Result<EnsembleConfig, Failure> {
-    match response {
-        Response::GetData(answer) => {
-            let data: Bytes = answer.data.unwrap_or_default();
-            Ok(EnsembleConfig::parse(&data, answer.stat))
-        }
-        other => wrong_form(other),
-    }
+fn config(reply: Reply) -> Result<EnsembleConfig, Failure> {
+    let (data, stat) = reply.data()?;
+    Ok(EnsembleConfig::parse(&data, stat))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Call for ProveLife {
     }
 
     fn finish(reply: Reply, context: Finish<'_>) -> Result<Evidence, Failure> {
-        reply.body()?;
+        reply.accepted()?;
         let shared = &context.parts.shared;
         let state = shared.evidence.subscribe();
         let known = *state.borrow();

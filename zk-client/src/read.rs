@@ -111,7 +111,7 @@ impl<C: Watchable> Call for Watched<C> {
         let attached = std::mem::replace(&mut context.attached, Attached::Nothing);
         let output = C::finish(reply, context)?;
         match attached {
-            Attached::Watch(change) => Ok((output, change)),
+            Attached::Watch(change) => Ok((output, *change)),
             _ => Err(Failure::answered(ErrorCode::RuntimeInconsistency)),
         }
     }
@@ -162,11 +162,11 @@ macro_rules! reads {
 
 reads! {
     /// Read a node: [`Client::get`](crate::Client::get).
-    Get(GetData, watch: yes) -> Node, |reply, _| node(reply.body()?);
+    Get(GetData, watch: yes) -> Node, |reply, _| node(reply);
     /// Read a node that may not be there: [`Client::get_opt`](crate::Client::get_opt).
     GetOpt(GetData, watch: flag) -> Option<Node>, |reply, _| optional(reply, node);
     /// Ask for a node's metadata: [`Client::exists`](crate::Client::exists).
-    Exists(Exists, watch: yes) -> Option<Stat>, |reply, _| optional(reply, stat);
+    Exists(Exists, watch: yes) -> Option<Stat>, |reply, _| optional(reply, Reply::stat);
     /// List a node's children: [`Client::children`](crate::Client::children).
     ListChildren(GetChildren, watch: yes) -> Vec<String>, |reply, _| match reply.body()? {
         Response::GetChildren(children) => Ok(strings(&children.children)),
@@ -198,7 +198,7 @@ reads! {
         other => wrong_form(other),
     };
     /// Catch up with the leader: [`Client::sync`](crate::Client::sync).
-    SyncPath(Sync, watch: no) -> (), |reply, _| reply.body().map(drop);
+    SyncPath(Sync, watch: no) -> (), |reply, _| reply.accepted();
 }
 
 /// Ask whom the server takes the client for: [`Client::who_am_i`](crate::Client::who_am_i).
@@ -234,28 +234,13 @@ impl Call for WhoAmI {
     }
 }
 
-fn node(response: Response) -> Result<Node, Failure> {
-    match response {
-        Response::GetData(answer) => Ok(Node {
-            data: answer.data.unwrap_or_default(),
-            stat: answer.stat,
-        }),
-        other => wrong_form(other),
-    }
+fn node(reply: Reply) -> Result<Node, Failure> {
+    let (data, stat) = reply.data()?;
+    Ok(Node { data, stat })
 }
 
-pub(crate) fn stat(response: Response) -> Result<Stat, Failure> {
-    match response {
-        Response::Stat(answer) => Ok(answer.stat),
-        other => wrong_form(other),
-    }
-}
-
-fn optional<T>(
-    reply: Reply,
-    read: fn(Response) -> Result<T, Failure>,
-) -> Result<Option<T>, Failure> {
-    match reply.body().and_then(read) {
+fn optional<T>(reply: Reply, read: fn(Reply) -> Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match read(reply) {
         Ok(value) => Ok(Some(value)),
         Err(failure) if failure.kind == ErrorKind::NoNode => Ok(None),
         Err(failure) => Err(failure),

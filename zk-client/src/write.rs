@@ -8,7 +8,6 @@ use crate::{
     error::Failure,
     operation::{Call, Finish, Operation, Surroundings, sealed::Sealed},
     payload::Payload,
-    read::stat,
 };
 
 /// "Any version": what a conditional operation checks against unless told.
@@ -83,7 +82,7 @@ impl Call for Set<'_> {
     }
 
     fn finish(reply: Reply, _: Finish<'_>) -> Result<Stat, Failure> {
-        stat(reply.body()?)
+        reply.stat()
     }
 }
 
@@ -108,7 +107,7 @@ impl Call for Delete<'_> {
     }
 
     fn finish(reply: Reply, _: Finish<'_>) -> Result<(), Failure> {
-        reply.body().map(drop)
+        reply.accepted()
     }
 }
 
@@ -134,7 +133,7 @@ impl Call for SetAcl<'_> {
     }
 
     fn finish(reply: Reply, _: Finish<'_>) -> Result<Stat, Failure> {
-        stat(reply.body()?)
+        reply.stat()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use zk_proto::{OpCode, watch::AddWatchMode};
 
 use super::{Host, Moment, Slot, Watcher, auth::Credential};
@@ -180,9 +180,10 @@ impl Batch {
     ) -> Result<usize, Failure> {
         let at = self.frames.len();
         let op = command.op().map_or(0, OpCode::code);
-        self.frames.put_i32(0);
-        self.frames.put_i32(0);
-        self.frames.put_i32(op);
+        // Length and xid are filled in later.
+        let mut header = [0; 12];
+        header[8..].copy_from_slice(&op.to_be_bytes());
+        self.frames.extend_from_slice(&header);
         encode(&mut self.frames)?;
         let len = self.frames.len() - at;
         let body = len - 4;

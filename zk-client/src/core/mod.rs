@@ -18,6 +18,7 @@
 
 pub mod auth;
 pub mod batch;
+pub mod body;
 pub mod chroot;
 pub mod evidence;
 pub mod host_provider;
@@ -37,12 +38,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
-use zk_proto::{
-    ErrorCode, Password, SessionId, Xid, Zxid,
-    op::{Response, Secret},
-};
+use zk_proto::{ErrorCode, Password, SessionId, Xid, Zxid, op::Secret};
 
 pub use batch::{Batch, Command, Kind, Leaves, StreamRequest, WatchRequest};
+pub use body::Body;
 pub use evidence::EvidenceState;
 pub use host_provider::Host;
 pub use session::Session;
@@ -248,8 +247,8 @@ pub struct Reply {
     pub zxid: Zxid,
     /// The error, or [`ErrorCode::Ok`].
     pub code: ErrorCode,
-    /// The body; [`Response::Empty`] with an error.
-    pub response: Response,
+    /// The body; [`Body::Empty`] with an error.
+    pub body: Body,
 }
 
 /// A session as the client knows it.

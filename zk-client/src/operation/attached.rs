@@ -14,14 +14,16 @@ use crate::{
 };
 
 /// What comes with a submitted request and undoes itself when nobody wants it any more.
+///
+/// Small where it is nothing, as it is with most requests.
 #[derive(Debug)]
 pub enum Attached {
     /// Nothing.
     Nothing,
     /// A one-shot watch.
-    Watch(WatchChange),
+    Watch(Box<WatchChange>),
     /// A persistent watch.
-    Stream(Watch),
+    Stream(Box<Watch>),
     /// A claim on heartbeats, there to be dropped.
     Hold(#[allow(dead_code, reason = "kept for its drop")] EvidenceHold),
 }
@@ -76,9 +78,11 @@ impl Raw {
         match self {
             Self::Nothing => Attached::Nothing,
             Self::Hold => Attached::Hold(EvidenceHold::new(shared())),
-            Self::Watch(path, events) => Attached::Watch(WatchChange::new(shared(), path, events)),
+            Self::Watch(path, events) => {
+                Attached::Watch(Box::new(WatchChange::new(shared(), path, events)))
+            }
             Self::Stream(path, mode, queue) => {
-                Attached::Stream(Watch::new(shared(), path, mode, queue))
+                Attached::Stream(Box::new(Watch::new(shared(), path, mode, queue)))
             }
         }
     }

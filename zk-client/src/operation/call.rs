@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use zk_proto::{ErrorCode, OpCode, op::Response, watch::AddWatchMode};
+use bytes::{Bytes, BytesMut};
+use zk_proto::{ErrorCode, OpCode, Stat, op::Response, watch::AddWatchMode};
 
 use super::Attached;
 use crate::{
-    core::{Reply, chroot::Chroot},
+    core::{Body, Reply, chroot::Chroot},
     driver::Shared,
     error::Failure,
 };
@@ -89,17 +89,43 @@ pub(crate) mod sealed {
 }
 
 impl Reply {
-    /// The body, or the server's error.
+    /// Nothing, or the server's error.
     #[inline]
-    pub(crate) fn body(self) -> Result<Response, Failure> {
+    pub(crate) const fn accepted(&self) -> Result<(), Failure> {
         match self.code {
-            ErrorCode::Ok => Ok(self.response),
+            ErrorCode::Ok => Ok(()),
             code => Err(Failure::answered(code)),
         }
     }
+
+    /// The decoded body, or the server's error.
+    pub(crate) fn body(self) -> Result<Response, Failure> {
+        self.accepted()?;
+        match self.body {
+            Body::Decoded(response) => Ok(*response),
+            Body::Empty | Body::Data(_) | Body::Stat(_) => Err(NO_SUCH_FORM),
+        }
+    }
+
+    /// A node's data and Stat, or the server's error.
+    #[inline]
+    pub(crate) fn data(self) -> Result<(Bytes, Stat), Failure> {
+        self.accepted()?;
+        self.body.into_data().ok_or(NO_SUCH_FORM)
+    }
+
+    /// A Stat, or the server's error.
+    #[inline]
+    pub(crate) fn stat(self) -> Result<Stat, Failure> {
+        self.accepted()?;
+        self.body.into_stat().ok_or(NO_SUCH_FORM)
+    }
 }
 
-/// The answer has another form than its operation's; the session core decodes by operation, so it cannot be.
+/// The answer has another form than its operation's; the session core looks at it by operation, so it cannot be.
+const NO_SUCH_FORM: Failure = Failure::answered(ErrorCode::MarshallingError);
+
+/// The same of a body that was decoded.
 pub(crate) fn wrong_form<T>(_: Response) -> Result<T, Failure> {
-    Err(Failure::answered(ErrorCode::MarshallingError))
+    Err(NO_SUCH_FORM)
 }

@@ -63,7 +63,7 @@ impl Call for AddWatch<'_> {
 
     fn finish(reply: Reply, context: Finish<'_>) -> Result<Watch, Failure> {
         match (reply.body()?, context.attached) {
-            (Response::Error(answer), Attached::Stream(watch)) if answer.err == 0 => Ok(watch),
+            (Response::Error(answer), Attached::Stream(watch)) if answer.err == 0 => Ok(*watch),
             (Response::Error(answer), _) => Err(Failure::answered(ErrorCode::from_i32(answer.err))),
             (other, _) => wrong_form(other),
         }

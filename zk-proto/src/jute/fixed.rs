@@ -64,6 +64,21 @@ macro_rules! fixed_record {
             $( $(#[$field_meta])* pub $field: $ty, )*
         }
 
+        impl $name {
+            /// Reads the record from exactly as many bytes as it takes.
+            #[must_use]
+            #[inline]
+            pub fn from_array(bytes: &[u8; <Self as $crate::jute::Decode>::MIN_LEN]) -> Self {
+                let rest = &bytes[..];
+                $(
+                    let (field, rest) = rest.split_at(<$ty as $crate::jute::Fixed>::LEN);
+                    let $field = <$ty as $crate::jute::Fixed>::get(field);
+                )*
+                debug_assert!(rest.is_empty());
+                Self { $( $field, )* }
+            }
+        }
+
         impl $crate::jute::Encode for $name {
             #[inline]
             fn encode(&self, out: &mut $crate::jute::BytesMut) {
@@ -89,13 +104,7 @@ macro_rules! fixed_record {
             #[inline]
             fn decode(input: &mut $crate::jute::Reader) -> Result<Self, $crate::error::DecodeError> {
                 let bytes = input.array::<{ <$name as $crate::jute::Decode>::MIN_LEN }>()?;
-                let rest = &bytes[..];
-                $(
-                    let (field, rest) = rest.split_at(<$ty as $crate::jute::Fixed>::LEN);
-                    let $field = <$ty as $crate::jute::Fixed>::get(field);
-                )*
-                debug_assert!(rest.is_empty());
-                Ok(Self { $( $field, )* })
+                Ok(Self::from_array(&bytes))
             }
         }
     };

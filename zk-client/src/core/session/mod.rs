@@ -24,11 +24,11 @@ use std::{collections::VecDeque, error::Error as StdError, sync::Arc, time::Dura
 
 use bytes::BytesMut;
 use fastrand::Rng;
-use zk_proto::{ErrorCode, Password, SessionId, Xid, Zxid, op::Response};
+use zk_proto::{ErrorCode, Password, SessionId, Xid, Zxid};
 
 use self::moving::Search;
 use super::{
-    Config, Input, Moment, OnExpiry, Output, Reply, SessionInfo, Slot,
+    Body, Config, Input, Moment, OnExpiry, Output, Reply, SessionInfo, Slot,
     auth::Auth,
     evidence::{Evidence, EvidenceState},
     host_provider::HostProvider,
@@ -279,14 +279,14 @@ impl Session {
     }
 
     fn complete_empty(&mut self, slot: Option<Slot>) {
-        let (zxid, code, response) = (self.last_zxid, ErrorCode::Ok, Response::Empty);
+        let (zxid, code, body) = (self.last_zxid, ErrorCode::Ok, Body::Empty);
         self.complete(
             slot,
             Ok(Reply {
                 xid: Xid(0),
                 zxid,
                 code,
-                response,
+                body,
             }),
         );
     }

@@ -13,7 +13,7 @@ use zk_proto::{
 use super::{Phase, Session, Source, link::broken};
 use crate::{
     core::{
-        Leaves, Moment, Output, Reply, StreamRequest,
+        Body, Leaves, Moment, Output, Reply, StreamRequest,
         auth::Verdict,
         in_flight::{Entry, Purpose},
         watches::{Registered, WatchKind, event_of},
@@ -60,12 +60,12 @@ impl Session {
             .answered(header.xid)
             .ok_or_else(|| broken("the server answered a request that was not the oldest one"))?;
         let code = ErrorCode::from_i32(header.err);
-        let response = match code {
-            ErrorCode::Ok => Response::decode(entry.op, input),
-            _ => Ok(Response::Empty),
+        let body = match code {
+            ErrorCode::Ok => Body::take(entry.op, input),
+            _ => Ok(Body::Empty),
         };
-        let response = match response {
-            Ok(response) => response,
+        let body = match body {
+            Ok(body) => body,
             Err(error) => return Err(self.undecodable(entry, error)),
         };
         self.proved(entry.sent_at.unwrap_or_default());
@@ -79,7 +79,7 @@ impl Session {
                 xid: header.xid,
                 zxid: header.zxid,
                 code,
-                response,
+                body,
             },
         );
         Ok(())
@@ -148,7 +148,10 @@ impl Session {
                 }
             }
             Leaves::Stream(StreamRequest { path, mode, queue }) => {
-                let added = matches!(&reply.response, Response::Error(answer) if answer.err == 0);
+                let added = matches!(
+                    &reply.body,
+                    Body::Decoded(body) if matches!(&**body, Response::Error(answer) if answer.err == 0)
+                );
                 if added && queue.is_abandoned() {
                     self.remove_unread(&path, mode);
                 } else if added {

@@ -61,8 +61,8 @@ fn an_error_code_is_an_answer_with_a_definite_outcome() {
     world.reply(Xid(1), 7, ErrorCode::NotEmpty, &[]);
     let reply = answered(&mut answer).unwrap();
     assert_eq!(
-        (reply.code, reply.response),
-        (ErrorCode::NotEmpty, zk_proto::op::Response::Empty)
+        (reply.code, reply.body),
+        (ErrorCode::NotEmpty, crate::core::Body::Empty)
     );
 }
 
