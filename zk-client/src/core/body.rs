@@ -4,7 +4,9 @@
 //! it stays a slice of what was received until its caller reads it: much smaller than what it decodes to, on a way on which
 //! it is moved several times. All others are decoded at once.
 
-use bytes::{Buf, Bytes};
+#[cfg(any(feature = "driver", test))]
+use bytes::Buf;
+use bytes::Bytes;
 use zk_proto::{Decode, DecodeError, OpCode, Reader, Stat, op::Response};
 
 /// The body of an answer.

@@ -2,7 +2,7 @@
 //!
 //! One mutex, taken twice: by the answer and by the caller's poll after it; whom to wake is known from the beginning
 //! where the caller waits at once. (The channel of the futures crate takes several times as many atomic steps for what
-//! it offers beyond this.) Answers are large to be moved about, so each is moved in once and out once.
+//! it offers beyond this.) An answer is moved in once and out once, and kept small (see [`Body`](super::Body)).
 
 use std::{
     fmt,
