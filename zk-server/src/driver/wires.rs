@@ -208,6 +208,10 @@ impl Wiring {
     }
 }
 
+/// As long as it takes the probes of [`keep_alive`] to find out.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MS: u32 = 25_000;
+
 fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     #[cfg(target_os = "linux")]
@@ -229,6 +233,19 @@ pub(crate) struct MemberStream {
 }
 
 impl MemberStream {
+    /// Has the connection end when what was sent on it is not acknowledged for as long as an idle one may be silent.
+    ///
+    /// Nobody probes a connection that has something under way: it is sent again and again, at ever longer intervals, for a
+    /// quarter of an hour. Whoever was unreachable for a minute would be heard again a minute later.
+    ///
+    /// Not for connections on which the other side may have good reason not to read for a while.
+    pub(crate) fn end_unless_acknowledged(&self) {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = sockopt::set_tcp_user_timeout(&self.stream, UNACKNOWLEDGED_MS) {
+            tracing::debug!(%error, "no limit for what is not acknowledged");
+        }
+    }
+
     fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
         self.wiring.poll_open(cx, self.other)
     }
@@ -278,5 +295,30 @@ impl AsyncWrite for MemberStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_ends_whether_it_is_idle_or_not_acknowledged() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let wiring = Wiring::default();
+        let dialled = wiring.dial(ServerId(2), "127.0.0.1", addr.port()).await;
+        let (accepted, remote) = listener.accept().await.unwrap();
+        for stream in [dialled.unwrap(), wiring.accepted(accepted, remote)] {
+            assert!(sockopt::socket_keepalive(&stream.stream).unwrap());
+            assert_eq!(sockopt::tcp_user_timeout(&stream.stream).unwrap(), 0);
+            stream.end_unless_acknowledged();
+            let limit = sockopt::tcp_user_timeout(&stream.stream).unwrap();
+            assert_eq!(limit, UNACKNOWLEDGED_MS);
+        }
     }
 }

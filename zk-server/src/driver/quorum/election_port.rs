@@ -210,6 +210,7 @@ impl ElectionPort {
         mut stream: MemberStream,
         remote: SocketAddr,
     ) -> io::Result<()> {
+        stream.end_unless_acknowledged();
         let mut buffer = BytesMut::new();
         let hello = timeout(CONNECT, async {
             loop {
@@ -286,6 +287,7 @@ impl Link {
         let Address { host, port } = &self.address;
         let dial = self.hub.wiring.dial(self.id, host, *port);
         let mut stream = timeout(CONNECT, dial).await??;
+        stream.end_unless_acknowledged();
         let hello = self.port.hello.lock().clone();
         stream.write_all(&hello).await?;
         Ok(stream)
