@@ -142,7 +142,7 @@ impl ClientBuilder {
     /// that was opened by a read-only server exists there alone: elsewhere another one takes its place, as after an
     /// expiry and whatever [`OnExpiry`] says. A session of the quorum is resumed by a read-only server that takes it.
     ///
-    /// Apache's 3.9 takes none ("Refusing global session reconnection in RO mode"): such a client stays
+    /// Apache's 3.8 and 3.9 take none ("Refusing global session reconnection in RO mode"): such a client stays
     /// [`Suspended`](crate::SessionState::Suspended) until the quorum is back. It opens new sessions in read-only mode
     /// only with `localSessionsEnabled`.
     pub fn allow_read_only(mut self) -> Self {
