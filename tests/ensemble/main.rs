@@ -6,6 +6,7 @@
     reason = "tests say so when something is off"
 )]
 
+mod damaged;
 mod drills;
 mod dump;
 mod expansion;

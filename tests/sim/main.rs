@@ -15,6 +15,7 @@
     reason = "a test, which looks at the clock to end a campaign"
 )]
 
+mod damage;
 mod museum;
 #[cfg(zkmut)]
 mod mutants;

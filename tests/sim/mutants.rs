@@ -2,7 +2,7 @@
 
 use zk_server::zab::mutants;
 
-use crate::{museum, reconfig, run};
+use crate::{damage, museum, reconfig, run};
 
 /// The bug, and what it was. Not here: 3642, whose crash within a snapshot no seed of the first thousands meets, and which
 /// its scenario below finds.
@@ -41,7 +41,11 @@ const BUGS: [(&str, &str); 16] = [
 ];
 
 /// Scenarios of the museum, and the bugs that they find: each its own, or one like it.
-const SCENARIOS: [(&str, fn()); 11] = [
+const SCENARIOS: [(&str, fn()); 12] = [
+    (
+        "damaged-votes",
+        damage::what_only_a_damaged_member_and_an_absent_one_know_is_waited_for,
+    ),
     (
         "790",
         museum::zookeeper_790_a_leader_that_never_was_leaves_nothing_behind,

@@ -9,6 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use zk_proto::{
     Acl, Decode, Encode, Epoch, Reader, SessionId, Xid, Zxid,
+    persist::{FileHeader, LogCursor, LogStep},
     quorum::SessionTouch,
     stat::StatPersisted,
     txn::{CreateTxn, SetDataTxn, Txn, TxnHeader, TxnLogEntry},
@@ -16,7 +17,7 @@ use zk_proto::{
 use zk_server::{
     reconfig::Configuration,
     storage::{
-        Directories, DiskDone, DiskOp, EpochKind, LogExecutor, LogOptions, MemDisk,
+        Directories, Disk, DiskDone, DiskOp, EpochKind, LogExecutor, LogOptions, MemDisk,
         RecoveryOptions, SnapshotOptions, put_piece, recover, write_snapshot,
     },
     tree::{CutNode, DataTree, Effects, TreeBuilder, TreeOptions},
@@ -36,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) slow_until: Duration,
     /// What is wrong with its disk.
     pub(crate) broken: Option<Fault>,
+    /// Whether a record in its log was ever spoiled.
+    pub(crate) spoiled: bool,
     pub(crate) durable: DurableState,
     /// What its dynamic configuration file says; none before the first reconfiguration.
     pub(crate) configuration: Option<Configuration>,
@@ -134,6 +137,7 @@ fn recovery() -> RecoveryOptions {
         snapshot: SNAPSHOT,
         trust_empty_snapshot: false,
         create_empty: true,
+        can_be_synced: true,
     }
 }
 
@@ -146,12 +150,13 @@ impl Node {
             paused_until: Duration::ZERO,
             slow_until: Duration::ZERO,
             broken: None,
+            spoiled: false,
             durable: DurableState::default(),
             configuration: None,
         }
     }
 
-    /// Starts the process on what the disk has kept, which must be all that it ever said was safe.
+    /// Starts the process on what the disk has kept, which must be all that it ever said was safe, or it must say so.
     pub(crate) fn start(&mut self, mut config: ZabConfig, committed_log: usize) {
         let directories = Directories::on(Arc::new(self.disk.clone())).unwrap();
         let mut recovered = recover(&directories, &recovery()).unwrap();
@@ -169,8 +174,9 @@ impl Node {
             config.configurations.see_after(seen, after);
         }
         let safe = &self.durable.log;
+        let knows_its_loss = self.spoiled && recovered.awaits_sync;
         assert!(
-            applied.starts_with(safe),
+            applied.starts_with(safe) || knows_its_loss,
             "CommittedLogDurability: the disk has lost what it had synced: {:?} of {:?}",
             applied.last(),
             safe.last()
@@ -178,6 +184,7 @@ impl Node {
         let epochs = Epochs {
             accepted: recovered.accepted_epoch.unwrap_or_else(|| last.epoch()),
             current: recovered.current_epoch.unwrap_or_else(|| last.epoch()),
+            awaits_sync: recovered.awaits_sync,
         };
         assert!(epochs.accepted >= self.durable.accepted && epochs.current >= self.durable.current);
         self.durable = DurableState {
@@ -271,7 +278,11 @@ impl Node {
     /// Builds the tree again from the disk; `None` if the disk fails.
     pub(crate) fn reload(&mut self, generation: u64) -> Option<Zxid> {
         let process = self.process.as_mut()?;
+        let awaited = process.log.awaits_sync();
         let mut recovered = recover(&process.directories, &recovery()).ok()?;
+        if recovered.awaits_sync && !awaited {
+            return None;
+        }
         process.applied = history(&mut recovered.tree);
         process.tree = recovered.tree;
         process.log = recovered.log;
@@ -279,6 +290,46 @@ impl Node {
             .log
             .execute([DiskOp::NewGeneration(generation)], &mut Vec::new());
         Some(process.tree.last_zxid())
+    }
+}
+
+/// Damage.
+impl Node {
+    /// Spoils one of the records that another one follows, so that no torn write explains it; false if there is none.
+    pub(crate) fn spoil(&mut self, choice: usize) -> bool {
+        let disk = self.disk.subdirectory("version-2").unwrap();
+        let mut logs: Vec<_> = disk.list().unwrap();
+        logs.retain(|file| file.name.starts_with("log."));
+        logs.sort_by_key(|file| i64::from_str_radix(&file.name[4..], 16).unwrap());
+        let mut records = Vec::new();
+        for file in logs {
+            let mut bytes = vec![0; usize::try_from(file.len).unwrap()];
+            disk.open(&file.name)
+                .unwrap()
+                .read_at(0, &mut bytes)
+                .unwrap();
+            let mut log = LogCursor::new(file.len);
+            log.feed(bytes.get(FileHeader::LEN..).unwrap_or_default());
+            while let Ok(LogStep::Record(record)) = log.next_record() {
+                records.push((file.name.clone(), record.offset));
+            }
+        }
+        records.pop();
+        if records.is_empty() {
+            return false;
+        }
+        // Behind the checksum and the length: the number of the session.
+        let (name, offset) = &records[choice % records.len()];
+        let name = format!("version-2/{name}");
+        self.disk.rot(&name, offset + 12, 1).unwrap();
+        self.spoiled = true;
+        true
+    }
+
+    /// Whether it runs without a vote.
+    pub(crate) fn awaits_sync(&self) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|process| process.member.epochs().awaits_sync)
     }
 }
 

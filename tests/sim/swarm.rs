@@ -35,6 +35,9 @@ pub(crate) enum Fault {
     /// A disk is replaced by an empty one. Of the voters' disks, only where the others have everything: who loses
     /// more than a minority's disks has lost the data (no member can know what it has forgotten).
     Wipe,
+    /// A member's disk spoils a record that others follow. Always the same member's, and only where the others are a quorum:
+    /// what two have forgotten nobody may know.
+    Damage,
     /// No fault: a member takes a snapshot and rolls its log.
     Snapshot,
     /// No fault: the leader is asked for another configuration.
@@ -43,7 +46,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAll,
@@ -57,6 +60,7 @@ impl Fault {
         Self::DiskError,
         Self::DiskFull,
         Self::Wipe,
+        Self::Damage,
         Self::Snapshot,
         Self::Reconfig,
     ];

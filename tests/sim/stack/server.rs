@@ -117,6 +117,7 @@ impl Server {
         let epochs = Epochs {
             accepted: recovered.accepted_epoch.unwrap_or(last),
             current: recovered.current_epoch.unwrap_or(last),
+            awaits_sync: recovered.awaits_sync,
         };
         let auth = AuthConfig::default();
         let shared = Shared::new(recovered.tree, 1, auth, MaxConns::default());

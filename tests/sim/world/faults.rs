@@ -30,7 +30,12 @@ impl World {
         // Some count when they strike.
         if !matches!(
             fault,
-            Fault::DiskError | Fault::DiskFull | Fault::Wipe | Fault::Reconfig | Fault::BreakOff
+            Fault::DiskError
+                | Fault::DiskFull
+                | Fault::Wipe
+                | Fault::Damage
+                | Fault::Reconfig
+                | Fault::BreakOff
         ) {
             self.report.struck(fault);
         }
@@ -76,6 +81,7 @@ impl World {
                 }
             }
             Fault::Wipe => self.wipe(node),
+            Fault::Damage => self.damage_one(node),
             Fault::Snapshot => self.snapshot(node),
             Fault::Reconfig => self.reconfig(node, other),
         }
@@ -108,6 +114,10 @@ impl World {
         if self.swarm.faults.contains(&Fault::Reconfig) {
             return;
         }
+        let is_spoiled = |(at, other): (usize, &Node)| at != node && other.spoiled;
+        if self.nodes.iter().enumerate().any(is_spoiled) {
+            return;
+        }
         let voters = &self.nodes[..self.swarm.voters];
         let accepted = voters.iter().map(|node| node.durable.accepted).max();
         // What it has acknowledged may be committed yet.
@@ -118,13 +128,9 @@ impl World {
                 && Some(other.durable.accepted) == accepted
         };
         let mut others = voters.iter().enumerate().filter(|(at, _)| *at != node);
-        let rest = others.clone().map(|(at, _)| id(at)).collect();
         // Where some voters weigh more, the rest may be no quorum: what it has is then on no quorum's disks.
-        let loses_nothing = self
-            .first_configuration(0)
-            .verifier()
-            .contains_quorum(&rest)
-            && others.all(|(_, other)| has_everything(other));
+        let loses_nothing =
+            self.can_do_without(node) && others.all(|(_, other)| has_everything(other));
         if node < self.swarm.voters && !loses_nothing {
             return;
         }
@@ -132,6 +138,30 @@ impl World {
         self.stop(node, false);
         self.nodes[node].disk = MemDisk::new();
         self.nodes[node].durable = DurableState::default();
+    }
+
+    /// Whether the others are a quorum of the first configuration.
+    fn can_do_without(&self, node: usize) -> bool {
+        let others = (0..self.swarm.voters).filter(|other| *other != node);
+        let known = self.first_configuration(0);
+        known.verifier().contains_quorum(&others.map(id).collect())
+    }
+
+    fn damage_one(&mut self, node: usize) {
+        let spoiled = self.nodes.iter().position(|other| other.spoiled);
+        let node = spoiled.unwrap_or(node);
+        // Who votes is not the same for ever.
+        let may_be = self.can_do_without(node) && !self.swarm.faults.contains(&Fault::Reconfig);
+        if may_be && self.damage(node) {
+            self.report.struck(Fault::Damage);
+        }
+    }
+
+    /// Stops a member and spoils a record in its log that another one follows; false if there is none.
+    pub(crate) fn damage(&mut self, node: usize) -> bool {
+        self.stop(node, false);
+        let choice = self.random.usize(..);
+        self.nodes[node].spoil(choice)
     }
 
     pub(crate) fn snapshot(&mut self, node: usize) {

@@ -44,6 +44,11 @@ impl World {
         self.nodes[node].process.is_some()
     }
 
+    /// Whether it runs without a vote.
+    pub(crate) fn awaits_sync(&self, node: usize) -> bool {
+        self.nodes[node].awaits_sync()
+    }
+
     /// Whether it believes that it leads.
     pub(crate) fn leads(&self, node: usize) -> bool {
         self.leaders().contains(&node)

@@ -73,6 +73,10 @@ fn read_disk(config: &Config, disk: Option<Arc<dyn Disk>>) -> Result<Opened, Fat
     if let Some(torn) = &recovered.torn {
         tracing::warn!("{torn}");
     }
+    if recovered.awaits_sync {
+        let zxid = recovered.tree.last_zxid();
+        tracing::warn!(%zxid, "some of what was on this disk is lost: no vote until a leader has synced this member");
+    }
     if let Some(zxid) = recovered.digest_mismatch {
         tracing::error!(%zxid, "the tree's digest is not the one in the log from here on");
     }

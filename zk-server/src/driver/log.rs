@@ -242,11 +242,16 @@ impl Log {
 
     fn recover(&mut self, generation: u64) {
         self.executor.close();
-        let recovered = recover(&self.directories, &self.recovery).map(|recovered| {
+        let awaited = self.executor.awaits_sync();
+        let recovered = recover(&self.directories, &self.recovery).and_then(|recovered| {
+            if recovered.awaits_sync && !awaited {
+                // It has taken part with a vote: only a new process does so without.
+                return Err(Fatal::new("the log was damaged meanwhile: start again"));
+            }
             self.executor = recovered.log;
             let generation = [DiskOp::NewGeneration(generation)];
             self.executor.execute(generation, &mut Vec::new());
-            Box::new(recovered.tree)
+            Ok(Box::new(recovered.tree))
         });
         let input = QuorumInput::Recovered(recovered);
         self.mailbox.push(Input::Quorum(input));

@@ -164,6 +164,7 @@ fn assemble(
     let epochs = Epochs {
         accepted: recovered.accepted_epoch.unwrap_or(last).max(current),
         current,
+        awaits_sync: recovered.awaits_sync,
     };
     let hub = hub(
         config,

@@ -73,6 +73,7 @@ impl Election {
     /// What this server votes for at the beginning: itself, or what loses against everybody.
     pub(super) fn candidature(&self, last_zxid: Zxid, epoch: Epoch) -> Vote {
         let stands = match self.config.is_electable_later() {
+            _ if self.abstains => false,
             true => self.stands,
             false => self.config.is_elector(),
         };
@@ -82,11 +83,7 @@ impl Election {
                 zxid: last_zxid,
                 epoch,
             },
-            false => Vote {
-                leader: ServerId(i64::MIN),
-                zxid: Zxid(i64::MIN),
-                epoch: Epoch(i64::MIN),
-            },
+            false => Vote::NOBODY,
         }
     }
 

@@ -15,7 +15,8 @@
 //!
 //! Invariants: a settled vote had a quorum of the configuration behind it, and, where it elected the leader, of the
 //! next one too during a reconfiguration; a server that weighs nothing in any of them is never elected. Who stands for
-//! leader during a reconfiguration, and why that is no matter of safety, is in `candidature.rs`.
+//! leader during a reconfiguration, and why that is no matter of safety, is in `candidature.rs`; who has no vote because
+//! its disk has lost some of what it knew, in `abstention.rs`.
 //! Loss, duplication and reordering of notifications are legal. Two servers may settle on different leaders when
 //! notifications are lost: discovery finds out, since only one of them can get a quorum of followers.
 //!
@@ -25,6 +26,7 @@
 //! Deliberately not here: sockets and links ([`Input::Unreachable`] is all that is known of them), epoch files,
 //! and what a leader or follower does next.
 
+mod abstention;
 mod candidature;
 mod vote;
 
@@ -136,6 +138,8 @@ pub struct Election {
     answers: BTreeMap<ServerId, (Ballot, Ballot, Duration)>,
     /// Whether it stands for leader where only a configuration to come would have that.
     stands: bool,
+    /// Whether it has no vote, whatever a configuration says.
+    abstains: bool,
     looks_since: Duration,
     resend_after: Duration,
     resend_at: Duration,
@@ -164,6 +168,7 @@ impl Election {
             unreachable: BTreeSet::new(),
             answers: BTreeMap::new(),
             stands: false,
+            abstains: false,
             looks_since: Duration::ZERO,
             resend_after: NOTIFICATION_INTERVAL_MIN,
             resend_at: Duration::ZERO,
@@ -256,8 +261,7 @@ impl Election {
     fn look(&mut self, now: Now, last_zxid: Zxid, epoch: Epoch) {
         self.started = true;
         self.state = ServerState::Looking;
-        // Any peer may have told of the last one that there is.
-        self.round = self.round.wrapping_add(1);
+        self.round = self.next_round();
         self.looks_since = now.mono;
         self.own = self.candidature(last_zxid, epoch);
         self.vote = self.own;
@@ -282,7 +286,7 @@ impl Election {
             // for it does not know.
             let knows = self.state != ServerState::Looking;
             let asks = notification.state == ServerState::Looking;
-            if asks && (knows || self.config.is_voter(self.config.me)) {
+            if asks && (knows || self.has_vote()) {
                 self.answer(now, from, notification);
             }
             return;
@@ -294,7 +298,7 @@ impl Election {
             return;
         }
         if !self.config.is_voter(notification.leader) {
-            return self.hear_candidateless(now, notification);
+            return self.hear_candidateless(now, from, notification);
         }
         match notification.state {
             ServerState::Looking => self.hear_looking(now, from, notification),
@@ -303,13 +307,18 @@ impl Election {
         }
     }
 
-    /// A voter that does not know yet that it is one: the reconfiguration that makes it one is logged here and not there.
-    /// It votes for nobody before it hears a vote of its own round, which may be later than this one.
-    fn hear_candidateless(&mut self, now: Now, notification: &Notification) {
-        if notification.state == ServerState::Looking && notification.round > self.round {
+    /// A voter that abstains, or does not know yet that it is one: the reconfiguration that makes it one is logged here and
+    /// not there. It votes for nobody before it hears a vote of its own round, which may be later than this one.
+    fn hear_candidateless(&mut self, now: Now, from: ServerId, notification: &Notification) {
+        if notification.state != ServerState::Looking {
+            return;
+        }
+        if notification.round > self.round {
             self.begin_round(notification.round, self.own);
             self.count_own_ballot();
             self.consider(now);
+        } else if notification.round < self.round && self.has_vote() {
+            self.answer(now, from, notification);
         }
     }
 
@@ -326,7 +335,7 @@ impl Election {
         if ballot.round < self.round {
             // It lags behind; what this server knows brings it up. An observer knows nothing, and voters answer
             // whatever it sends: the two would never stop.
-            if self.config.is_voter(self.config.me) {
+            if self.has_vote() {
                 self.answer(now, from, notification);
             }
             return;
@@ -337,7 +346,7 @@ impl Election {
             self.vote = ballot.vote;
             self.finalize_at = None;
             self.tell_everybody();
-        } else if self.prefers(self.vote, ballot.vote) && self.config.is_voter(self.config.me) {
+        } else if self.prefers(self.vote, ballot.vote) && self.has_vote() {
             // It may have come late, and this server's next word to everybody be a minute away.
             self.answer(now, from, notification);
         }
@@ -380,6 +389,7 @@ impl Election {
     fn is_followed(&self, ballots: &BTreeMap<ServerId, Ballot>, ballot: &Ballot) -> bool {
         let all = &self.config.verifiers;
         let count = match ballot.vote.leader == self.config.me {
+            true if self.abstains => return false,
             true => all.len(),
             false => all.len().min(1),
         };
@@ -406,13 +416,15 @@ impl Election {
     /// Who weighs nothing begins with a vote for itself, too; whoever can be elected is better. Under the next
     /// configuration its vote may be one that is needed.
     fn prefers(&self, candidate: Vote, than: Vote) -> bool {
-        let may_lead = |vote: Vote| self.config.may_lead(vote.leader);
+        let may_lead = |vote: Vote| self.may_elect(vote.leader);
         may_lead(candidate) && (candidate.beats(&than) || !may_lead(than))
     }
 
     fn count_own_ballot(&mut self) {
-        let ballot = self.own_ballot();
-        self.received.insert(self.config.me, ballot);
+        if !self.abstains {
+            let ballot = self.own_ballot();
+            self.received.insert(self.config.me, ballot);
+        }
     }
 
     const fn own_ballot(&self) -> Ballot {
@@ -431,10 +443,11 @@ impl Election {
         }
         let own = self.own_ballot();
         let mut tracker = agreeing(&self.config.verifiers, &self.received, &own);
-        if !tracker.has_quorum() || !self.config.may_lead(self.vote.leader) {
+        if !tracker.has_quorum() || !self.may_elect(self.vote.leader) {
             self.finalize_at = None;
             return;
         }
+        tracker.add(self.config.me);
         for server in &self.unreachable {
             tracker.add(*server);
         }
@@ -502,12 +515,13 @@ impl Election {
     }
 
     fn send(&mut self, to: ServerId) {
+        let vote = self.told_vote();
         let notification = Notification {
             state: self.state,
-            leader: self.vote.leader,
-            zxid: self.vote.zxid,
+            leader: vote.leader,
+            zxid: vote.zxid,
             round: self.round,
-            peer_epoch: self.vote.epoch,
+            peer_epoch: vote.epoch,
             config: self.config.text.clone(),
         };
         self.outputs.push_back(Output::Send { to, notification });

@@ -564,3 +564,101 @@ fn one_that_not_everybody_knows_withdraws() {
         assert_eq!(table.leaders(), [2].into(), "seed {seed}");
     }
 }
+
+/// Of three voters, the first has no vote; `Some` are up.
+fn with_one_abstaining(up: &[i64], seed: u64) -> Table {
+    let mut table = Table::new(&[1, 2, 3], &[], seed);
+    table.servers.get_mut(&ServerId(1)).unwrap().abstain(true);
+    for down in [1, 2, 3].into_iter().filter(|id| !up.contains(id)) {
+        table.kill(down);
+    }
+    // It would win.
+    table.look(1, 9, 0x9_0000_0009);
+    for server in up.iter().filter(|id| **id != 1) {
+        table.look(*server, 2, 0x2_0000_0001);
+    }
+    table
+}
+
+#[test]
+fn one_without_a_vote_follows_whom_the_others_elect() {
+    for seed in 0..200 {
+        let mut table = with_one_abstaining(&[1, 2, 3], seed);
+        table.deliver();
+        while table.settled.len() < 3 {
+            table.wait();
+            table.deliver();
+        }
+        assert_eq!(table.leaders(), [3].into(), "seed {seed}");
+        assert_eq!(table.state(1), Some(ServerState::Following));
+        assert!(table.now.mono <= FINALIZE_WAIT);
+    }
+}
+
+#[test]
+fn one_without_a_vote_makes_no_quorum() {
+    for seed in 0..50 {
+        let mut table = with_one_abstaining(&[1, 2], seed);
+        for _ in 0..30 {
+            table.deliver();
+            assert!(table.settled.is_empty(), "seed {seed}");
+            table.wait();
+        }
+        // The third comes: the two are a quorum.
+        table.down.clear();
+        table.look(3, 2, 0x2_0000_0000);
+        for server in [1, 2] {
+            table.input(server, Input::Reachable(ServerId(3)));
+        }
+        table.deliver();
+        while table.settled.len() < 3 {
+            table.wait();
+            table.deliver();
+        }
+        assert_eq!(table.leaders(), [2].into(), "seed {seed}");
+    }
+}
+
+#[test]
+fn one_without_a_vote_tells_of_nobody_and_joins_a_leader_of_any_round() {
+    let mut table = with_one_abstaining(&[1], 1);
+    assert!(
+        table
+            .wire
+            .iter()
+            .all(|(from, _, told)| from.0 != 1 || told.leader == ServerId(i64::MIN))
+    );
+    let told = |state, leader, round| Notification {
+        state,
+        leader: ServerId(leader),
+        zxid: Zxid(5),
+        round,
+        peer_epoch: Epoch(9),
+        config: None,
+    };
+    // Those who believe that it leads are no reason to.
+    for from in [2, 3] {
+        let notification = told(ServerState::Following, 1, 1);
+        let from = ServerId(from);
+        table.input(1, Input::Notification { from, notification });
+    }
+    assert!(table.settled.is_empty());
+    for (from, state) in [(2, ServerState::Following), (3, ServerState::Leading)] {
+        let notification = told(state, 3, 77);
+        let from = ServerId(from);
+        table.input(1, Input::Notification { from, notification });
+    }
+    assert_eq!(table.state(1), Some(ServerState::Following));
+    // Now it says whom it follows.
+    table.wire.clear();
+    let notification = told(ServerState::Looking, 2, 78);
+    let from = ServerId(2);
+    table.input(1, Input::Notification { from, notification });
+    assert!(
+        table
+            .wire
+            .iter()
+            .all(|(_, _, told)| told.leader == ServerId(3))
+    );
+    assert!(!table.wire.is_empty());
+}

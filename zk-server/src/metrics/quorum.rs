@@ -7,6 +7,8 @@ use super::{Counter, Gauge, Sizes, Summary};
 pub struct QuorumMetrics {
     /// How many voters there are.
     pub quorum_size: Gauge,
+    /// 1 while this member has no vote, since some of its history is lost.
+    pub awaits_sync: Gauge,
     /// Since when this member leads, in milliseconds of its clock; 0: it does not.
     pub leads_since_ms: Gauge,
     /// Learners with a link to this leader.

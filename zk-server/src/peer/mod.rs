@@ -174,7 +174,9 @@ impl Peer {
         let committed = CommittedLog::new(peer.last_committed, COMMITTED_LOG_COUNT);
         peer.shared.configured(&config.configurations);
         let voters = config.configurations.committed().verifier().voters();
-        peer.shared.metrics.quorum.quorum_size.set(voters.count());
+        let metrics = &peer.shared.metrics.quorum;
+        metrics.quorum_size.set(voters.count());
+        metrics.awaits_sync.set(usize::from(epochs.awaits_sync));
         let member = Member::new(config, epochs, committed);
         *peer.shared.mode.write() = None;
         peer.ensemble = Some(Box::new(Ensemble::new(member)));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    BackgroundJob, Directories, DiskDone, DiskOp, Durable, Fatal, LogOptions,
+    BackgroundJob, Directories, DiskDone, DiskOp, Durable, EpochKind, Fatal, LogOptions,
+    awaiting_sync,
     disk::Disk,
     epochs,
     txn_log::{Flushed, LogWriter, truncate},
@@ -18,6 +19,9 @@ pub struct LogExecutor {
     log: LogWriter,
     logs: Arc<dyn Disk>,
     snapshots: Arc<dyn Disk>,
+    data: Arc<dyn Disk>,
+    /// Whether the history lacks something, and a file says so.
+    awaits_sync: bool,
     generation: u64,
     /// Nothing is carried out any more: something failed, or this is the end.
     ended: bool,
@@ -29,11 +33,14 @@ impl LogExecutor {
         options: LogOptions,
         last: Zxid,
         log_bytes: u64,
+        awaits_sync: bool,
     ) -> Self {
         Self {
             log: LogWriter::new(directories.logs.clone(), options, last, log_bytes),
             logs: directories.logs.clone(),
             snapshots: directories.snapshots.clone(),
+            data: directories.data.clone(),
+            awaits_sync,
             generation: 0,
             ended: false,
         }
@@ -80,6 +87,12 @@ impl LogExecutor {
         self.log.last()
     }
 
+    /// Whether the history on this disk lacks some of what it had, and no leader has synced it since.
+    #[must_use]
+    pub const fn awaits_sync(&self) -> bool {
+        self.awaits_sync
+    }
+
     fn carry_out(&mut self, op: DiskOp, done: &mut Vec<DiskDone>) -> Result<(), Fatal> {
         match op {
             DiskOp::Append { zxid, record } => {
@@ -105,6 +118,10 @@ impl LogExecutor {
             DiskOp::SaveEpoch { kind, epoch } => {
                 self.flush(done)?;
                 epochs::save(&*self.snapshots, kind, epoch)?;
+                if kind == EpochKind::Current && std::mem::take(&mut self.awaits_sync) {
+                    awaiting_sync::clear(&*self.data)?;
+                    tracing::info!("a leader has synced this member: it has its vote again");
+                }
                 let epoch = Durable::new(epoch);
                 done.push(DiskDone::EpochSaved { kind, epoch });
             }

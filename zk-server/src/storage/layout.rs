@@ -1,10 +1,10 @@
 //! Which files lie where, and what their names say.
 //!
 //! ```text
-//! dataDir/           myid  sessionSecret
+//! dataDir/           myid  sessionSecret  awaitingSync
 //! dataDir/version-2/     snapshot.<zxid>[.gz|.snappy]  currentEpoch  acceptedEpoch
 //! dataLogDir/        initialize
-//! dataLogDir/version-2/  log.<zxid of the first record>
+//! dataLogDir/version-2/  log.<zxid of the first record>  damaged.*
 //! ```
 //! (`FileTxnSnapLog`, `Util`.) Zxids are hexadecimal without a prefix.
 
@@ -261,6 +261,8 @@ mod tests {
             "snapshot.ff.gz",
             "snapshot.100.snappy",
             "snapshot.1.tmp",
+            "damaged.log.3",
+            "damaged.snapshot.4",
             "snapshot.ff.zip",
         ]);
         let version = version_dir(&*disk).unwrap();

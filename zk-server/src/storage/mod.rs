@@ -11,6 +11,7 @@
 //! Deliberately not here: when to roll, to snapshot or to purge (the peer decides), and threads (the driver
 //! owns them; everything here blocks on the thread that calls it).
 
+mod awaiting_sync;
 mod disk;
 mod durable;
 mod epochs;
@@ -67,7 +68,8 @@ pub enum DiskOp {
         /// The last record to keep.
         to: Zxid,
     },
-    /// Replace one of the epoch files; answered by [`DiskDone::EpochSaved`].
+    /// Replace one of the epoch files; answered by [`DiskDone::EpochSaved`]. The current epoch stands for a history that
+    /// is complete: a member that awaited a leader's sync does so no more.
     SaveEpoch {
         /// Which file.
         kind: EpochKind,

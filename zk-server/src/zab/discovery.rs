@@ -125,8 +125,11 @@ impl EpochAcks {
         if (StateSummary { current, last }) > self.own {
             return false;
         }
-        self.heard.add(server);
-        self.note_history(server, last);
+        // Apache's way to say that it has lost its history (`db.autocreate`).
+        if last.0 != -1 {
+            self.heard.add(server);
+            self.note_history(server, last);
+        }
         true
     }
 
@@ -183,7 +186,8 @@ pub(super) const fn leader_info(accepted: Durable<Epoch>) -> LearnerMessage {
     }
 }
 
-/// The learner's answer: it has promised the epoch, and this much history; `again`: it had promised it before.
+/// The learner's answer: it has promised the epoch, and this much history; `again`: it had promised it before, so that it
+/// does not count.
 pub(super) fn ack_epoch(
     _accepted: Durable<Epoch>,
     history: Durable<Zxid>,

@@ -86,6 +86,11 @@ impl Member {
     /// A server that came back from its disk with these epochs, and a tree as of the end of `committed`.
     #[must_use]
     pub fn new(config: ZabConfig, epochs: Epochs, committed: CommittedLog) -> Self {
+        let awaits_sync = epochs.awaits_sync && !mutants::active("damaged-votes");
+        let epochs = Epochs {
+            awaits_sync,
+            ..epochs
+        };
         Self {
             election: Election::new(election_config(&config.configurations, config.me)),
             config,
@@ -317,7 +322,10 @@ impl Member {
         if let DiskDone::EpochSaved { kind, epoch } = &done {
             match kind {
                 EpochKind::Accepted => self.epochs.accepted = epoch.get(),
-                EpochKind::Current => self.epochs.current = epoch.get(),
+                EpochKind::Current => {
+                    self.epochs.current = epoch.get();
+                    self.epochs.awaits_sync = false;
+                }
             }
         }
         match (&mut self.role, done) {
@@ -369,7 +377,9 @@ impl Member {
 
     fn look(&mut self, now: Now, history: Durable<Zxid>) {
         self.role = Role::Looking(history);
-        if let Some(leader) = self.designated.take() {
+        let abstains = self.epochs.awaits_sync;
+        self.election.abstain(abstains);
+        if let Some(leader) = self.designated.take().filter(|_| !abstains) {
             return self.follow_configuration(now, leader, history.get());
         }
         let look = election::Input::Look {

@@ -115,6 +115,8 @@ pub struct Epochs {
     pub accepted: Epoch,
     /// The epoch of the last leader whose history it has (`currentEpoch`).
     pub current: Epoch,
+    /// Whether some of that history is lost: the member has no vote until a leader has synced it.
+    pub awaits_sync: bool,
 }
 
 /// What a role needs to know of the ensemble and of this member.

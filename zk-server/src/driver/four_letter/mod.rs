@@ -74,7 +74,7 @@ fn text(hub: &Hub, word: FourLetterWord, argument: Option<i64>, now: Now) -> Str
         return "null".to_owned();
     }
     if !is_served && !matches!(word, FourLetterWord::Ruok | FourLetterWord::Envi) {
-        return "This ZooKeeper instance is not currently serving requests\n".to_owned();
+        return not_serving(hub);
     }
     let mut out = String::new();
     let _ = match word {
@@ -99,6 +99,15 @@ fn text(hub: &Hub, word: FourLetterWord, argument: Option<i64>, now: Now) -> Str
         FourLetterWord::Wchs => watches::wchs(hub, &mut out),
     };
     out
+}
+
+/// Apache's line, and why, where it will not end by itself.
+fn not_serving(hub: &Hub) -> String {
+    let mut text = "This ZooKeeper instance is not currently serving requests\n".to_owned();
+    if hub.shared.metrics.quorum.awaits_sync.get() > 0 {
+        text += "Some of its history is lost: it has no vote until a leader has synced it\n";
+    }
+    text
 }
 
 fn mode(hub: &Hub) -> &'static str {

@@ -272,6 +272,8 @@ impl Peer {
             zab::Output::Configured(configurations) => self.configured(configurations),
             zab::Output::Serve { epoch } => {
                 tracing::info!(epoch = epoch.0, "serving");
+                // Whoever serves has a leader's history.
+                self.shared.metrics.quorum.awaits_sync.set(0_usize);
                 self.serve(now);
             }
             zab::Output::Notify { to, notification } => {

@@ -39,10 +39,12 @@ impl Peer {
         ensemble.is_some_and(|ensemble| ensemble.read_only == ReadOnly::On)
     }
 
-    /// The search for a leader begins.
+    /// The search for a leader begins. A history that lacks something is not shown to anybody.
     pub(super) fn await_read_only(&mut self, now: Now) {
         let grace = GRACE.max(self.options.tick);
-        if let Some(ensemble) = self.ensemble.as_mut().filter(|_| self.options.read_only) {
+        if let Some(ensemble) = self.ensemble.as_mut().filter(|_| self.options.read_only)
+            && !ensemble.member.epochs().awaits_sync
+        {
             ensemble.read_only = ReadOnly::From(now.mono + grace);
         }
     }

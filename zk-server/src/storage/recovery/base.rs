@@ -4,7 +4,10 @@ use std::io;
 
 use zk_proto::{Zxid, persist::SnapshotTrailer};
 
-use super::RecoveryOptions;
+use super::{
+    RecoveryOptions,
+    damage::{Damage, Refusal, Unusable},
+};
 use crate::{
     storage::{
         Directories, Fatal,
@@ -21,6 +24,8 @@ const INITIALIZE: &str = "initialize";
 /// Where replay begins.
 pub(super) struct Base {
     pub(super) snapshot: Zxid,
+    /// Its file.
+    file: String,
     /// What the snapshot says about the transactions in it: more than its name, if it is fuzzy.
     pub(super) trailer: SnapshotTrailer,
     /// Newer snapshots that could not be used.
@@ -31,7 +36,8 @@ pub(super) struct Base {
 pub(super) fn find(
     directories: &Directories,
     options: &RecoveryOptions,
-) -> Result<(DataTree, Base), Fatal> {
+    awaits_sync: bool,
+) -> Result<(DataTree, Base), Refusal> {
     let disk = &*directories.snapshots;
     let initialize = remove_initialize(&*directories.log_root)?;
     let mut skipped = Vec::new();
@@ -40,6 +46,7 @@ pub(super) fn find(
             Ok((tree, trailer)) => {
                 let base = Base {
                     snapshot: file.zxid,
+                    file: file.name,
                     trailer,
                     skipped,
                 };
@@ -53,18 +60,36 @@ pub(super) fn find(
         }
     }
     match (skipped.first(), logs(&*directories.logs)?.is_empty()) {
-        (Some(newest), _) => Err(Fatal::new(format!(
-            "no snapshot in {} can be used (newest: {}): restore one from a backup",
-            disk.path_of(""),
-            newest.name
-        ))),
-        (None, true) => begin_empty(directories, options, initialize),
-        (None, false) if options.trust_empty_snapshot => Ok(empty(options)),
-        (None, false) => Err(Fatal::new(format!(
-            "there are transaction logs in {} but no snapshot: files are missing; restore them, or set \
-             snapshot.trust.empty=true once if this is an upgrade from before 3.5.3",
+        (Some(newest), _) => Err(Refusal::Damage(Damage {
+            what: format!(
+                "no snapshot in {} can be used (newest: {})",
+                disk.path_of(""),
+                newest.name
+            ),
+            advice: "restore one from a backup".to_owned(),
+            unusable: Unusable::Everything,
+        })),
+        (None, true) => begin_empty(directories, options, initialize || awaits_sync),
+        (None, false) if options.trust_empty_snapshot && !awaits_sync => Ok(empty(options)),
+        (None, false) => Err(without_snapshot(directories, awaits_sync)),
+    }
+}
+
+/// Files were lost, or have never been: whoever runs the server must say, unless it is known already that some were.
+fn without_snapshot(directories: &Directories, awaits_sync: bool) -> Refusal {
+    let damage = Damage {
+        what: format!(
+            "there are transaction logs in {} but no snapshot",
             directories.logs.path_of("")
-        ))),
+        ),
+        advice: "files are missing; restore them, or set snapshot.trust.empty=true once if this is an upgrade from \
+                 before 3.5.3"
+            .to_owned(),
+        unusable: Unusable::Everything,
+    };
+    match awaits_sync {
+        true => Refusal::Damage(damage),
+        false => Refusal::Fatal(damage.refuse()),
     }
 }
 
@@ -72,24 +97,30 @@ impl Base {
     /// Refuses a log that ends before what was once in a snapshot: some of it is missing.
     ///
     /// The snapshot of a new leader may have the number of its epoch, which is no transaction's.
-    pub(super) fn check_reached(&self, last: Zxid) -> Result<(), Fatal> {
+    pub(super) fn check_reached(&self, last: Zxid) -> Result<(), Refusal> {
         let is_ahead = |zxid: Zxid| zxid > last && zxid.counter() > 0;
         if let Some(file) = self.skipped.iter().find(|file| is_ahead(file.zxid)) {
-            return Err(Fatal::new(format!(
-                "{} cannot be used, and the log ends before it, at {last}: data is missing; restore the file from a \
-                 backup",
-                file.name
-            )));
+            return Err(Refusal::Damage(Damage {
+                what: format!(
+                    "{} cannot be used, and the log ends before it, at {last}",
+                    file.name
+                ),
+                advice: "data is missing; restore the file from a backup".to_owned(),
+                unusable: Unusable::Snapshot(file.name.clone()),
+            }));
         }
         let digest = self.trailer.digest.map(|digest| digest.zxid);
         let inside = [digest, self.trailer.last_processed];
         match inside.into_iter().flatten().find(|zxid| is_ahead(*zxid)) {
             None => Ok(()),
-            Some(zxid) => Err(Fatal::new(format!(
-                "the snapshot of {} was written up to {zxid}, but the log ends at {last}: records are missing; restore \
-                 the log from a backup",
-                self.snapshot
-            ))),
+            Some(zxid) => Err(Refusal::Damage(Damage {
+                what: format!(
+                    "the snapshot of {} was written up to {zxid}, but the log ends at {last}",
+                    self.snapshot
+                ),
+                advice: "records are missing; restore the log from a backup".to_owned(),
+                unusable: Unusable::Snapshot(self.file.clone()),
+            })),
         }
     }
 }
@@ -97,6 +128,7 @@ impl Base {
 fn empty(options: &RecoveryOptions) -> (DataTree, Base) {
     let base = Base {
         snapshot: Zxid::ZERO,
+        file: String::new(),
         trailer: SnapshotTrailer::default(),
         skipped: Vec::new(),
     };
@@ -107,13 +139,19 @@ fn begin_empty(
     directories: &Directories,
     options: &RecoveryOptions,
     initialize: bool,
-) -> Result<(DataTree, Base), Fatal> {
+) -> Result<(DataTree, Base), Refusal> {
     if !options.create_empty && !initialize {
-        return Err(Fatal::new(format!(
-            "{} is empty and db.autocreate is false: if it is meant to be, make an empty file named {INITIALIZE} in {}",
-            directories.data.path_of(""),
-            directories.log_root.path_of("")
-        )));
+        return Err(Refusal::Damage(Damage {
+            what: format!(
+                "{} is empty and db.autocreate is false",
+                directories.data.path_of("")
+            ),
+            advice: format!(
+                "if it is meant to be, make an empty file named {INITIALIZE} in {}",
+                directories.log_root.path_of("")
+            ),
+            unusable: Unusable::Nothing,
+        }));
     }
     let (mut tree, base) = empty(options);
     write_tree(directories, &mut tree, &options.snapshot).map_err(|error| {

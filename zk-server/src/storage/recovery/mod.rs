@@ -1,14 +1,18 @@
 //! How a member comes back: the newest snapshot that can be believed, and the log from there on.
 //!
 //! Invariants: every record that was once reported [`Synced`](super::DiskDone::Synced) is in the tree
-//! afterwards, or recovery refuses; no record counts that its checksum does not certify; zxids follow each other
+//! afterwards, or recovery refuses or says [`awaits_sync`](Recovered::awaits_sync); no record counts that its checksum does not certify; zxids follow each other
 //! without a gap; no power cut takes back what was read. Only the torn end of the last log is ever cut, and where is
 //! reported. What stands in a record or a snapshot is never trusted with more memory than the file has bytes.
 //!
-//! Deliberately not here: going on with a damaged log. Alone or in an ensemble, a server stops with an explanation: only whoever
-//! runs it can say whether the other members are whole, so that this one may come back empty (`docs/MIGRATING.md`).
+//! A server on its own refuses to start with a damaged log: only a backup has what is missing. A member whose ensemble
+//! can do without it sets aside what is damaged, and awaits a leader's sync (`damage.rs`).
+//!
+//! Deliberately not here: damaged epoch files. A promise that is forgotten may be given twice; so whoever runs the server
+//! must act.
 
 mod base;
+mod damage;
 mod replay;
 #[cfg(test)]
 mod tests;
@@ -17,13 +21,14 @@ use std::{fmt, io};
 
 use zk_proto::{Epoch, Zxid};
 
-use self::replay::Replay;
+use self::{damage::Refusal, replay::Replay};
 use super::{
-    Directories, EpochKind, Fatal, LogExecutor, LogOptions, SnapshotOptions, epochs,
+    Directories, EpochKind, Fatal, LogExecutor, LogOptions, SnapshotOptions, awaiting_sync, epochs,
     layout::{TMP_SUFFIX, is_prepared, names},
 };
 use crate::{
     config::Config,
+    reconfig::Configuration,
     storage::disk::Disk,
     tree::{DataTree, TreeOptions},
 };
@@ -41,12 +46,14 @@ pub struct RecoveryOptions {
     pub trust_empty_snapshot: bool,
     /// `db.autocreate`: an empty directory is an empty database even without the file `initialize`.
     pub create_empty: bool,
+    /// Whether others can elect a leader that brings back what is lost here: then damage does not end the start.
+    pub can_be_synced: bool,
 }
 
 impl RecoveryOptions {
     /// As configured; `hash_seed` should be random ([`TreeOptions::hash_seed`]).
     #[must_use]
-    pub const fn of(config: &Config, hash_seed: u64) -> Self {
+    pub fn of(config: &Config, hash_seed: u64) -> Self {
         Self {
             tree: TreeOptions {
                 extended_types: config.extended_types_enabled,
@@ -62,8 +69,22 @@ impl RecoveryOptions {
             snapshot: SnapshotOptions::of(config),
             trust_empty_snapshot: config.snapshot_trust_empty,
             create_empty: config.db_autocreate,
+            can_be_synced: can_be_synced(config),
         }
     }
+}
+
+/// Whether the others are a quorum without this server.
+fn can_be_synced(config: &Config) -> bool {
+    let (servers, groups) = (config.servers.clone(), config.groups.clone());
+    let known = Configuration::new(servers, groups, config.weights.clone(), config.version);
+    let others = |known: &Configuration| {
+        let voters = known.verifier().voters();
+        voters
+            .filter(|voter| Some(*voter) != config.my_id)
+            .collect()
+    };
+    known.is_ok_and(|known| known.verifier().contains_quorum(&others(&known)))
 }
 
 /// What was on the disk, and the right to go on with it.
@@ -91,6 +112,8 @@ pub struct Recovered {
     pub current_epoch: Option<Epoch>,
     /// `acceptedEpoch`, if there is such a file.
     pub accepted_epoch: Option<Epoch>,
+    /// The history lacks some of what was on this disk: the server has no vote until a leader has synced it.
+    pub awaits_sync: bool,
 }
 
 /// What a write that was cut short left behind, and recovery cut off.
@@ -118,12 +141,40 @@ impl fmt::Display for TornTail {
 ///
 /// A fresh directory gets its first snapshot, since Apache refuses a log without one.
 ///
+/// Damage that an intact record follows, a gap in the log, no snapshot that holds: where others can bring back what is
+/// lost ([`RecoveryOptions::can_be_synced`]), it is set aside, and the history ends before it.
+///
 /// # Errors
-/// [`Fatal`] when the disk fails, and when going on would lose what was promised: damage that an intact record
-/// follows, a gap in the log, no snapshot that holds. The message names the file and says what to do.
+/// [`Fatal`] when the disk fails, and when going on would lose what was promised. The message names the file and says
+/// what to do.
 pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<Recovered, Fatal> {
     remove_leftovers(directories)?;
-    let (tree, base) = base::find(directories, options)?;
+    loop {
+        let awaits_sync = awaiting_sync::is_set(&*directories.data)?;
+        if awaits_sync && !options.can_be_synced {
+            return Err(Fatal::new(format!(
+                "{} says that some of this member's history is lost, and nobody else can bring it back: restore a \
+                 backup and remove that file",
+                awaiting_sync::path(&*directories.data)
+            )));
+        }
+        match read(directories, options, awaits_sync) {
+            Ok(recovered) => return Ok(recovered),
+            Err(Refusal::Damage(damage)) if options.can_be_synced => {
+                damage.set_aside(directories)?
+            }
+            Err(Refusal::Damage(damage)) => return Err(damage.refuse()),
+            Err(Refusal::Fatal(fatal)) => return Err(fatal),
+        }
+    }
+}
+
+fn read(
+    directories: &Directories,
+    options: &RecoveryOptions,
+    awaits_sync: bool,
+) -> Result<Recovered, Refusal> {
+    let (tree, base) = base::find(directories, options, awaits_sync)?;
     let mut replay = Replay::new(tree, base.trailer.digest);
     replay.run(&*directories.logs)?;
     base.check_reached(replay.last())?;
@@ -132,7 +183,8 @@ pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<R
         epochs::load(&*directories.snapshots, EpochKind::Accepted)?,
     );
     make_names_durable(&*directories.snapshots)?;
-    let log = LogExecutor::new(directories, options.log, replay.last(), replay.bytes);
+    let (last, bytes) = (replay.last(), replay.bytes);
+    let log = LogExecutor::new(directories, options.log, last, bytes, awaits_sync);
     Ok(Recovered {
         log,
         snapshot: base.snapshot,
@@ -144,6 +196,7 @@ pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<R
         tree: replay.tree,
         current_epoch,
         accepted_epoch,
+        awaits_sync,
     })
 }
 

@@ -11,7 +11,10 @@ use zk_proto::{
     txn::{Txn, TxnHeader, TxnLogEntry},
 };
 
-use super::TornTail;
+use super::{
+    TornTail,
+    damage::{Damage, Refusal, Unusable},
+};
 use crate::{
     reconfig::Configuration,
     storage::{
@@ -77,7 +80,7 @@ impl Replay {
     }
 
     /// Replays every record after the tree's last one, and cuts the torn end off, if there is one.
-    pub(super) fn run(&mut self, disk: &dyn Disk) -> Result<(), Fatal> {
+    pub(super) fn run(&mut self, disk: &dyn Disk) -> Result<(), Refusal> {
         let mut without_records = Vec::new();
         for (first, name) in files_from(disk, self.last())? {
             match self.replay_file(disk, first, &name)? {
@@ -106,13 +109,13 @@ impl Replay {
         disk: &dyn Disk,
         first: Zxid,
         name: &str,
-    ) -> Result<Option<End>, Fatal> {
+    ) -> Result<Option<End>, Refusal> {
         let mut log = match LogReader::open(disk, name) {
             Ok(log) => log,
-            Err(ReadError::Io(fatal)) => return Err(fatal),
-            Err(ReadError::Damage(damage)) => return Err(refuse(disk, name, &damage)),
+            Err(ReadError::Io(fatal)) => return Err(fatal.into()),
+            Err(ReadError::Damage(damage)) => return Err(refuse(disk, name, 0, &damage)),
             Err(ReadError::Header(_)) if is_space(disk, name)? => return Ok(None),
-            Err(ReadError::Header(error)) => return Err(refuse(disk, name, &error)),
+            Err(ReadError::Header(error)) => return Err(refuse(disk, name, 0, &error)),
         };
         // Before its first record, a file follows the one that its name says.
         let mut last = Zxid(first.0.saturating_sub(1));
@@ -125,8 +128,8 @@ impl Replay {
                 }
                 Ok(None) => break None,
                 Err(ReadError::Damage(damage)) => break Some(damage),
-                Err(ReadError::Io(fatal)) => return Err(fatal),
-                Err(ReadError::Header(error)) => return Err(refuse(disk, name, &error)),
+                Err(ReadError::Io(fatal)) => return Err(fatal.into()),
+                Err(ReadError::Header(error)) => return Err(refuse(disk, name, 0, &error)),
             }
         };
         let end = End {
@@ -146,7 +149,7 @@ impl Replay {
         disk: &dyn Disk,
         name: &str,
         record: &LogRecord,
-    ) -> Result<Zxid, Fatal> {
+    ) -> Result<Zxid, Refusal> {
         let refused = |why: &dyn std::fmt::Display| {
             Fatal::new(format!(
                 "{}: the record at offset {} is intact but cannot be replayed: {why}",
@@ -161,7 +164,7 @@ impl Replay {
             return Ok(zxid);
         }
         if !self.follows(zxid) {
-            return Err(self.gap(disk, name, zxid));
+            return Err(self.gap(disk, name, record.offset, zxid));
         }
         let entry =
             TxnLogEntry::from_bytes(record.payload.clone()).map_err(|error| refused(&error))?;
@@ -184,7 +187,7 @@ impl Replay {
 
     /// Leaves a file for a later one that goes on without a gap. Apache leaves a torn write where it is and goes on
     /// in a new file; nothing was lost then, unless intact records lie behind it.
-    fn leave_end(&mut self, disk: &dyn Disk) -> Result<(), Fatal> {
+    fn leave_end(&mut self, disk: &dyn Disk) -> Result<(), Refusal> {
         let Some(mut end) = self.end.take() else {
             return Ok(());
         };
@@ -220,21 +223,25 @@ impl Replay {
             || (next.epoch() > last.epoch() && next.counter() <= 1 && end_is_torn())
     }
 
-    fn gap(&self, disk: &dyn Disk, name: &str, found: Zxid) -> Fatal {
+    fn gap(&self, disk: &dyn Disk, name: &str, offset: u64, found: Zxid) -> Refusal {
         let damaged = self.end.as_ref().and_then(|end| Some((end, end.damage?)));
         match damaged {
-            Some((end, damage)) => refuse(disk, &end.name, &damage),
-            None => Fatal::new(format!(
-                "{}: the log goes from {} to {found}: what lies between is missing; restore the missing log or \
-                 snapshot files from a backup",
-                disk.path_of(name),
-                self.last()
-            )),
+            Some((end, damage)) => refuse(disk, &end.name, end.offset, &damage),
+            None => Refusal::Damage(Damage {
+                what: format!(
+                    "{}: the log goes from {} to {found}",
+                    disk.path_of(name),
+                    self.last()
+                ),
+                advice: "what lies between is missing; restore the missing log or snapshot files from a backup"
+                    .to_owned(),
+                unusable: Unusable::LogFrom(name.to_owned(), offset),
+            }),
         }
     }
 
     /// Looks behind the last record of the last file, and cuts a torn write off.
-    fn settle_end(&mut self, disk: &dyn Disk, mut end: End) -> Result<(), Fatal> {
+    fn settle_end(&mut self, disk: &dyn Disk, mut end: End) -> Result<(), Refusal> {
         let path = disk.path_of(&end.name);
         let failed = |error: io::Error| Fatal::io(format!("repairing {path}"), &error);
         let torn_bytes = match examine(disk, &mut end)? {
@@ -306,13 +313,12 @@ fn examine(disk: &dyn Disk, end: &mut End) -> Result<Tail, Fatal> {
         .map_err(|error| Fatal::io(format!("reading {}", disk.path_of(&end.name)), &error))
 }
 
-fn corrupt(disk: &dyn Disk, end: &End, intact_at: u64) -> Fatal {
-    Fatal::new(format!(
-        "{} is damaged at offset {}, and an intact record follows at offset {intact_at}: cutting it there would lose \
-         data; restore the file from a backup",
-        disk.path_of(&end.name),
-        end.offset
-    ))
+fn corrupt(disk: &dyn Disk, end: &End, intact_at: u64) -> Refusal {
+    uncut(
+        disk,
+        end,
+        &format!("an intact record follows at offset {intact_at}"),
+    )
 }
 
 /// The version of the configuration in a tree; zero if it is one that an operator wrote, or none.
@@ -323,13 +329,21 @@ fn configuration_version(tree: &DataTree) -> Zxid {
     configuration.map_or(Zxid::ZERO, |configuration| configuration.version())
 }
 
-fn endless(disk: &dyn Disk, end: &End, bytes: u64) -> Fatal {
-    Fatal::new(format!(
-        "{} is damaged at offset {}, and {bytes} bytes follow, more than a write that was cut short can leave: cutting \
-         it there would lose data; restore the file from a backup",
-        disk.path_of(&end.name),
-        end.offset
-    ))
+fn endless(disk: &dyn Disk, end: &End, bytes: u64) -> Refusal {
+    let why = format!("{bytes} bytes follow, more than a write that was cut short can leave");
+    uncut(disk, end, &why)
+}
+
+fn uncut(disk: &dyn Disk, end: &End, why: &str) -> Refusal {
+    Refusal::Damage(Damage {
+        what: format!(
+            "{} is damaged at offset {}, and {why}",
+            disk.path_of(&end.name),
+            end.offset
+        ),
+        advice: "cutting it there would lose data; restore the file from a backup".to_owned(),
+        unusable: Unusable::LogFrom(end.name.clone(), end.offset),
+    })
 }
 
 /// The log files that hold what comes after this transaction, oldest first.
@@ -354,9 +368,13 @@ fn is_space(disk: &dyn Disk, name: &str) -> Result<bool, Fatal> {
     Ok((has_header || blank) && tail == Tail::Clean)
 }
 
-fn refuse(disk: &dyn Disk, name: &str, why: &dyn std::fmt::Display) -> Fatal {
-    Fatal::new(format!(
-        "{} is damaged ({why}), and what follows it depends on it: restore the file from a backup",
-        disk.path_of(name)
-    ))
+fn refuse(disk: &dyn Disk, name: &str, offset: u64, why: &dyn std::fmt::Display) -> Refusal {
+    Refusal::Damage(Damage {
+        what: format!(
+            "{} is damaged ({why}), and what follows it depends on it",
+            disk.path_of(name)
+        ),
+        advice: "restore the file from a backup".to_owned(),
+        unusable: Unusable::LogFrom(name.to_owned(), offset),
+    })
 }

@@ -57,6 +57,7 @@ impl Alone {
             },
             trust_empty_snapshot: false,
             create_empty: true,
+            can_be_synced: false,
         };
         let mut log = recover(&directories, &options).unwrap().log;
         let mut done = Vec::new();

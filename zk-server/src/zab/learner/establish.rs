@@ -70,7 +70,8 @@ impl Learner {
         if epoch < promised {
             return self.depart(Departure::LeaderOutdated);
         }
-        let again = epoch == self.epochs.accepted;
+        // The promise of one that lacks some of its history is none: it counts as one made before.
+        let again = epoch == self.epochs.accepted || self.epochs.awaits_sync;
         self.phase = Phase::Promising { epoch, again };
         #[cfg(zkmut)]
         if mutants::active("1291") {

@@ -63,7 +63,7 @@ enum Phase {
     Connecting { retry_at: Option<Duration> },
     /// The leader knows who this is; what is the epoch?
     Introduced,
-    /// The epoch is being written; `again`: it had been promised before.
+    /// The epoch is being written; `again`: it had been promised before, or this promise is not to count.
     Promising { epoch: Epoch, again: bool },
     /// The leader knows what history is here; what is missing?
     AwaitingPlan { epoch: Epoch },

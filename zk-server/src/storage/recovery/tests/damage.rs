@@ -4,7 +4,7 @@ use super::*;
 use crate::storage::layout::log_name;
 
 /// Five logs of six records each; what each of them holds, and the tree at the end.
-fn five_logs() -> (Vec<(String, Vec<u8>)>, Dump) {
+pub(super) fn five_logs() -> (Vec<(String, Vec<u8>)>, Dump) {
     let disk = MemDisk::new();
     let mut log = recovered(&disk).log;
     let mut author = Author::new();

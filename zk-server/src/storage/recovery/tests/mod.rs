@@ -8,6 +8,7 @@ mod files;
 mod history;
 mod museum;
 mod power;
+mod set_aside;
 
 use std::{collections::BTreeMap, sync::Arc};
 

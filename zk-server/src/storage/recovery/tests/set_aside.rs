@@ -1,0 +1,223 @@
+//! What a member that others can bring back makes of damage: it begins with what comes before, and says so.
+
+use zk_proto::Epoch;
+
+use super::{damage::five_logs, *};
+use crate::storage::{Access, EpochKind, layout::log_name, mem_disk::FaultyCall};
+
+const AWAITING: &str = "awaitingSync";
+
+fn member(settings: &[&str]) -> RecoveryOptions {
+    RecoveryOptions {
+        can_be_synced: true,
+        ..options(&[settings, &[SMALL]].concat())
+    }
+}
+
+fn as_member(disk: &MemDisk) -> Recovered {
+    disk.kill();
+    recover(&directories(disk), &member(&[])).unwrap()
+}
+
+fn awaits(disk: &MemDisk) -> bool {
+    disk.open(AWAITING).is_ok()
+}
+
+/// What a leader's sync ends with.
+fn sync(recovered: &mut Recovered) {
+    let kind = EpochKind::Current;
+    let saved = DiskOp::SaveEpoch {
+        kind,
+        epoch: Epoch(1),
+    };
+    execute(&mut recovered.log, vec![saved]).unwrap();
+}
+
+fn rotten(name: &str, offset: u64) -> (MemDisk, Vec<(String, Vec<u8>)>) {
+    let (files, _) = five_logs();
+    let all: Vec<_> = files.iter().map(|(n, b)| (n.as_str(), &b[..])).collect();
+    let disk = disk_of(&all);
+    disk.rot(&format!("version-2/{name}"), offset, 1).unwrap();
+    (disk, files)
+}
+
+/// The trees after each record of [`five_logs`].
+fn prefixes() -> Vec<Dump> {
+    let mut author = Author::new();
+    let mut dumps = vec![author.dump()];
+    for _ in 0..30 {
+        let _ = author.write();
+        dumps.push(author.dump());
+    }
+    dumps
+}
+
+#[test]
+fn the_history_before_the_damage_is_kept_and_the_files_from_there_on_are_set_aside() {
+    let dumps = prefixes();
+    for n in 0..5_i64 {
+        let name = log_name(Zxid(n * 6 + 1));
+        // The last log's last record would be a torn write.
+        for offset in [3, 20, 200, 400] {
+            let (disk, files) = rotten(&name, offset);
+            let refused = try_recover(&disk).map(drop).unwrap_err().to_string();
+            assert!(refused.contains(&name), "alone it refuses: {refused}");
+            assert!(!awaits(&disk));
+
+            let mut back = as_member(&disk);
+            let last = usize::try_from(back.tree.last_zxid().0).unwrap();
+            let first = usize::try_from(n * 6).unwrap();
+            assert!(
+                (first..first + 6).contains(&last),
+                "{name} {offset}: {last}"
+            );
+            assert_eq!(dump(&mut back.tree), dumps[last]);
+            assert!(back.awaits_sync && awaits(&disk));
+            // Nothing is gone.
+            for later in n..5 {
+                let log = log_name(Zxid(later * 6 + 1));
+                let (_, whole) = files.iter().find(|(name, _)| *name == log).unwrap();
+                let aside = content(&disk, &format!("damaged.{log}"));
+                let other = aside.iter().zip(whole).filter(|(one, other)| one != other);
+                assert_eq!(other.count(), usize::from(later == n));
+                assert_eq!(aside.len(), whole.len());
+            }
+            let again = as_member(&disk);
+            assert!(again.awaits_sync, "until it is synced");
+            assert_eq!(again.tree.last_zxid().0, i64::try_from(last).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_file_goes_when_a_leader_has_synced_the_member_and_not_before() {
+    let (disk, _) = rotten("log.7", 200);
+    let mut back = as_member(&disk);
+    let promise = DiskOp::SaveEpoch {
+        kind: EpochKind::Accepted,
+        epoch: Epoch(1),
+    };
+    execute(&mut back.log, vec![promise, DiskOp::Barrier(1)]).unwrap();
+    assert!(awaits(&disk) && back.log.awaits_sync());
+    sync(&mut back);
+    assert!(!awaits(&disk) && !back.log.awaits_sync());
+    drop(back);
+    disk.power_cut(1);
+    assert!(!as_member(&disk).awaits_sync);
+    recovered(&disk);
+}
+
+#[test]
+fn one_that_nobody_can_bring_back_does_not_start_with_the_history_before_the_damage() {
+    let (disk, _) = rotten("log.7", 200);
+    drop(as_member(&disk));
+    let refused = try_recover(&disk).map(drop).unwrap_err().to_string();
+    assert!(refused.contains(AWAITING), "{refused}");
+}
+
+#[test]
+fn whenever_the_power_goes_there_is_the_damage_or_the_file_that_tells_of_it() {
+    let calls = [
+        FaultyCall::Create,
+        FaultyCall::Write,
+        FaultyCall::Sync,
+        FaultyCall::Rename,
+        FaultyCall::SyncDir,
+    ];
+    let mut cut_short = 0;
+    for (seed, call) in (0..400).zip(calls.iter().cycle()) {
+        let (disk, _) = rotten("log.7", 200);
+        let nth = 1 + u32::try_from(seed % 11).unwrap();
+        disk.fail(*call, nth, std::io::ErrorKind::Other);
+        disk.kill();
+        cut_short += u32::from(recover(&directories(&disk), &member(&[])).is_err());
+        disk.heal();
+        disk.power_cut(seed);
+        assert!(awaits(&disk) || try_recover(&disk).is_err(), "seed {seed}");
+        let mut back = as_member(&disk);
+        assert!(back.awaits_sync, "seed {seed}");
+        let last = back.tree.last_zxid();
+        assert!(last <= Zxid(12), "seed {seed}: {last}");
+        // It takes what a leader sends.
+        let mut author = Author::after(back.tree);
+        execute(&mut back.log, vec![append(author.write())]).unwrap();
+        drop(back.log);
+        let back = as_member(&disk);
+        assert_eq!(back.tree.last_zxid(), Zxid(last.0 + 1), "seed {seed}");
+    }
+    assert!(cut_short > 100, "{cut_short}");
+}
+
+#[test]
+fn without_any_snapshot_that_holds_a_member_begins_empty() {
+    let (disk, _) = rotten("log.7", 200);
+    put(&disk, "snapshot.0", b"nonsense");
+    let mut back = as_member(&disk);
+    assert!(back.awaits_sync);
+    assert_eq!(dump(&mut back.tree), Author::new().dump());
+    let left = names(&disk);
+    let damaged = left.iter().filter(|name| name.starts_with("damaged."));
+    assert_eq!(damaged.count(), 6, "{left:?}");
+    assert!(left.contains(&"snapshot.0".to_owned()), "the new one");
+}
+
+#[test]
+fn a_snapshot_that_the_log_does_not_reach_is_set_aside() {
+    let (files, _) = five_logs();
+    let files: Vec<_> = files.iter().map(|(n, b)| (n.as_str(), &b[..])).collect();
+    let disk = disk_of(&files);
+    put(&disk, "snapshot.ff", b"nonsense");
+    let back = as_member(&disk);
+    assert!(back.awaits_sync);
+    assert_eq!(back.tree.last_zxid(), Zxid(30));
+    assert!(names(&disk).contains(&"damaged.snapshot.ff".to_owned()));
+}
+
+#[test]
+fn a_second_damage_leaves_what_the_first_one_set_aside() {
+    let (disk, _) = rotten("log.7", 200);
+    drop(as_member(&disk));
+    disk.rot("version-2/log.7", 30, 1).unwrap();
+    put(&disk, "log.8", b"ZKLG, and nothing that makes sense");
+    assert!(as_member(&disk).awaits_sync);
+    let left = names(&disk);
+    assert!(left.contains(&"damaged.log.7".to_owned()), "{left:?}");
+    assert!(left.contains(&"damaged.log.7.again".to_owned()), "{left:?}");
+}
+
+#[test]
+fn an_empty_directory_that_is_not_meant_to_be_is_a_loss() {
+    let careful = member(&["db.autocreate=false"]);
+    let start = |disk: &MemDisk| {
+        disk.kill();
+        recover(&directories(disk), &careful).unwrap().awaits_sync
+    };
+    let disk = MemDisk::new();
+    assert!(start(&disk));
+    assert!(start(&disk), "a snapshot of nothing makes it no better");
+    let disk = MemDisk::new();
+    disk.create("initialize", Access::Default).unwrap();
+    assert!(!start(&disk));
+    assert!(!start(&disk));
+    assert!(!as_member(&MemDisk::new()).awaits_sync);
+}
+
+#[test]
+fn others_must_be_a_quorum_to_bring_a_member_back() {
+    let of = |servers: i64, me: i64, further: &[&str]| {
+        let lines: Vec<_> = (1..=servers)
+            .map(|id| format!("server.{id}=h{id}:1:2"))
+            .collect();
+        let mut settings: Vec<_> = lines.iter().map(String::as_str).collect();
+        settings.extend(further);
+        let mut config = Config::without_file(&settings).unwrap().config;
+        config.my_id = Some(zk_proto::ServerId(me));
+        RecoveryOptions::of(&config, 1).can_be_synced
+    };
+    assert!(!of(0, 1, &[]) && !of(1, 1, &["standaloneEnabled=false"]));
+    assert!(!of(2, 1, &[]) && of(3, 1, &[]) && of(5, 3, &[]));
+    let heavy = ["group.1=1:2:3", "weight.1=3"];
+    assert!(!of(3, 1, &heavy) && of(3, 2, &heavy));
+    let observer = ["server.3=h3:1:2:observer"];
+    assert!(of(2, 3, &observer) && !of(2, 2, &observer));
+}
