@@ -345,7 +345,7 @@ impl DurableState {
                 EpochKind::Accepted => self.accepted = epoch.get(),
                 EpochKind::Current => self.current = epoch.get(),
             },
-            DiskDone::Barrier { .. } | DiskDone::Failed(_) => {}
+            DiskDone::HistoryComplete | DiskDone::Barrier { .. } | DiskDone::Failed(_) => {}
         }
     }
 

@@ -64,6 +64,19 @@ impl Fault {
         Self::Snapshot,
         Self::Reconfig,
     ];
+
+    /// Whether it may find nothing to strike: it counts when it does.
+    pub(crate) const fn may_miss(self) -> bool {
+        matches!(
+            self,
+            Self::DiskError
+                | Self::DiskFull
+                | Self::Wipe
+                | Self::Damage
+                | Self::Reconfig
+                | Self::BreakOff
+        )
+    }
 }
 
 /// Who is a quorum.

@@ -122,6 +122,7 @@ impl World {
                 };
                 self.trace(format_args!("{id}  disk: {file} {}", epoch.get().0));
             }
+            DiskDone::HistoryComplete => self.trace(format_args!("{id}  disk: history complete")),
             DiskDone::Barrier { .. } | DiskDone::Failed(_) => {}
         }
     }

@@ -27,16 +27,7 @@ impl World {
             "chaos: {fault:?} {node} {other} {}",
             lasting.as_micros()
         ));
-        // Some count when they strike.
-        if !matches!(
-            fault,
-            Fault::DiskError
-                | Fault::DiskFull
-                | Fault::Wipe
-                | Fault::Damage
-                | Fault::Reconfig
-                | Fault::BreakOff
-        ) {
+        if !fault.may_miss() {
             self.report.struck(fault);
         }
         let until = self.now + lasting;

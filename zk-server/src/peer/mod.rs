@@ -290,8 +290,10 @@ impl Peer {
                 self.synced(zxid.get(), log_bytes);
             }
             DiskDone::Failed(fatal) => self.stop(fatal),
-            DiskDone::Truncated { .. } | DiskDone::EpochSaved { .. } | DiskDone::Barrier { .. } => {
-            }
+            DiskDone::Truncated { .. }
+            | DiskDone::EpochSaved { .. }
+            | DiskDone::HistoryComplete
+            | DiskDone::Barrier { .. } => {}
         }
     }
 

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    BackgroundJob, Directories, DiskDone, DiskOp, Durable, EpochKind, Fatal, LogOptions,
-    awaiting_sync,
+    BackgroundJob, Directories, DiskDone, DiskOp, Durable, Fatal, LogOptions, awaiting_sync,
     disk::Disk,
     epochs,
     txn_log::{Flushed, LogWriter, truncate},
@@ -118,12 +117,16 @@ impl LogExecutor {
             DiskOp::SaveEpoch { kind, epoch } => {
                 self.flush(done)?;
                 epochs::save(&*self.snapshots, kind, epoch)?;
-                if kind == EpochKind::Current && std::mem::take(&mut self.awaits_sync) {
+                let epoch = Durable::new(epoch);
+                done.push(DiskDone::EpochSaved { kind, epoch });
+            }
+            DiskOp::HistoryComplete => {
+                self.flush(done)?;
+                if std::mem::take(&mut self.awaits_sync) {
                     awaiting_sync::clear(&*self.data)?;
                     tracing::info!("a leader has synced this member: it has its vote again");
                 }
-                let epoch = Durable::new(epoch);
-                done.push(DiskDone::EpochSaved { kind, epoch });
+                done.push(DiskDone::HistoryComplete);
             }
             DiskOp::NewGeneration(generation) => {
                 self.flush(done)?;

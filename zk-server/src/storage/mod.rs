@@ -68,14 +68,16 @@ pub enum DiskOp {
         /// The last record to keep.
         to: Zxid,
     },
-    /// Replace one of the epoch files; answered by [`DiskDone::EpochSaved`]. The current epoch stands for a history that
-    /// is complete: a member that awaited a leader's sync does so no more.
+    /// Replace one of the epoch files; answered by [`DiskDone::EpochSaved`].
     SaveEpoch {
         /// Which file.
         kind: EpochKind,
         /// Its new content.
         epoch: Epoch,
     },
+    /// Nothing is missing any more that was once on this disk: a leader has synced it; answered by
+    /// [`DiskDone::HistoryComplete`].
+    HistoryComplete,
     /// Begin a new generation: what was asked for before cannot be acknowledged after; not answered.
     NewGeneration(u64),
     /// Answered by [`DiskDone::Barrier`] with the same number when everything before it is done and durable.
@@ -110,6 +112,8 @@ pub enum DiskDone {
         /// Its content.
         epoch: Durable<Epoch>,
     },
+    /// The next start is one with a vote.
+    HistoryComplete,
     /// Everything before this barrier is durable.
     Barrier {
         /// The barrier's number.

@@ -322,11 +322,11 @@ impl Member {
         if let DiskDone::EpochSaved { kind, epoch } = &done {
             match kind {
                 EpochKind::Accepted => self.epochs.accepted = epoch.get(),
-                EpochKind::Current => {
-                    self.epochs.current = epoch.get();
-                    self.epochs.awaits_sync = false;
-                }
+                EpochKind::Current => self.epochs.current = epoch.get(),
             }
+        }
+        if matches!(done, DiskDone::HistoryComplete) {
+            self.epochs.awaits_sync = false;
         }
         match (&mut self.role, done) {
             (Role::Leader(_), done) => self.lead(now, LeaderInput::Disk(done)),

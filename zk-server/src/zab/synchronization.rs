@@ -22,6 +22,12 @@ pub(super) const fn save_epoch_before(proposal: Zxid) -> DiskOp {
     }
 }
 
+/// Ends the time without a vote (`election/abstention.rs`): everything up to NEWLEADER is on the disk, and a quorum of
+/// others has accepted its leader.
+pub(super) const fn end_abstention(_history: Durable<Zxid>) -> DiskOp {
+    DiskOp::HistoryComplete
+}
+
 /// ACK of NEWLEADER: the epoch's history is on this disk, and so is the epoch.
 pub(super) const fn ack_new_leader(current: Durable<Epoch>) -> LearnerMessage {
     LearnerMessage::Ack(Zxid::new(current.get(), 0))

@@ -14,7 +14,7 @@ use crate::{
         Departure, Output,
         discovery::{ack_epoch, promise},
         mutants,
-        synchronization::{ack_new_leader, save_current_epoch},
+        synchronization::{ack_new_leader, end_abstention, save_current_epoch},
     },
 };
 
@@ -228,6 +228,9 @@ impl Learner {
         {
             self.phase = Phase::SavingCurrent { epoch };
             self.output(Output::Disk(save_current_epoch(self.durable, epoch)));
+            if self.epochs.awaits_sync {
+                self.output(Output::Disk(end_abstention(self.durable)));
+            }
         }
     }
 
