@@ -111,6 +111,9 @@ impl World {
         if !self.is_current(server, incarnation) {
             return;
         }
+        if bytes.as_ref().is_some_and(|bytes| !bytes.is_empty()) {
+            self.note_bytes(server, conn);
+        }
         let now = self.servers[server].now(self.now);
         let Some(process) = &mut self.servers[server].process else {
             return;
@@ -146,7 +149,7 @@ impl World {
     }
 
     /// Whether its client still has this connection.
-    fn is_held(&self, conn: u64) -> bool {
+    pub(super) fn is_held(&self, conn: u64) -> bool {
         match self.links.get(&conn) {
             Some((Owner::Client(client), ..)) => self.conn_of[*client] == Some(conn),
             Some((Owner::Session(at), ..)) => self.seats[*at].conn == Some(conn),

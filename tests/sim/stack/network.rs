@@ -39,6 +39,12 @@ impl Network {
         }
     }
 
+    /// Whether a leader has not closed this link of its own.
+    pub(super) fn is_open(&self, leader: usize, link: LinkId) -> bool {
+        let mut links = self.links.iter();
+        links.any(|known| known.leader == (leader, link))
+    }
+
     pub(super) fn heal(&mut self) {
         self.cuts.clear();
     }
@@ -106,6 +112,7 @@ impl World {
     fn say(&mut self, server: usize, link: LinkId, message: &LearnerMessage) {
         // Through the bytes, as on a real link.
         let message = LearnerMessage::from_packet(message.to_packet()).unwrap();
+        self.note_new_leader(&message);
         let input = LearnerInput::Message(message);
         self.tell_learner(server, link, |link| QuorumInput::Learner { link, input });
     }
