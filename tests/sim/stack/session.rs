@@ -8,12 +8,12 @@ use futures::channel::oneshot;
 use zk_client::{
     Outcome, RetryPolicy, WatchEvent,
     core::{
-        Batch, Command, Config, Host, Input, Kind, Leaves, Moment, OnExpiry, Output, Reply,
+        Batch, Body, Command, Config, Host, Input, Kind, Leaves, Moment, OnExpiry, Output, Reply,
         Session, WatchRequest, WhileDisconnected, slot,
     },
 };
 use zk_proto::{
-    CreateMode, Encode as _, ErrorCode, SessionId, Zxid,
+    CreateMode, Encode as _, ErrorCode, OpCode, Reader, SessionId, Zxid,
     op::{MultiOp, Request, Response},
 };
 use zk_tests::requests::{
@@ -294,11 +294,17 @@ impl SessionClient {
             history.named.insert(name, zxid);
         }
         self.seen = zxid;
-        match reply.response {
-            Response::Sync(_) => {
-                assert!(zxid >= asked.floor, "G10: {zxid} after {}", asked.floor);
-                history.syncs += 1;
-            }
+        let op = asked.request.op_code();
+        let response = match reply.body {
+            Body::Data(bytes) => Response::decode(op, &mut Reader::new(bytes)).unwrap(),
+            Body::Decoded(response) => *response,
+            Body::Empty | Body::Stat(_) => Response::Empty,
+        };
+        if op == OpCode::Sync {
+            assert!(zxid >= asked.floor, "G10: {zxid} after {}", asked.floor);
+            history.syncs += 1;
+        }
+        match response {
             Response::GetData(found) => history.reads.push(Read {
                 at: zxid,
                 data: found.data.unwrap_or_default(),
