@@ -30,6 +30,16 @@ pub trait Net: Send + Sync {
     /// What the network says.
     async fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>>;
 
+    /// Connects to a port of another member of an ensemble, by the name that the configuration has; what has no ensemble needs
+    /// none.
+    ///
+    /// # Errors
+    /// What the network says; [`Unsupported`](io::ErrorKind::Unsupported) unless told.
+    async fn connect(&self, host: &str, port: u16) -> io::Result<Box<dyn Stream>> {
+        let _ = (host, port);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The time on this network's clock; by default tokio's, which a test may pause.
     ///
     /// It must never go back, not even when a server on this network starts again.

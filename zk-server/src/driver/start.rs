@@ -89,6 +89,10 @@ pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartErro
         io_threads,
         wiring,
     } = setup;
+    let wiring = match &net {
+        Some(net) => Wiring::Net(net.clone()),
+        None => wiring,
+    };
     let mut config = config;
     let mut bind = bind;
     if matches!(place, Place::Directory) {
@@ -103,7 +107,7 @@ pub(crate) async fn start(setup: Setup) -> Result<(Arc<Hub>, Running), StartErro
         }
     }
     let ports = match config.my_id {
-        Some(me) if config.is_ensemble() => Some(quorum::bind(&config, me).await?),
+        Some(me) if config.is_ensemble() => Some(quorum::bind(&config, &wiring, me).await?),
         None if config.is_ensemble() => {
             return Err(Fatal::new("which of the servers is this? there is no myid").into());
         }

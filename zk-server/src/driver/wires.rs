@@ -1,6 +1,7 @@
-//! The wires between the members of an ensemble in one process, which can be cut, and each member's leave to run.
+//! The wires between the members of an ensemble: the machine's sockets, those of a simulated network, or, for an ensemble in
+//! one process, sockets that can be cut, with each member's leave to run.
 //!
-//! The members talk over real sockets; what is here only decides when bytes pass. A cut holds them in both
+//! In one process the members talk over real sockets; what is here only decides when bytes pass. A cut holds them in both
 //! directions as a network does that loses every packet: nothing is read, nothing is written, nobody is told that a
 //! connection has ended, and a new one is not made. After the cut everything goes on where it stood. A member that
 //! does not run is one that was sent SIGSTOP: its sockets stay open, and it neither reads nor writes nor acts.
@@ -9,9 +10,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    fmt,
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::{
         Arc,
@@ -25,9 +27,11 @@ use parking_lot::Mutex;
 use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpSocket, TcpStream, lookup_host},
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host},
 };
 use zk_proto::ServerId;
+
+use super::net::{Listener, Net, Transport};
 
 /// The state of all wires of an ensemble.
 #[derive(Debug, Default)]
@@ -109,14 +113,69 @@ fn pair(a: ServerId, b: ServerId) -> (ServerId, ServerId) {
     (a.min(b), a.max(b))
 }
 
-/// One member's end of the wires; a member of no [`Wires`] is never held up.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wiring(Option<(Arc<Wires>, ServerId)>);
+/// One member's end of the wires.
+#[derive(Clone, Default)]
+pub(crate) enum Wiring {
+    /// The machine's sockets: never held up.
+    #[default]
+    Machine,
+    /// This member's sockets, which can be cut.
+    Wires(Arc<Wires>, ServerId),
+    /// A network of the caller's.
+    Net(Arc<dyn Net>),
+}
+
+/// Where a member listens for others.
+pub(super) enum MemberPort {
+    Tcp(TcpListener),
+    Net(Box<dyn Listener>),
+}
+
+impl MemberPort {
+    pub(super) async fn accept(&self) -> io::Result<(Transport, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                Ok((Transport::Tcp(stream), remote))
+            }
+            Self::Net(listener) => {
+                let (stream, remote) = listener.accept().await?;
+                Ok((Transport::Net(stream), remote))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Wiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Machine => "Machine",
+            Self::Wires(..) => "Wires",
+            Self::Net(_) => "Net",
+        })
+    }
+}
 
 impl Wiring {
     /// This member's end.
     pub(crate) const fn on(wires: Arc<Wires>, member: ServerId) -> Self {
-        Self(Some((wires, member)))
+        Self::Wires(wires, member)
+    }
+
+    /// Listens on a simulated network; `None` on the machine's, where the caller binds.
+    pub(super) async fn listen(&self, port: u16) -> Option<io::Result<MemberPort>> {
+        let Self::Net(net) = self else {
+            return None;
+        };
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        Some(net.listen(address).await.map(MemberPort::Net))
+    }
+
+    const fn wires(&self) -> Option<(&Arc<Wires>, ServerId)> {
+        match self {
+            Self::Wires(wires, me) => Some((wires, *me)),
+            _ => None,
+        }
     }
 
     /// Pending while this member is not to run.
@@ -130,15 +189,15 @@ impl Wiring {
     }
 
     fn poll_open(&self, cx: &Context<'_>, other: Option<ServerId>) -> Poll<()> {
-        let Some((wires, me)) = &self.0 else {
+        let Some((wires, me)) = self.wires() else {
             return Poll::Ready(());
         };
         if !wires.disturbed.load(Relaxed) {
             return Poll::Ready(());
         }
         let mut inner = wires.inner.lock();
-        let is_cut = other.is_some_and(|other| inner.cut.contains(&pair(*me, other)));
-        if !is_cut && !inner.paused.contains(me) {
+        let is_cut = other.is_some_and(|other| inner.cut.contains(&pair(me, other)));
+        if !is_cut && !inner.paused.contains(&me) {
             return Poll::Ready(());
         }
         if !inner
@@ -160,9 +219,13 @@ impl Wiring {
     ) -> io::Result<MemberStream> {
         let other = Some(other);
         poll_fn(|cx| self.poll_open(cx, other)).await;
-        let stream = match &self.0 {
-            None => TcpStream::connect((host, port)).await?,
-            Some((wires, me)) => {
+        let stream = match self {
+            Self::Net(net) => {
+                let stream = net.connect(host, port).await?;
+                return Ok(self.wrap(Transport::Net(stream), other));
+            }
+            Self::Machine => TcpStream::connect((host, port)).await?,
+            Self::Wires(wires, me) => {
                 let target = lookup_host((host, port)).await?.next();
                 let target = target.ok_or(io::ErrorKind::AddrNotAvailable)?;
                 let socket = match target {
@@ -177,24 +240,28 @@ impl Wiring {
             }
         };
         stream.set_nodelay(true)?;
-        Ok(self.wrap(stream, other))
+        Ok(self.wrap(Transport::Tcp(stream), other))
     }
 
     /// Takes a connection that came from `remote`.
-    pub(crate) fn accepted(&self, stream: TcpStream, remote: SocketAddr) -> MemberStream {
-        let wires = self.0.as_ref().map(|(wires, _)| wires);
+    pub(super) fn accepted(&self, stream: Transport, remote: SocketAddr) -> MemberStream {
+        let wires = self.wires().map(|(wires, _)| wires);
         let other = wires.and_then(|wires| wires.inner.lock().diallers.get(&remote).copied());
-        // A socket that takes no options is about to say why.
-        let _ = stream.set_nodelay(true);
+        if let Transport::Tcp(stream) = &stream {
+            // A socket that takes no options is about to say why.
+            let _ = stream.set_nodelay(true);
+        }
         self.wrap(stream, other)
     }
 
-    fn wrap(&self, stream: TcpStream, other: Option<ServerId>) -> MemberStream {
+    fn wrap(&self, stream: Transport, other: Option<ServerId>) -> MemberStream {
         // Also the side that has nothing to say is to find out that the other machine is gone.
-        if let Err(error) = keep_alive(&stream) {
+        if let Transport::Tcp(stream) = &stream
+            && let Err(error) = keep_alive(stream)
+        {
             tracing::debug!(%error, "no keep-alive between members");
         }
-        let number = self.0.as_ref().map(|(wires, _)| {
+        let number = self.wires().map(|(wires, _)| {
             let mut inner = wires.inner.lock();
             inner.made += 1;
             inner.made
@@ -227,7 +294,7 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 pub(crate) struct MemberStream {
     /// Which of all connections in this process it is.
     number: u64,
-    stream: TcpStream,
+    stream: Transport,
     wiring: Wiring,
     other: Option<ServerId>,
 }
@@ -251,12 +318,12 @@ impl MemberStream {
     }
 
     fn is_lost(&self) -> bool {
-        let Some(((wires, me), other)) = self.wiring.0.as_ref().zip(self.other) else {
+        let Some(((wires, me), other)) = self.wiring.wires().zip(self.other) else {
             return false;
         };
         wires.disturbed.load(Relaxed) && {
             let inner = wires.inner.lock();
-            let lost = inner.lost.get(&pair(*me, other));
+            let lost = inner.lost.get(&pair(me, other));
             lost.is_some_and(|last| self.number <= *last)
         }
     }

@@ -212,6 +212,12 @@ impl Peer {
             self.shared.metrics.stale_replies.add(1);
             return;
         };
+        if error == ErrorCode::SessionMoved {
+            // No answer, but the end of this connection (`FinalRequestProcessor`, ZOOKEEPER-710): where the leader heard late of
+            // a connection that the client has given up since, only its coming anew tells the leader where it is.
+            let conn = slot.conn.clone();
+            return self.replies.close(&conn);
+        }
         let before = slot.frames.len();
         let _ = frames::put_reply(&mut slot.frames, asker.xid, header.zxid, |out| {
             applied.encode_reply(out.own_mut());

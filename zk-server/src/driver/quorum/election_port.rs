@@ -9,7 +9,6 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, split},
-    net::TcpListener,
     sync::{Semaphore, mpsc, watch},
     time::{Instant, timeout},
 };
@@ -19,7 +18,7 @@ use zk_proto::{
     quorum::{ELECTION_MESSAGE_MAX, ElectionAddress, InitialMessage, Notification},
 };
 
-use super::{Address, Hub, MemberStream, Vital, learner_port::NEWCOMERS_MAX};
+use super::{Address, Hub, MemberPort, MemberStream, Vital, learner_port::NEWCOMERS_MAX};
 use crate::{
     election,
     peer::{Input, QuorumInput},
@@ -173,7 +172,7 @@ impl ElectionPort {
     }
 
     /// Accepts until the server stops, or is reached elsewhere.
-    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, end: CancellationToken) {
+    pub(super) async fn accept(self: Arc<Self>, listener: MemberPort, end: CancellationToken) {
         let _vital = Vital::new(&self.hub, "the election port");
         let newcomers = Arc::new(Semaphore::new(NEWCOMERS_MAX));
         loop {
@@ -226,7 +225,8 @@ impl ElectionPort {
         let door = self.door(&hello, remote);
         let door = door.ok_or_else(|| io::Error::other("a stranger"))?;
         // Who calls more often than its link listens is not kept waiting with a descriptor in its hand.
-        door.try_send((stream, buffer)).map_err(io::Error::other)
+        let refused = |_| io::Error::other("its link does not take calls fast enough");
+        door.try_send((stream, buffer)).map_err(refused)
     }
 }
 

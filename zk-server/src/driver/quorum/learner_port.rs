@@ -14,7 +14,6 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
-    net::TcpListener,
     sync::{
         OwnedSemaphorePermit, Semaphore,
         mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -27,7 +26,7 @@ use zk_proto::{
     quorum::{LearnerMessage, take_packet},
 };
 
-use super::{Hub, MemberStream, Piece, Vital, snapshot_stream::Outgoing};
+use super::{Hub, MemberPort, MemberStream, Piece, Vital, snapshot_stream::Outgoing};
 use crate::{
     peer::{Input, QuorumInput},
     zab::{LeaderInput, LinkId, Transaction},
@@ -150,7 +149,7 @@ impl Learners {
 /// Accepts learners until the server stops, or is reached elsewhere; the peer closes those that come while it does not lead.
 pub(super) async fn accept(
     hub: Arc<Hub>,
-    listener: TcpListener,
+    listener: MemberPort,
     learners: Arc<Learners>,
     end: CancellationToken,
 ) {

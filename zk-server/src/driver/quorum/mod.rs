@@ -10,10 +10,7 @@ mod snapshot_stream;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{
-    net::{TcpListener, lookup_host},
-    sync::mpsc,
-};
+use tokio::{net::lookup_host, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 use zk_proto::{Encode, ServerId};
 
@@ -21,7 +18,12 @@ use self::{
     election_port::ElectionPort,
     learner_port::{Learners, ToLearner},
 };
-use super::{Hub, log_reads::Piece, start, wires::MemberStream};
+use super::{
+    Hub,
+    log_reads::Piece,
+    start,
+    wires::{MemberPort, MemberStream, Wiring},
+};
 use crate::{
     config::{Config, ServerAddress, ServerSpec},
     embedded::StartError,
@@ -64,12 +66,16 @@ pub(super) struct Address {
 /// The ports, bound and not served yet.
 pub(super) struct Bound {
     me: ServerId,
-    election: TcpListener,
-    quorum: TcpListener,
+    election: MemberPort,
+    quorum: MemberPort,
 }
 
 /// Binds both ports where the configuration says; `me` is one of its servers.
-pub(super) async fn bind(config: &Config, me: ServerId) -> Result<Bound, StartError> {
+pub(super) async fn bind(
+    config: &Config,
+    wiring: &Wiring,
+    me: ServerId,
+) -> Result<Bound, StartError> {
     let spec = config.servers.get(&me).and_then(first);
     let Some((own, election_port)) = spec else {
         let text = format!("no server.{} line with an election port", me.0);
@@ -77,8 +83,8 @@ pub(super) async fn bind(config: &Config, me: ServerId) -> Result<Bound, StartEr
     };
     Ok(Bound {
         me,
-        election: listen(config, &own.host, election_port).await?,
-        quorum: listen(config, &own.host, own.quorum_port).await?,
+        election: listen(config, wiring, &own.host, election_port).await?,
+        quorum: listen(config, wiring, &own.host, own.quorum_port).await?,
     })
 }
 
@@ -88,7 +94,15 @@ fn first(spec: &ServerSpec) -> Option<(&ServerAddress, u16)> {
 }
 
 /// Binds a port of this member's own line, or that port of every address if it is so configured.
-async fn listen(config: &Config, host: &str, port: u16) -> Result<TcpListener, StartError> {
+async fn listen(
+    config: &Config,
+    wiring: &Wiring,
+    host: &str,
+    port: u16,
+) -> Result<MemberPort, StartError> {
+    if let Some(listening) = wiring.listen(port).await {
+        return Ok(listening?);
+    }
     let host = if config.quorum_listen_on_all_ips {
         "::"
     } else {
@@ -96,7 +110,9 @@ async fn listen(config: &Config, host: &str, port: u16) -> Result<TcpListener, S
     };
     let address = lookup_host((host, port)).await?.next();
     let address = address.ok_or_else(|| Fatal::new(format!("{host} has no address")))?;
-    start::bind(address, None).map_err(|source| StartError::Listen { address, source })
+    let listener = start::bind(address, None);
+    let listener = listener.map_err(|source| StartError::Listen { address, source })?;
+    Ok(MemberPort::Tcp(listener))
 }
 
 /// The ports of one member, served.
@@ -206,7 +222,7 @@ impl QuorumPorts {
             };
             while !(end.is_cancelled() || hub.stop.is_cancelled()) {
                 let bound = async {
-                    let listen = |port| listen(&hub.config, &address.host, port);
+                    let listen = |port| listen(&hub.config, &hub.wiring, &address.host, port);
                     let election = listen(election_port).await?;
                     Ok::<_, StartError>((election, listen(address.quorum_port).await?))
                 };
