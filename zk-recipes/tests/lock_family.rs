@@ -252,7 +252,11 @@ async fn leases_are_tried_waited_for_and_given_back() {
     let semaphore = || client.semaphore(&path, 2);
     let first = semaphore().identity("first").await.unwrap();
     let second = semaphore().identity("second").await.unwrap();
+    let mutex = async || client.get(&format!("{path}/locks")).await.unwrap().stat;
+    let before = mutex().await.cversion;
     assert!(semaphore().try_acquire().await.unwrap().is_none());
+    // A try that is too late is nobody's predecessor.
+    assert_eq!(mutex().await.cversion, before);
     let late = semaphore().timeout(Duration::from_millis(50)).await;
     assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
     let holders = semaphore().holders().await.unwrap();

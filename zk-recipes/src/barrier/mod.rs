@@ -33,9 +33,12 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+mod model;
+
 use std::sync::Arc;
 
-use zk_client::{Client, ErrorKind, Outcome};
+use zk_client::{Client, ErrorKind, Outcome, Stat};
 
 use crate::{attempt::Attempt, connection::Persistence, error::Result, parents};
 
@@ -149,9 +152,14 @@ async fn wait_once(client: &Client, path: &str) -> zk_client::Result<bool> {
     let exists = client.exists(path).watch().submit().await?;
     sync.await?;
     let (stat, change) = exists.await?;
-    if stat.is_none() {
+    if is_down(stat.as_ref()) {
         return Ok(true);
     }
     change.await;
     Ok(false)
+}
+
+/// Whether a look that found this node, or none, found no barrier.
+const fn is_down(barrier: Option<&Stat>) -> bool {
+    barrier.is_none()
 }

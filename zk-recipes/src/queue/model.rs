@@ -1,12 +1,14 @@
 //! Every interleaving of up to four consumers, a producer and three faults, with the order that takes go by.
 //!
-//! The steps are those of [`take`](super::take): list the items, list the claims, read the item, claim it in a transaction that fails
-//! where somebody was faster, acknowledge; or list both again with watches, and sleep. A fault is: a session expires, a
-//! consumer gives the item back or dies, the answer to a claim is lost (carried out or not), somebody deletes a claim without its
-//! owner knowing. Checked: an item has one claim; and where nobody can take another step everything that was put was
-//! acknowledged, so no wake-up is ever missed and no item stuck.
+//! The steps are those of [`take`](super::take): list the items, the claims and the delayed items; bring one that is due, in a
+//! transaction that fails where somebody was faster; read an item, claim it in a transaction that fails likewise,
+//! acknowledge; or list all three again with watches, and sleep, until the next is due. A fault is: a session expires, a
+//! consumer gives the item back or dies, the answer to a claim or to a bringing is lost (carried out or not), somebody deletes a
+//! claim without its owner knowing. A delayed item is due at any time after it was put. Checked: an item has one
+//! claim; and where nobody can take another step everything that was put was acknowledged, so no wake-up is
+//! ever missed and no item stuck.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::LazyLock};
 
 use super::order;
 
@@ -24,6 +26,10 @@ enum At {
     Looking,
     /// Lists the claims, after these items.
     Listed(Mask),
+    /// Lists the delayed items; this is the first to be had otherwise.
+    Listing(Option<usize>),
+    /// Brings this item, which is due.
+    Bringing(usize),
     /// Reads this item.
     Found(usize),
     /// Claims this item as of this version.
@@ -36,9 +42,15 @@ enum At {
     Idle,
     /// Lists the claims with a watch; whether the first watch has fired by now.
     Watching(Mask, bool),
-    /// Waits for a watch: for that on the items only, if there were none.
+    /// Lists the delayed items with a watch; whether there were no items at all.
+    WatchingDue {
+        none: bool,
+        fired: bool,
+    },
+    /// Waits for a watch, but not for that on the claims if there were no items; and until the next one is due.
     Asleep {
         none: bool,
+        until_due: bool,
     },
     Dead,
 }
@@ -49,6 +61,8 @@ type IsThere = bool;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Item {
     NotYet,
+    /// Whether it is due.
+    Delayed(bool),
     /// With its version, which every claim raises.
     There(u8),
     Acknowledged,
@@ -59,6 +73,8 @@ enum Item {
 struct World {
     consumers: Vec<At>,
     items: [Item; ITEMS],
+    /// Which items are delayed when they are put; without any, nobody looks for them, which halves the steps.
+    delayed: Mask,
     faults: u8,
 }
 
@@ -72,8 +88,19 @@ fn names(mask: Mask) -> Vec<String> {
     (0..ITEMS).filter(there).map(name).collect()
 }
 
-/// The first item to be had.
+/// The first item to be had: asked for every set of items and claims once, since it is asked for in every state.
 fn first(entries: Mask, taken: Mask) -> Option<usize> {
+    const SETS: usize = 1 << ITEMS;
+    static TABLE: LazyLock<Vec<Option<usize>>> = LazyLock::new(|| {
+        let sets = (0..SETS).flat_map(|entries| (0..SETS).map(move |taken| (entries, taken)));
+        let mask = |set| Mask::try_from(set).unwrap();
+        sets.map(|(entries, taken)| order_first(mask(entries), mask(taken)))
+            .collect()
+    });
+    TABLE[usize::from(entries) * SETS + usize::from(taken)]
+}
+
+fn order_first(entries: Mask, taken: Mask) -> Option<usize> {
     let (entries, taken) = (names(entries), names(taken));
     let first = order::available(&entries, &taken).first().copied()?;
     (0..ITEMS).find(|item| name(*item) == first)
@@ -99,7 +126,7 @@ impl World {
     fn entries_change(&mut self) {
         for at in &mut self.consumers {
             match at {
-                At::Watching(_, fired) => *fired = true,
+                At::Watching(_, fired) | At::WatchingDue { fired, .. } => *fired = true,
                 At::Asleep { .. } => *at = At::Looking,
                 _ => {}
             }
@@ -108,10 +135,54 @@ impl World {
 
     fn taken_change(&mut self) {
         for at in &mut self.consumers {
-            if let At::Asleep { none: false } = at {
+            match at {
+                At::WatchingDue { none: false, fired } => *fired = true,
+                At::Asleep { none: false, .. } => *at = At::Looking,
+                _ => {}
+            }
+        }
+    }
+
+    fn delayed_change(&mut self) {
+        for at in &mut self.consumers {
+            if let At::Asleep { .. } = at {
                 *at = At::Looking;
             }
         }
+    }
+
+    /// The first that is due, as a consumer's clock shows it, which lags perhaps: then it looks later.
+    fn due(&self) -> Option<usize> {
+        self.items
+            .iter()
+            .position(|item| *item == Item::Delayed(true))
+    }
+
+    /// An item becomes due.
+    fn pass(&self) -> Option<Self> {
+        let item = (self.items.iter()).position(|item| *item == Item::Delayed(false))?;
+        let mut next = self.clone();
+        next.items[item] = Item::Delayed(true);
+        for at in &mut next.consumers {
+            if let At::Asleep {
+                until_due: true, ..
+            } = at
+            {
+                *at = At::Looking;
+            }
+        }
+        Some(next)
+    }
+
+    /// The transaction that makes an item of one that is due; it fails where somebody was faster.
+    fn brought(&self, item: usize) -> Self {
+        let mut next = self.clone();
+        if let Item::Delayed(_) = self.items[item] {
+            next.items[item] = Item::There(0);
+            next.entries_change();
+            next.delayed_change();
+        }
+        next
     }
 
     /// The same with this consumer elsewhere; its claim, if it has one there no more, is gone.
@@ -127,8 +198,16 @@ impl World {
     fn put(&self) -> Option<Self> {
         let item = self.items.iter().position(|item| *item == Item::NotYet)?;
         let mut next = self.clone();
-        next.items[item] = Item::There(0);
-        next.entries_change();
+        match self.delayed & (1 << item) {
+            0 => {
+                next.items[item] = Item::There(0);
+                next.entries_change();
+            }
+            _ => {
+                next.items[item] = Item::Delayed(false);
+                next.delayed_change();
+            }
+        }
         Some(next)
     }
 
@@ -137,7 +216,18 @@ impl World {
         match self.consumers[consumer] {
             At::Dead | At::Asleep { .. } => None,
             At::Looking => to(At::Listed(self.entries())),
-            At::Listed(entries) => to(first(entries, self.taken()).map_or(At::Idle, At::Found)),
+            At::Listed(entries) => {
+                let found = first(entries, self.taken());
+                to(match self.delayed {
+                    0 => found.map_or(At::Idle, At::Found),
+                    _ => At::Listing(found),
+                })
+            }
+            At::Listing(found) => match self.due() {
+                Some(item) => to(At::Bringing(item)),
+                None => to(found.map_or(At::Idle, At::Found)),
+            },
+            At::Bringing(item) => Some(self.brought(item).with(consumer, At::Looking)),
             At::Found(item) => match self.items[item] {
                 Item::There(version) => to(At::Claiming(item, version)),
                 _ => to(At::Looking),
@@ -155,11 +245,25 @@ impl World {
                 Some(next)
             }
             At::Idle => to(At::Watching(self.entries(), false)),
-            At::Watching(_, true) => to(At::Looking),
-            At::Watching(entries, false) if first(entries, self.taken()).is_some() => {
-                to(At::Looking)
+            At::Watching(entries, fired) => {
+                let none = entries == 0;
+                let nothing = !fired && first(entries, self.taken()).is_none();
+                to(match (nothing, self.delayed) {
+                    (false, _) => At::Looking,
+                    (true, 0) => At::Asleep {
+                        none,
+                        until_due: false,
+                    },
+                    (true, _) => At::WatchingDue { none, fired },
+                })
             }
-            At::Watching(entries, false) => to(At::Asleep { none: entries == 0 }),
+            At::WatchingDue { none, fired } => match fired || self.due().is_some() {
+                true => to(At::Looking),
+                false => {
+                    let until_due = self.items.contains(&Item::Delayed(false));
+                    to(At::Asleep { none, until_due })
+                }
+            },
         }
     }
 
@@ -186,6 +290,8 @@ impl World {
                 let unsure = |done: Self| done.with(consumer, At::Unsure(item, true));
                 done.map(unsure).into_iter().chain([not]).collect()
             }
+            // Its answer is lost: it is not asked for.
+            At::Bringing(item) => vec![world.brought(item).with(consumer, At::Looking)],
             // Deleted by somebody else.
             At::Holding(item, true) => vec![world.with(consumer, At::Holding(item, false))],
             _ => Vec::new(),
@@ -199,11 +305,12 @@ impl World {
     }
 }
 
-/// Explores everything; the number of states.
-fn explore(consumers: usize) -> usize {
+/// Explores everything, with these items; the number of states.
+fn explore(consumers: usize, items: [Item; ITEMS], delayed: Mask) -> usize {
     let start = World {
         consumers: vec![At::Looking; consumers],
-        items: [Item::NotYet; ITEMS],
+        items,
+        delayed,
         faults: 3,
     };
     let (mut seen, mut open) = (HashSet::new(), vec![start]);
@@ -214,7 +321,7 @@ fn explore(consumers: usize) -> usize {
         }
         let all = 0..world.consumers.len();
         let steps = all.clone().filter_map(|consumer| world.step(consumer));
-        let steps: Vec<World> = steps.chain(world.put()).collect();
+        let steps: Vec<World> = steps.chain(world.put()).chain(world.pass()).collect();
         if steps.is_empty() {
             let done = world.items == [Item::Acknowledged; ITEMS];
             assert!(done, "an item is stuck: {world:?}");
@@ -230,7 +337,23 @@ fn explore(consumers: usize) -> usize {
 #[test]
 fn takes_in_every_interleaving() {
     for consumers in 1..=4 {
-        let states = explore(consumers);
+        let states = explore(consumers, [Item::NotYet; ITEMS], 0);
+        assert!(states > 100, "{states}");
+    }
+}
+
+#[test]
+fn takes_of_a_delayed_item_in_every_interleaving() {
+    for consumers in 1..=4 {
+        let states = explore(consumers, [Item::NotYet, Item::Acknowledged], 0b01);
+        assert!(states > 100, "{states}");
+    }
+}
+
+#[test]
+fn takes_of_an_item_and_a_delayed_one_in_every_interleaving() {
+    for consumers in 1..=2 {
+        let states = explore(consumers, [Item::NotYet; ITEMS], 0b10);
         assert!(states > 100, "{states}");
     }
 }

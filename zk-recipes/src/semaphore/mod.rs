@@ -9,7 +9,7 @@
 //! fails when the mutex is lost, and looks again, before it counts the lease as its own. A lease that would be one too many
 //! (another recipe's late create) is given back. **Fairness**: in the order of arrival at the mutex. **No herd**: only the holder of the mutex watches
 //! the leases. A **try** is turned away by anybody who has or wants the mutex, a moment before or after it gets a lease, too: `None` does
-//! not say that there was no room (as with Curator's and kazoo's).
+//! not say that there was no room (as with Curator's and kazoo's). Where there is none it creates nothing.
 //!
 //! **The count can change**: with [`count_at`](Acquire::count_at) it is read from a node (four bytes, big-endian: Curator's
 //! `SharedCount`) and watched. Raised, it lets those who wait in at once; lowered, it takes no lease away, and lets nobody in

@@ -154,6 +154,27 @@ impl Seeker {
         }
     }
 
+    /// Whether all leases are taken, as the leader sees it: a cheap refusal for those who do not wait, which leaves no node
+    /// that others would have to look at.
+    async fn is_full(&self, session: &Session) -> Result<bool, Stop> {
+        let sync = session.sync(&self.paths.leases).submit().await?;
+        let leases = session.children(&self.paths.leases).submit().await?;
+        let count = match &self.count.node {
+            Some(path) => Some(session.get_opt(path).submit().await?),
+            None => None,
+        };
+        sync.await?;
+        let leases = match leases.await {
+            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(false),
+            names => names?.len(),
+        };
+        let told = match count {
+            Some(node) => node.await?.map(|node| node.data),
+            None => None,
+        };
+        Ok(!has_room(leases, self.told(told.as_deref())))
+    }
+
     /// How many leases there may be, and when that changes.
     async fn count(&self, session: &Session) -> Result<(u32, Option<WatchChange>), Stop> {
         let Some(path) = &self.count.node else {
@@ -169,16 +190,20 @@ impl Seeker {
             }
             Err(error) => return Err(error.into()),
         };
-        let told = data.as_ref().map(|data| <[u8; 4]>::try_from(&data[..]));
-        let count = match told {
+        Ok((self.told(data.as_deref()), Some(change)))
+    }
+
+    /// The count that the node with the count tells, or else the one that was given.
+    fn told(&self, data: Option<&[u8]>) -> u32 {
+        match data.map(<[u8; 4]>::try_from) {
             Some(Ok(bytes)) => u32::try_from(i32::from_be_bytes(bytes)).unwrap_or(0),
             Some(Err(_)) => {
+                let path = &self.path;
                 tracing::warn!(%path, "no count of four bytes; going on with the one that was given");
                 self.count.fixed
             }
             None => self.count.fixed,
-        };
-        Ok((count, Some(change)))
+        }
     }
 
     /// How many leases there are, and when that changes.
@@ -268,7 +293,15 @@ impl Recipe for Seeker {
         entry: &mut Entry,
         persistence: &mut Persistence,
     ) -> Result<(EntryNode, Grant), Stop> {
-        self.agree(&entry.session().clone()).await?;
+        let session = entry.session().clone();
+        self.agree(&session).await?;
+        if !self.waits && entry.is_absent() {
+            let is_full = self.is_full(&session).await?;
+            persistence.reset();
+            if is_full {
+                return Err(Stop::Busy);
+            }
+        }
         loop {
             let known = match entry.node() {
                 Some(node) => Some(node.clone()),
