@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use zk_client::{Client, ErrorKind};
 use zk_recipes::{cache::CacheSource, prelude::*};
-use zk_server::storage::MemDisk;
 
 use crate::{
     faults::Plan,
     seeds,
-    world::{self, Lossy, T, now},
+    servers::Servers,
+    world::{self, Reach, T, now},
 };
 
 const ROOT: &str = "/tree";
@@ -35,18 +35,19 @@ fn caches_hold_one_moment_and_end_with_the_last_under_faults() {
 }
 
 fn run(seed: u64) -> Result<(), String> {
-    let (lossy, disk, last) = (Lossy::default(), MemDisk::new(), Last::default());
+    let (servers, last) = (Servers::draw(seed), Last::default());
+    let reach = servers.reach();
     let mut sim = world::simulation(seed, LIMIT);
-    world::add_server(&mut sim, &disk);
+    servers.add(&mut sim);
     let mut processes = vec!["writer".to_owned()];
-    sim.client("writer", write(seed * 31, lossy.clone(), Arc::clone(&last)));
+    sim.client("writer", write(seed * 31, reach.clone(), Arc::clone(&last)));
     for place in 1..=4 {
         let name = format!("watcher-{place}");
-        let watcher = watch(place, seed * 31 + place, lossy.clone(), Arc::clone(&last));
+        let watcher = watch(place, seed * 31 + place, reach.clone(), Arc::clone(&last));
         sim.client(name.as_str(), watcher);
         processes.push(name);
     }
-    let mut plan = Plan::draw(seed, FAULTS, (&processes, &[]), (&lossy, &disk));
+    let mut plan = Plan::draw(seed, FAULTS, (&processes, &[]), (&reach, &servers));
     let mut ended = Ok(false);
     while let Ok(false) = ended {
         plan.step(&mut sim);
@@ -58,8 +59,8 @@ fn run(seed: u64) -> Result<(), String> {
 }
 
 /// Writes growing numbers to the pair, and makes and deletes other nodes.
-async fn write(seed: u64, lossy: Lossy, last: Last) -> turmoil::Result {
-    let client = world::client(seed, &lossy).connect().await?;
+async fn write(seed: u64, reach: Reach, last: Last) -> turmoil::Result {
+    let client = world::client(seed, &reach).connect().await?;
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut number = 0;
     until_done(|| begin(&client)).await;
@@ -116,8 +117,8 @@ fn source(client: &Client, place: u64) -> CacheSource {
 }
 
 /// Follows a cache until it holds the last state.
-async fn watch(place: u64, seed: u64, lossy: Lossy, last: Last) -> turmoil::Result {
-    let client = world::client(seed, &lossy).connect().await?;
+async fn watch(place: u64, seed: u64, reach: Reach, last: Last) -> turmoil::Result {
+    let client = world::client(seed, &reach).connect().await?;
     let cache = source(&client, place).start().await?;
     let mut changes = cache.changes();
     let (mut mirror, mut newest) = (Nodes::new(), 0);

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use tokio::time::sleep;
 use zk_client::{Client, ErrorKind};
 use zk_recipes::prelude::*;
-use zk_server::storage::MemDisk;
 
 use crate::{
     faults::Plan,
     seeds,
-    world::{self, Lossy, T, now},
+    servers::Servers,
+    world::{self, Reach, T, now},
 };
 
 const PATH: &str = "/app/config";
@@ -39,20 +39,21 @@ fn everybody_ends_with_the_last_value_under_faults() {
 }
 
 fn run(seed: u64) -> Result<(), String> {
-    let (lossy, disk, last) = (Lossy::default(), MemDisk::new(), Last::default());
+    let (servers, last) = (Servers::draw(seed), Last::default());
+    let reach = servers.reach();
     let mut sim = world::simulation(seed, LIMIT);
-    world::add_server(&mut sim, &disk);
+    servers.add(&mut sim);
     let mut processes = vec!["writer".to_owned()];
-    sim.client("writer", write(seed * 31, lossy.clone(), Arc::clone(&last)));
+    sim.client("writer", write(seed * 31, reach.clone(), Arc::clone(&last)));
     for place in 1..=WATCHERS {
         let name = format!("watcher-{place}");
         sim.client(
             name.as_str(),
-            watch(seed * 31 + place, lossy.clone(), Arc::clone(&last)),
+            watch(seed * 31 + place, reach.clone(), Arc::clone(&last)),
         );
         processes.push(name);
     }
-    let mut plan = Plan::draw(seed, FAULTS, (&processes, &[]), (&lossy, &disk));
+    let mut plan = Plan::draw(seed, FAULTS, (&processes, &[]), (&reach, &servers));
     let mut ended = Ok(false);
     while let Ok(false) = ended {
         plan.step(&mut sim);
@@ -64,8 +65,8 @@ fn run(seed: u64) -> Result<(), String> {
 }
 
 /// Writes growing numbers, now and then rubbish, now and then nothing at all; at the end a number.
-async fn write(seed: u64, lossy: Lossy, last: Last) -> turmoil::Result {
-    let client = world::client(seed, &lossy).connect().await?;
+async fn write(seed: u64, reach: Reach, last: Last) -> turmoil::Result {
+    let client = world::client(seed, &reach).connect().await?;
     let mut rng = fastrand::Rng::with_seed(seed);
     client.create_all("/app", "").await.ok();
     let mut number = 0;
@@ -101,8 +102,8 @@ async fn put(client: &Client, content: &str) -> zk_client::Result<()> {
 }
 
 /// Follows the configuration until the last value is current.
-async fn watch(seed: u64, lossy: Lossy, last: Last) -> turmoil::Result {
-    let client = world::client(seed, &lossy).connect().await?;
+async fn watch(seed: u64, reach: Reach, last: Last) -> turmoil::Result {
+    let client = world::client(seed, &reach).connect().await?;
     let source = client.config(PATH).json::<Settings>().or_wait();
     let mut config = source.watch().await?;
     let mut newest = config.current().number;

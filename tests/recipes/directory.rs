@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 use zk_recipes::{Error, config_watcher::ConfigDirectory, prelude::*};
-use zk_server::storage::MemDisk;
 
 use crate::{
     faults::Plan,
     seeds,
-    world::{self, Lossy, T, now},
+    servers::Servers,
+    world::{self, Reach, T, now},
 };
 
 const PATH: &str = "/app/settings";
@@ -67,23 +67,24 @@ fn a_directory_is_read_and_written_as_one_under_faults() {
 }
 
 fn run(seed: u64) -> Result<(), String> {
-    let (lossy, disk) = (Lossy::default(), MemDisk::new());
+    let servers = Servers::draw(seed);
+    let reach = servers.reach();
     let written = Arc::new(Mutex::new(Written::default()));
     let mut sim = world::simulation(seed, LIMIT);
-    world::add_server(&mut sim, &disk);
+    servers.add(&mut sim);
     let mut processes = Vec::new();
     for place in 0..WRITERS {
         let name = format!("writer-{place}");
-        let writer = write(seed * 31 + place, lossy.clone(), Arc::clone(&written));
+        let writer = write(seed * 31 + place, reach.clone(), Arc::clone(&written));
         sim.client(name.as_str(), writer);
         processes.push(name);
     }
     sim.client(
         "watcher",
-        watch(seed * 31 + 7, lossy.clone(), Arc::clone(&written)),
+        watch(seed * 31 + 7, reach.clone(), Arc::clone(&written)),
     );
     processes.push("watcher".to_owned());
-    let mut plan = Plan::draw(seed, FAULTS, (&processes, &[]), (&lossy, &disk));
+    let mut plan = Plan::draw(seed, FAULTS, (&processes, &[]), (&reach, &servers));
     let mut ended = Ok(false);
     while let Ok(false) = ended {
         plan.step(&mut sim);
@@ -94,15 +95,15 @@ fn run(seed: u64) -> Result<(), String> {
         .map_err(|error| format!("{error}\n{:?}\n{plan:?}", written.lock()))
 }
 
-async fn open(seed: u64, lossy: &Lossy) -> turmoil::Result<ConfigDirectory<Settings>> {
-    let client = world::client(seed, lossy).connect().await?;
+async fn open(seed: u64, reach: &Reach) -> turmoil::Result<ConfigDirectory<Settings>> {
+    let client = world::client(seed, reach).connect().await?;
     let source = client.config(PATH).directory::<Settings>();
     Ok(source.or_start_with(Settings::new(0, 0)).watch().await?)
 }
 
 /// Counts up, by compare and set.
-async fn write(seed: u64, lossy: Lossy, written: Arc<Mutex<Written>>) -> turmoil::Result {
-    let config = open(seed, &lossy).await?;
+async fn write(seed: u64, reach: Reach, written: Arc<Mutex<Written>>) -> turmoil::Result {
+    let config = open(seed, &reach).await?;
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut after = false;
     // And once after the faults.
@@ -130,8 +131,8 @@ async fn write(seed: u64, lossy: Lossy, written: Arc<Mutex<Written>>) -> turmoil
 }
 
 /// Follows the directory until everything written is current.
-async fn watch(seed: u64, lossy: Lossy, written: Arc<Mutex<Written>>) -> turmoil::Result {
-    let mut config = open(seed, &lossy).await?;
+async fn watch(seed: u64, reach: Reach, written: Arc<Mutex<Written>>) -> turmoil::Result {
+    let mut config = open(seed, &reach).await?;
     let mut newest = config.current().number()?;
     loop {
         let (done, certain, conflicts) = {

@@ -70,6 +70,8 @@ impl Ledger {
         let error = |error: zk_client::Error| error.to_string();
         let mut missing = self.told.lock().clone();
         missing.retain(|_, told| *told == Told::Applied);
+        // What was told to anybody is there from here on.
+        client.sync(DIRECTORY).await.map_err(error)?;
         let mut names = client.children(DIRECTORY).await.map_err(error)?;
         names.sort_unstable();
         let (mut newest, mut seen) = (String::new(), BTreeSet::new());

@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use zk_client::{Client, ErrorKind};
 use zk_recipes::prelude::*;
-use zk_server::storage::MemDisk;
 
 use crate::{
     faults::Plan,
     resource::{Resource, Tally},
     seeds,
-    world::{self, Lossy, T, now},
+    servers::Servers,
+    world::{self, Reach, T, now},
 };
 
 const PATH: &str = "/locks/x";
@@ -52,23 +52,24 @@ fn the_lock_holds_under_faults() {
 }
 
 fn run(seed: u64) -> Result<Tally, String> {
-    let (lossy, disk) = (Lossy::default(), MemDisk::new());
+    let servers = Servers::draw(seed);
+    let reach = servers.reach();
     let resource = Arc::new(Resource::default());
     let mut sim = world::simulation(seed, LIMIT);
-    world::add_server(&mut sim, &disk);
+    servers.add(&mut sim);
     let processes: Vec<_> = (0..PROCESSES)
         .map(|place| format!("process-{place}"))
         .collect();
     for (place, name) in (0..).zip(&processes) {
-        let process = Process::new(name, seed * 31 + place, &resource, &lossy);
+        let process = Process::new(name, seed * 31 + place, &resource, &reach);
         sim.client(name.as_str(), process.run());
     }
     let mortal = "mortal".to_owned();
-    let doomed = Process::new(&mortal, seed * 31 + 17, &resource, &lossy);
+    let doomed = Process::new(&mortal, seed * 31 + 17, &resource, &reach);
     sim.host(mortal.as_str(), move || doomed.clone().until_faults_end());
 
     let everybody: Vec<_> = processes.iter().chain([&mortal]).cloned().collect();
-    let mut plan = Plan::draw(seed, FAULTS, (&everybody, &[mortal]), (&lossy, &disk));
+    let mut plan = Plan::draw(seed, FAULTS, (&everybody, &[mortal]), (&reach, &servers));
     let mut ended = Ok(false);
     while let Ok(false) = ended {
         plan.step(&mut sim);
@@ -85,12 +86,13 @@ fn run(seed: u64) -> Result<Tally, String> {
 #[test]
 fn cancelled_attempts_leave_nothing() {
     seeds::each(|seed| {
-        let (lossy, disk, resource) = (Lossy::default(), MemDisk::new(), Arc::default());
+        let (servers, resource) = (Servers::draw(seed), Arc::default());
+        let reach = servers.reach();
         let mut sim = world::simulation(seed, LIMIT);
-        world::add_server(&mut sim, &disk);
+        servers.add(&mut sim);
         for place in 0..2 {
             let name = format!("process-{place}");
-            let process = Process::new(&name, seed * 31 + place, &resource, &lossy);
+            let process = Process::new(&name, seed * 31 + place, &resource, &reach);
             sim.client(name.as_str(), process.cancel());
         }
         sim.run().map_err(|error| error.to_string())
@@ -103,23 +105,23 @@ struct Process {
     name: String,
     seed: u64,
     resource: Arc<Resource>,
-    lossy: Lossy,
+    reach: Reach,
 }
 
 impl Process {
-    fn new(name: &str, seed: u64, resource: &Arc<Resource>, lossy: &Lossy) -> Self {
-        let (name, resource, lossy) = (name.to_owned(), Arc::clone(resource), lossy.clone());
+    fn new(name: &str, seed: u64, resource: &Arc<Resource>, reach: &Reach) -> Self {
+        let (name, resource, reach) = (name.to_owned(), Arc::clone(resource), reach.clone());
         Self {
             name,
             seed,
             resource,
-            lossy,
+            reach,
         }
     }
 
     /// Takes its turns, during the faults and after them, and leaves nothing behind.
     async fn run(self) -> turmoil::Result {
-        let client = world::client(self.seed, &self.lossy).connect().await?;
+        let client = world::client(self.seed, &self.reach).connect().await?;
         let mut rng = Rng::with_seed(self.seed);
         for _ in 0..TURNS {
             self.turn(&client, &mut rng).await?;
@@ -137,16 +139,16 @@ impl Process {
 
     /// Begins attempts and drops them at every possible moment, on a network that loses much.
     async fn cancel(self) -> turmoil::Result {
-        let client = world::client(self.seed, &self.lossy).connect().await?;
+        let client = world::client(self.seed, &self.reach).connect().await?;
         let mut rng = Rng::with_seed(self.seed);
-        self.lossy.one_in(12);
+        self.reach.one_in(12);
         for _ in 0..CANCELLED {
             let moment = Duration::from_millis(rng.u64(..250));
             let attempt = timeout(moment, client.lock(PATH)).await;
             // Or acquired: dropping the guard releases.
             drop(attempt.ok().transpose()?);
         }
-        self.lossy.one_in(0);
+        self.reach.one_in(0);
         self.leaves_nothing(&client).await?;
         client.close().await?;
         Ok(())
@@ -156,7 +158,7 @@ impl Process {
     async fn until_faults_end(self) -> turmoil::Result {
         // Every life is another one: the same seed would make the same identifiers.
         let seed = self.seed ^ u64::try_from(now().as_nanos())?;
-        let client = world::client(seed, &self.lossy).connect().await?;
+        let client = world::client(seed, &self.reach).connect().await?;
         let mut rng = Rng::with_seed(seed);
         while now() < FAULTS {
             self.turn(&client, &mut rng).await?;

@@ -23,7 +23,6 @@ use zk_recipes::{
     prelude::*,
     unfair_lock::UnfairGuard,
 };
-use zk_server::storage::MemDisk;
 
 use crate::{
     faults::Plan,
@@ -31,7 +30,8 @@ use crate::{
     ledger::Ledger,
     resource::{Resource, Tally},
     seeds,
-    world::{self, Lossy, T, now},
+    servers::Servers,
+    world::{self, Reach, T, now},
 };
 
 /// No fault begins later.
@@ -101,6 +101,14 @@ fn an_unfair_lock_has_one_holder() {
     assert!(tally.lost > 0 && tally.refused > 0, "{tally:?}");
 }
 
+/// The client gave a server up for another one, and the leader heard of that in the other order (ZOOKEEPER-710).
+#[test]
+fn who_is_said_to_have_moved_comes_anew() {
+    for seed in [195, 202] {
+        run(Recipe::Unfair, seed).unwrap();
+    }
+}
+
 /// All seeds; what happened in them, so that a test can see that the faults were real.
 fn every_seed(recipe: Recipe) -> Tally {
     let all = Mutex::new(Tally::default());
@@ -123,10 +131,11 @@ fn every_seed(recipe: Recipe) -> Tally {
 }
 
 fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
-    let (lossy, disk) = (Lossy::default(), MemDisk::new());
+    let servers = Servers::draw(seed);
+    let reach = servers.reach();
     let (resource, holds) = (Arc::new(Resource::default()), Arc::new(Holds::default()));
     let mut sim = world::simulation(seed, LIMIT);
-    world::add_server(&mut sim, &disk);
+    servers.add(&mut sim);
     let layout = match seed % 2 {
         0 => LockLayout::Curator,
         _ => LockLayout::Kazoo,
@@ -142,7 +151,7 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
         seed: seed * 31 + salt,
         resource: Arc::clone(&resource),
         holds: Arc::clone(&holds),
-        lossy: lossy.clone(),
+        reach: reach.clone(),
     };
     let names: Vec<_> = (0..PROCESSES)
         .map(|place| format!("process-{place}"))
@@ -158,7 +167,7 @@ fn run(recipe: Recipe, seed: u64) -> Result<Tally, String> {
     sim.client("operator", operator.operate());
 
     let everybody: Vec<_> = names.iter().chain([&mortal]).cloned().collect();
-    let mut plan = Plan::draw(seed, FAULTS, (&everybody, &[mortal]), (&lossy, &disk));
+    let mut plan = Plan::draw(seed, FAULTS, (&everybody, &[mortal]), (&reach, &servers));
     let mut ended = Ok(false);
     while let Ok(false) = ended {
         plan.step(&mut sim);
@@ -202,7 +211,7 @@ struct Process {
     seed: u64,
     resource: Arc<Resource>,
     holds: Arc<Holds>,
-    lossy: Lossy,
+    reach: Reach,
 }
 
 /// What everybody and the operator know of each other.
@@ -351,7 +360,7 @@ fn none_if_not_had<G>(guard: zk_recipes::Result<Option<G>>) -> zk_recipes::Resul
 
 impl Process {
     async fn run(self) -> turmoil::Result {
-        let client = world::client(self.seed, &self.lossy).connect().await?;
+        let client = world::client(self.seed, &self.reach).connect().await?;
         let mut rng = Rng::with_seed(self.seed);
         for _ in 0..TURNS {
             self.turn(&client, &mut rng).await?;
@@ -375,7 +384,7 @@ impl Process {
     /// Prepares the ledger, changes the count, and compares when everybody is done. Nobody cuts the operator off, but its
     /// server dies and connections break.
     async fn operate(self) -> turmoil::Result {
-        let client = world::client(self.seed, &self.lossy).connect().await?;
+        let client = world::client(self.seed, &self.reach).connect().await?;
         Ledger::prepare(&client).await;
         if self.changes {
             self.change_the_count(&client).await;
@@ -447,7 +456,7 @@ impl Process {
     async fn until_faults_end(self) -> turmoil::Result {
         // Every life is another one: the same seed would make the same identifiers.
         let seed = self.seed ^ u64::try_from(now().as_nanos())?;
-        let client = world::client(seed, &self.lossy).connect().await?;
+        let client = world::client(seed, &self.reach).connect().await?;
         let mut rng = Rng::with_seed(seed);
         while now() < FAULTS {
             self.turn(&client, &mut rng).await?;

@@ -2,20 +2,25 @@
 //!
 //! The holder is a process of its own (this program again), because it is stopped; it logs on CLOCK_BOOTTIME, which all
 //! processes share. For each of its guards: the deadline precedes the next acquire, the first `ensure` after the
-//! fault fails, and the fenced store accepts no write of the past. `ZK_LIVE_GUARDS` guards for each kind of fault (20 unless
-//! told), twenty at a time; `ZK_LIVE_SUSPENSIONS` suspensions (8 unless told).
+//! fault fails, and the fenced store, to which both processes really write, accepts no write of the past.
+//! `ZK_LIVE_GUARDS` guards for each kind of fault (20 unless told), twenty at a time; `ZK_LIVE_SUSPENSIONS` suspensions (8
+//! unless told). That the checks can fail is shown with a store that does not look at tokens, and with a holder that believes
+//! too long.
 
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
     net::SocketAddr,
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::{TcpListener, TcpStream},
+    process::{Child, ChildStdin, ChildStdout, Command},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -74,11 +79,32 @@ async fn short_suspensions_lose_no_guard_with_apaches_members() {
     }
 }
 
+#[tokio::test]
+async fn a_store_without_a_fence_takes_writes_of_the_past() {
+    let three = Three::start(&ours::launcher().unwrap()).await;
+    let round = three.try_round(Fault::Stopped, "/unfenced", (Fence::None, Belief::Deadline));
+    let violation = round.await.unwrap_err();
+    assert!(violation.contains("a write of the past"), "{violation}");
+}
+
+#[tokio::test]
+async fn a_holder_that_believes_too_long_is_seen() {
+    let three = Three::start(&ours::launcher().unwrap()).await;
+    let round = three.try_round(
+        Fault::Unheard,
+        "/believes",
+        (Fence::Tokens, Belief::TooLong),
+    );
+    let violation = round.await.unwrap_err();
+    assert!(violation.contains("certain until"), "{violation}");
+}
+
 async fn short_suspensions(launcher: Launcher, whose: &str) {
     let three = Three::start(&launcher).await;
     let follower = three.follower();
     let proxy = Proxy::start(three.clients[follower]).await.unwrap();
-    let mut holder = Holder::start(proxy.addr(), "/short");
+    let store = Store::start(Fence::Tokens).await;
+    let mut holder = Holder::start(proxy.addr(), "/short", store.address, Belief::Deadline);
     let guards = holder.held().await;
     let rounds = number("ZK_LIVE_SUSPENSIONS", 8);
     for round in 0..rounds {
@@ -224,17 +250,32 @@ impl Three {
 
     /// One fault, for twenty guards; how long after its deadline the earliest next acquire was.
     async fn round(&self, fault: Fault, base: &str) -> Duration {
+        let round = self.try_round(fault, base, (Fence::Tokens, Belief::Deadline));
+        round.await.unwrap()
+    }
+
+    /// The same; fails with the first thing that must not be.
+    async fn try_round(
+        &self,
+        fault: Fault,
+        base: &str,
+        (fence, belief): (Fence, Belief),
+    ) -> Result<Duration, String> {
         let follower = self.follower();
         let proxy = Proxy::start(self.clients[follower]).await.unwrap();
-        let mut holder = Holder::start(proxy.addr(), base);
+        let store = Store::start(fence).await;
+        let mut holder = Holder::start(proxy.addr(), base, store.address, belief);
         let held = holder.held().await;
         // The next ones, through the leader.
         let (client, mut nexts) = (self.client(self.leader).await, JoinSet::new());
         for place in 0..AT_ONCE {
             let (client, path) = (client.clone(), path(base, place));
+            let written = store.written.clone();
             nexts.spawn(async move {
                 let guard = client.lock(&path).await.unwrap();
                 let acquired = client.clock();
+                let accepted = written.write(place, guard.token());
+                assert!(accepted, "the newest holder writes");
                 (place, guard.token(), acquired)
             });
         }
@@ -258,6 +299,7 @@ impl Three {
         }
         let acquired = timeout(PATIENCE, nexts.join_all()).await.unwrap();
         holder.finish().await;
+        holder.write_late().await;
         if fault == Fault::FollowerCutOff {
             self.between(follower, self.leader, Flow::Pass).await;
             while self.client(follower).await.sync("/").await.is_err() {}
@@ -265,35 +307,109 @@ impl Three {
         let mut least = Duration::MAX;
         for (place, token, acquired) in acquired {
             let lost = &holder.lost[&place];
-            assert!(token > held[&place], "tokens grow");
-            assert!(
-                lost.deadline <= acquired,
-                "{fault:?} {place}: certain until {:?}, next at {acquired:?}",
-                lost.deadline
-            );
+            if token <= held[&place] || lost.token != held[&place] {
+                return Err(format!("{token} was granted after {:?}", held[&place]));
+            }
+            if lost.deadline > acquired {
+                let deadline = lost.deadline;
+                return Err(format!(
+                    "{fault:?} {place}: certain until {deadline:?}, next at {acquired:?}"
+                ));
+            }
             least = least.min(acquired.saturating_sub(lost.deadline));
-            // The store has seen the next one's token; the late write of the first one comes now.
-            let mut store = Store::default();
-            assert!(store.write(token));
-            assert!(!store.write(lost.token), "a stale write was accepted");
+            store.written.judge(place, [held[&place], token])?;
         }
         assert_eq!(holder.lost.len(), AT_ONCE);
-        least
+        Ok(least)
     }
 }
 
-/// What the locks protect.
-#[derive(Default)]
+/// Whether a store refuses what has an older token than it has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fence {
+    Tokens,
+    None,
+}
+
+/// What the locks protect: one value for each, which holders write over connections of their own.
 struct Store {
-    newest: Zxid,
+    address: SocketAddr,
+    written: Written,
+}
+
+/// Every write in the order of arrival, and the rule by which it is accepted.
+#[derive(Clone)]
+struct Written {
+    fence: Fence,
+    writes: Arc<Mutex<BTreeMap<usize, Vec<Write>>>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Write {
+    token: Zxid,
+    accepted: bool,
 }
 
 impl Store {
-    fn write(&mut self, token: Zxid) -> bool {
-        let accepted = token >= self.newest;
-        self.newest = self.newest.max(token);
+    async fn start(fence: Fence) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let writes = Arc::default();
+        let written = Written { fence, writes };
+        let served = written.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(served.clone().serve(stream));
+            }
+        });
+        Self { address, written }
+    }
+}
+
+impl Written {
+    /// Reads writes, a line each, and answers whether they were accepted.
+    async fn serve(self, stream: TcpStream) {
+        let (lines, mut answers) = stream.into_split();
+        let mut lines = BufReader::new(lines).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let (place, token) = line.split_once(' ').unwrap();
+            let accepted = self.write(place.parse().unwrap(), Zxid(token.parse().unwrap()));
+            let answer = format!("{accepted}\n");
+            answers.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    fn write(&self, place: usize, token: Zxid) -> bool {
+        let mut writes = self.writes.lock();
+        let writes = writes.entry(place).or_default();
+        let newest = writes.iter().map(|write| write.token).max();
+        let accepted = self.fence == Fence::None || newest.is_none_or(|newest| token >= newest);
+        writes.push(Write { token, accepted });
         accepted
     }
+
+    /// All of these holders wrote, the first one also after the last one, and the last one's is the last that was accepted.
+    fn judge(&self, place: usize, holders: [Zxid; 2]) -> Result<(), String> {
+        let writes = self.writes.lock().get(&place).cloned().unwrap_or_default();
+        let tokens: Vec<_> = writes.iter().map(|write| write.token).collect();
+        if tokens != [holders[0], holders[1], holders[0]] {
+            return Err(format!("{holders:?} should have written: {writes:?}"));
+        }
+        let accepted = writes.iter().filter(|write| write.accepted);
+        match accepted.map(|write| write.token).is_sorted() {
+            true => Ok(()),
+            false => Err(format!("a write of the past was accepted: {writes:?}")),
+        }
+    }
+}
+
+/// How long a holder believes that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Belief {
+    /// As long as its guard says so.
+    Deadline,
+    /// Until it has waited long enough for the next one to have it, as one does that asks nobody.
+    TooLong,
 }
 
 /// What the holder said of a guard that it lost.
@@ -307,12 +423,13 @@ struct Loss {
 /// The holder's process; killed with this value.
 struct Holder {
     process: Child,
+    orders: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     lost: BTreeMap<usize, Loss>,
 }
 
 impl Holder {
-    fn start(server: SocketAddr, base: &str) -> Self {
+    fn start(server: SocketAddr, base: &str, store: SocketAddr, belief: Belief) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -320,15 +437,20 @@ impl Holder {
                 "--ignored",
                 "--nocapture",
             ])
-            .env("ZK_LIVE_HOLDER", format!("{server} {base}"))
+            .env(
+                "ZK_LIVE_HOLDER",
+                format!("{server} {base} {store} {belief:?}"),
+            )
             .stdout(Stdio::piped())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let orders = process.stdin.take().unwrap();
         Self {
             process,
+            orders,
             lines,
             lost: BTreeMap::new(),
         }
@@ -353,6 +475,17 @@ impl Holder {
             }
         }
         held
+    }
+
+    /// Lets it write what it would have written before the fault.
+    async fn write_late(&mut self) {
+        self.orders.write_all(b"write\n").await.unwrap();
+        while let Some(words) = self.says().await {
+            if words[0] == "written" {
+                return;
+            }
+        }
+        panic!("the holder ended");
     }
 
     /// Stops it for a while.
@@ -386,7 +519,7 @@ impl Holder {
             }
         };
         // Long enough for everybody who will ever say it.
-        let _ = timeout(T * 3, all).await;
+        let _ = timeout(T * 5, all).await;
     }
 }
 
@@ -397,17 +530,27 @@ async fn holder_process() {
     let Ok(told) = std::env::var("ZK_LIVE_HOLDER") else {
         return;
     };
-    let (server, base) = told.split_once(' ').unwrap();
+    let [server, base, store, belief] = *told.split(' ').collect::<Vec<_>>() else {
+        panic!("{told}");
+    };
+    let belief = match belief {
+        "TooLong" => Belief::TooLong,
+        _ => Belief::Deadline,
+    };
+    let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    let mut store = RemoteStore::connect(store).await;
     let client = Client::builder(server)
         .session_timeout(T)
         .connect()
         .await
         .unwrap();
-    let mut guards = Vec::new();
+    let (mut guards, mut late) = (Vec::new(), Vec::new());
     say("");
     for place in 0..AT_ONCE {
         let guard = client.lock(&path(base, place)).await.unwrap();
+        store.write(place, guard.token()).await;
         say(&format!("held {place} {}", guard.token().0));
+        late.push((place, guard.token()));
         guards.push((place, guard, Duration::ZERO));
     }
     let mut last_look = client.clock();
@@ -427,8 +570,12 @@ async fn holder_process() {
                     *deadline = (*deadline).max(client.clock() + left);
                     true
                 }
+                // The next one has it by then.
+                Err(_) if belief == Belief::TooLong && *deadline + T * 3 > before => true,
                 Err(_) => {
-                    // What it would write now is a write of the past.
+                    if belief == Belief::TooLong {
+                        *deadline = before;
+                    }
                     say(&format!(
                         "lost {place} {} {}",
                         guard.token().0,
@@ -439,6 +586,31 @@ async fn holder_process() {
             }
         });
         sleep(Duration::from_millis(2)).await;
+    }
+    // What was about to be written when the fault came.
+    while let Ok(Some(_)) = orders.next_line().await {
+        for (place, token) in &late {
+            store.write(*place, *token).await;
+        }
+        say("written");
+    }
+}
+
+/// The holder's connection to the store.
+struct RemoteStore(BufReader<TcpStream>);
+
+impl RemoteStore {
+    async fn connect(address: &str) -> Self {
+        Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
+    }
+
+    /// Writes, whether that is accepted or not.
+    async fn write(&mut self, place: usize, token: Zxid) {
+        let line = format!("{place} {}\n", token.0);
+        self.0.write_all(line.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        self.0.read_line(&mut answer).await.unwrap();
+        assert!(!answer.is_empty(), "the store is gone");
     }
 }
 

@@ -17,12 +17,12 @@ use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use zk_client::{Client, SessionId, Zxid};
 use zk_recipes::prelude::*;
-use zk_server::storage::MemDisk;
 
 use crate::{
     faults::Plan,
     seeds,
-    world::{self, Lossy, T, now},
+    servers::Servers,
+    world::{self, Reach, T, now},
 };
 
 const GROUP: &str = "/group";
@@ -51,23 +51,27 @@ fn members_are_there_once_in_each_session_and_in_the_end_under_faults() {
 }
 
 fn run(seed: u64) -> Result<u64, String> {
-    let (lossy, disk, creations) = (Lossy::default(), MemDisk::new(), Creations::default());
+    let (servers, creations) = (Servers::draw(seed), Creations::default());
+    let reach = servers.reach();
     let mut sim = world::simulation(seed, LIMIT);
-    world::add_server(&mut sim, &disk);
+    servers.add(&mut sim);
     let names: Vec<_> = (0..MEMBERS)
         .map(|place| format!("member-{place}"))
         .collect();
     for (place, name) in (0..).zip(&names) {
-        let owner = member(name.clone(), seed * 31 + place, lossy.clone());
+        let owner = member(name.clone(), seed * 31 + place, reach.clone());
         sim.client(name.as_str(), owner);
     }
     let mortal = "mortal".to_owned();
-    let (its_lossy, its_seed) = (lossy.clone(), seed * 31 + 17);
-    sim.host(mortal.as_str(), move || doomed(its_seed, its_lossy.clone()));
-    sim.client("auditor", audit(seed * 31 + 23, Arc::clone(&creations)));
+    let (its_reach, its_seed) = (reach.clone(), seed * 31 + 17);
+    sim.host(mortal.as_str(), move || doomed(its_seed, its_reach.clone()));
+    sim.client(
+        "auditor",
+        audit(seed * 31 + 23, reach.well(), Arc::clone(&creations)),
+    );
 
     let everybody: Vec<_> = names.iter().chain([&mortal]).cloned().collect();
-    let mut plan = Plan::draw(seed, FAULTS, (&everybody, &[mortal]), (&lossy, &disk));
+    let mut plan = Plan::draw(seed, FAULTS, (&everybody, &[mortal]), (&reach, &servers));
     let mut ended = Ok(false);
     while let Ok(false) = ended {
         plan.step(&mut sim);
@@ -80,8 +84,8 @@ fn run(seed: u64) -> Result<u64, String> {
 }
 
 /// A member through all faults, and what is left of it afterwards.
-async fn member(name: String, seed: u64, lossy: Lossy) -> turmoil::Result {
-    let client = world::client(seed, &lossy).connect().await?;
+async fn member(name: String, seed: u64, reach: Reach) -> turmoil::Result {
+    let client = world::client(seed, &reach).connect().await?;
     let mut rng = Rng::with_seed(seed);
     let node = client.persistent_node(&format!("{NODES}/{name}"), "");
     let node = node.start().await?;
@@ -126,7 +130,7 @@ async fn member(name: String, seed: u64, lossy: Lossy) -> turmoil::Result {
         sleep(T / 10).await;
     }
     // Services and nodes in the same way, cancelled at every possible moment, on a network that loses much.
-    lossy.one_in(12);
+    reach.one_in(12);
     for _ in 0..CANCELLED {
         let moment = Duration::from_millis(rng.u64(..250));
         let instance: ServiceInstance = ServiceInstance::new("service").id(&name);
@@ -135,7 +139,7 @@ async fn member(name: String, seed: u64, lossy: Lossy) -> turmoil::Result {
         // Or registered: dropping it unregisters.
         drop(registered);
     }
-    lossy.one_in(0);
+    reach.one_in(0);
     leaves_nothing(&client, &format!("/services/service/{name}")).await?;
     node.release().await?;
     let left = member.leave().await;
@@ -148,9 +152,9 @@ async fn member(name: String, seed: u64, lossy: Lossy) -> turmoil::Result {
 }
 
 /// The life of the one that is killed now and then; its name is freed by the end of its session.
-async fn doomed(seed: u64, lossy: Lossy) -> turmoil::Result {
+async fn doomed(seed: u64, reach: Reach) -> turmoil::Result {
     let seed = seed ^ u64::try_from(now().as_nanos())?;
-    let client = world::client(seed, &lossy).connect().await?;
+    let client = world::client(seed, &reach).connect().await?;
     let member = client.group(GROUP).join("mortal", "x").start().await?;
     sleep(FAULTS.saturating_sub(now())).await;
     // It may have found no server.
@@ -159,8 +163,8 @@ async fn doomed(seed: u64, lossy: Lossy) -> turmoil::Result {
 }
 
 /// Sees every node that is kept: one creation for each name and session, since nobody deletes them.
-async fn audit(seed: u64, creations: Creations) -> turmoil::Result {
-    let client = world::client(seed, &Lossy::default()).connect().await?;
+async fn audit(seed: u64, reach: Reach, creations: Creations) -> turmoil::Result {
+    let client = world::client(seed, &reach).connect().await?;
     let nodes = client.children_cache(NODES).start().await?;
     let mut changes = nodes.changes();
     while now() < FAULTS + T * 5 {

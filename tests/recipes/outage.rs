@@ -12,19 +12,24 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 use zk_client::Client;
 use zk_recipes::prelude::*;
-use zk_server::storage::MemDisk;
 
 use crate::{
     holds::{Holds, Mode},
     seeds,
-    world::{self, Lossy, SERVER, T, now},
+    servers::Servers,
+    world::{self, T, now},
 };
 
 const BEGINS: Duration = Duration::from_secs(5);
 const OUTAGE: Duration = Duration::from_secs(600);
 const LIMIT: Duration = Duration::from_secs(900);
+/// The one server's host.
+const SERVER: &str = "server-1";
 const PROCESS: &str = "process";
 const RIVAL: &str = "rival";
+const TERMINATED: &str = "terminated";
+/// How long a program may take to end that is told to, of which it gives its good-byes the half.
+const END: Duration = Duration::from_secs(2);
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Settings {
@@ -39,9 +44,13 @@ fn after_ten_minutes_cut_off_everything_is_current() {
         sim.client("other", change_meanwhile(seed, Arc::clone(&election)));
         run(
             sim,
-            |sim| sim.partition(PROCESS, SERVER),
+            |sim| {
+                sim.partition(PROCESS, SERVER);
+                sim.partition(TERMINATED, SERVER);
+            },
             |sim| {
                 sim.repair(PROCESS, SERVER);
+                sim.repair(TERMINATED, SERVER);
             },
         )?;
         election.judge()
@@ -61,10 +70,36 @@ fn after_ten_minutes_without_a_server_everything_is_there_again() {
 
 fn begin(seed: u64, expires: bool, election: &Arc<Election>) -> turmoil::Sim<'static> {
     let mut sim = world::simulation(seed, LIMIT);
-    world::add_server(&mut sim, &MemDisk::new());
+    Servers::one().add(&mut sim);
     sim.client(PROCESS, live_through(seed, expires, Arc::clone(election)));
     sim.client(RIVAL, stand_for_election(seed, Arc::clone(election)));
+    sim.client(TERMINATED, end_in_the_outage(seed));
     sim
+}
+
+/// A program that is told to end at any time of the outage, as SIGTERM does, and ends as `examples/service.rs` does.
+async fn end_in_the_outage(seed: u64) -> turmoil::Result {
+    let client = world::client(seed * 7 + 3, &Servers::one().reach())
+        .connect()
+        .await?;
+    let member = client.group("/ends").join("me", "").start().await?;
+    let latch = client.latch("/ends-election").start().await?;
+    let guard = client.lock("/ends-lock").await?;
+    let cache = client.tree_cache("/ends").start().await?;
+    let moment = (OUTAGE - T * 2).mul_f64(fastrand::Rng::with_seed(seed).f64());
+    sleep((BEGINS + T + moment).saturating_sub(now())).await;
+    let told = Instant::now();
+    // Good-byes with nobody to say them to.
+    let _ = tokio::join!(
+        timeout(END / 4, member.leave()),
+        timeout(END / 4, latch.close())
+    );
+    drop((guard, cache));
+    let _ = client.close().within(END / 4).await;
+    match told.elapsed() < END {
+        true => Ok(()),
+        false => Err(format!("it took {:?} to end", told.elapsed()).into()),
+    }
 }
 
 /// Who was certain to lead, and when.
@@ -126,7 +161,7 @@ impl Election {
 
 /// The other one who would lead.
 async fn stand_for_election(seed: u64, election: Arc<Election>) -> turmoil::Result {
-    let client = world::client(seed * 7 + 2, &Lossy::default())
+    let client = world::client(seed * 7 + 2, &Servers::one().reach())
         .connect()
         .await?;
     // The process is first.
@@ -170,7 +205,7 @@ fn run(
 
 /// Somebody who is not cut off changes everything in the middle of it.
 async fn change_meanwhile(seed: u64, election: Arc<Election>) -> turmoil::Result {
-    let client = world::client(seed * 7 + 1, &Lossy::default())
+    let client = world::client(seed * 7 + 1, &Servers::one().reach())
         .connect()
         .await?;
     sleep(BEGINS + OUTAGE / 2).await;
@@ -189,7 +224,9 @@ async fn change_meanwhile(seed: u64, election: Arc<Election>) -> turmoil::Result
 
 /// Everything that a program may have running, set up once.
 async fn live_through(seed: u64, expires: bool, election: Arc<Election>) -> turmoil::Result {
-    let client = world::client(seed, &Lossy::default()).connect().await?;
+    let client = world::client(seed, &Servers::one().reach())
+        .connect()
+        .await?;
     let latch = client.latch("/election").identity(PROCESS).start().await?;
     let latch = Arc::new(latch);
     timeout(BEGINS, latch.leads()).await??;

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 use zk_client::{Client, ErrorKind};
-use zk_server::storage::MemDisk;
 
 use crate::{
     faults::Plan,
-    world::{self, Lossy, T, now},
+    servers::Servers,
+    world::{self, Reach, T, now},
 };
 
 /// No fault begins later.
@@ -21,8 +21,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub(crate) struct Scenario {
     seed: u64,
     sim: turmoil::Sim<'static>,
-    lossy: Lossy,
-    disk: MemDisk,
+    reach: Reach,
+    servers: Servers,
     processes: Vec<String>,
     mortals: Vec<String>,
 }
@@ -32,19 +32,20 @@ pub(crate) struct Scenario {
 pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) seed: u64,
-    lossy: Lossy,
+    reach: Reach,
 }
 
 impl Scenario {
     pub(crate) fn new(seed: u64) -> Self {
-        let (lossy, disk) = (Lossy::default(), MemDisk::new());
+        let servers = Servers::draw(seed);
+        let reach = servers.reach();
         let mut sim = world::simulation(seed, LIMIT);
-        world::add_server(&mut sim, &disk);
+        servers.add(&mut sim);
         Self {
             seed,
             sim,
-            lossy,
-            disk,
+            reach,
+            servers,
             processes: Vec::new(),
             mortals: Vec::new(),
         }
@@ -55,7 +56,7 @@ impl Scenario {
         Process {
             name: name.to_owned(),
             seed: self.seed * 31 + place,
-            lossy: self.lossy.clone(),
+            reach: self.reach.clone(),
         }
     }
 
@@ -88,7 +89,7 @@ impl Scenario {
     /// Runs until all processes but the mortal ones are done; fails with what they noted.
     pub(crate) fn run(mut self, violations: &Violations) -> Result<(), String> {
         let who = (&*self.processes, &*self.mortals);
-        let mut plan = Plan::draw(self.seed, FAULTS, who, (&self.lossy, &self.disk));
+        let mut plan = Plan::draw(self.seed, FAULTS, who, (&self.reach, &self.servers));
         let mut ended = Ok(false);
         while let Ok(false) = ended {
             plan.step(&mut self.sim);
@@ -105,7 +106,7 @@ impl Scenario {
 
 impl Process {
     pub(crate) async fn connect(&self) -> zk_client::Result<Client> {
-        world::client(self.seed, &self.lossy)
+        world::client(self.seed, &self.reach)
             .identity(&self.name)
             .connect()
             .await

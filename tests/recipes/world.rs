@@ -1,4 +1,4 @@
-//! One simulated network with one paused clock: the server, its disk, and the processes that use it.
+//! One simulated network with one paused clock: the servers with their disks, and the processes that use them.
 //!
 //! The seams are those of the crates: `Net` of client and server over turmoil, `Disk` over memory. Everything
 //! runs on this thread, and every random decision of the network, the clients and the faults comes from the seed.
@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
         Arc,
@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,21 +25,11 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
-use turmoil::net::{TcpListener, TcpStream};
+use turmoil::net::TcpStream;
 use zk_client::{Client, ClientBuilder, RetryPolicy};
-use zk_server::{
-    Server,
-    net::{Listener, Net as ServerNet, Stream as ServerStream},
-    storage::MemDisk,
-    time::Now,
-};
 
-/// The name of the server's host.
-pub(crate) const SERVER: &str = "server";
-const PORT: u16 = 2181;
-/// The session timeout that everybody asks for; eight ticks of the server.
+/// The session timeout that everybody asks for; eight ticks of the servers.
 pub(crate) const T: Duration = Duration::from_secs(1);
-const TICK_MS: &str = "125";
 /// The step of the simulation, and so the resolution of the network.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -62,31 +51,13 @@ pub(crate) fn simulation(seed: u64, limit: Duration) -> turmoil::Sim<'static> {
         .build()
 }
 
-/// Adds the server's host; it starts again with the same disk after a crash.
-pub(crate) fn add_server(sim: &mut turmoil::Sim<'static>, disk: &MemDisk) {
-    let disk = disk.clone();
-    sim.host(SERVER, move || {
-        let disk = Arc::new(disk.clone());
-        async move {
-            let server = Server::builder()
-                .net(Arc::new(Simulated))
-                .disk(disk)
-                .bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))
-                .set("tickTime", TICK_MS)
-                .start()
-                .await?;
-            Err(server.failed().await.into())
-        }
-    });
-}
-
 /// A client with this seed on the network.
-pub(crate) fn client(seed: u64, lossy: &Lossy) -> ClientBuilder {
+pub(crate) fn client(seed: u64, reach: &Reach) -> ClientBuilder {
     let net = Network {
-        lossy: lossy.clone(),
+        reach: reach.clone(),
         rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
     };
-    Client::builder(format!("{SERVER}:{PORT}"))
+    Client::builder(&*reach.hosts)
         .net(Arc::new(net))
         .seed(seed)
         .session_timeout(T)
@@ -94,49 +65,31 @@ pub(crate) fn client(seed: u64, lossy: &Lossy) -> ClientBuilder {
         .retry(RetryPolicy::exponential(Duration::from_millis(20), T / 4))
 }
 
-/// The server's side of the network.
-struct Simulated;
-
-#[async_trait]
-impl ServerNet for Simulated {
-    async fn listen(&self, address: SocketAddr) -> io::Result<Box<dyn Listener>> {
-        Ok(Box::new(Accepting(TcpListener::bind(address).await?)))
-    }
-
-    /// The simulation's clock, which goes on while the server is down.
-    fn now(&self) -> Now {
-        let mono = Duration::from_secs(1_000_000) + now();
-        let wall_ms = i64::try_from(mono.as_millis()).unwrap_or(i64::MAX);
-        Now { mono, wall_ms }
-    }
+/// How processes reach the servers: which there are, and whether connections break under replies now, and how often.
+#[derive(Debug, Clone)]
+pub(crate) struct Reach {
+    hosts: Arc<str>,
+    lossy: Arc<AtomicU32>,
 }
 
-struct Accepting(TcpListener);
-
-#[async_trait]
-impl Listener for Accepting {
-    async fn accept(&self) -> io::Result<(Box<dyn ServerStream>, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
-        Ok((Box::new(stream), peer))
+impl Reach {
+    pub(crate) fn new(hosts: &str) -> Self {
+        let (hosts, lossy) = (hosts.into(), Arc::default());
+        Self { hosts, lossy }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+    /// The same servers, without losses.
+    pub(crate) fn well(&self) -> Self {
+        Self::new(&self.hosts)
     }
-}
 
-/// Whether connections break under replies now, and how often.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Lossy(Arc<AtomicU32>);
-
-impl Lossy {
     /// One read in `reads` is lost, and its connection with it; 0 for none.
     pub(crate) fn one_in(&self, reads: u32) {
-        self.0.store(reads, Ordering::Relaxed);
+        self.lossy.store(reads, Ordering::Relaxed);
     }
 
     fn strikes(&self, rng: &Mutex<fastrand::Rng>) -> bool {
-        match self.0.load(Ordering::Relaxed) {
+        match self.lossy.load(Ordering::Relaxed) {
             0 => false,
             reads => rng.lock().u32(..reads) == 0,
         }
@@ -145,7 +98,7 @@ impl Lossy {
 
 /// A client's side of the network.
 struct Network {
-    lossy: Lossy,
+    reach: Reach,
     rng: Arc<Mutex<fastrand::Rng>>,
 }
 
@@ -159,10 +112,10 @@ impl zk_client::net::Net for Network {
         &self,
         address: SocketAddr,
     ) -> BoxFuture<'static, io::Result<Box<dyn zk_client::net::Stream>>> {
-        let (lossy, rng) = (self.lossy.clone(), Arc::clone(&self.rng));
+        let (reach, rng) = (self.reach.clone(), Arc::clone(&self.rng));
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
-            Ok(Box::new(Breaking { stream, lossy, rng }) as Box<dyn zk_client::net::Stream>)
+            Ok(Box::new(Breaking { stream, reach, rng }) as Box<dyn zk_client::net::Stream>)
         })
     }
 }
@@ -170,7 +123,7 @@ impl zk_client::net::Net for Network {
 /// A connection that loses what it reads now and then, and breaks by that: a lost reply.
 struct Breaking {
     stream: TcpStream,
-    lossy: Lossy,
+    reach: Reach,
     rng: Arc<Mutex<fastrand::Rng>>,
 }
 
@@ -182,7 +135,7 @@ impl AsyncRead for Breaking {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before && self.lossy.strikes(&self.rng) {
+        if buf.filled().len() > before && self.reach.strikes(&self.rng) {
             buf.set_filled(before);
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
