@@ -60,48 +60,58 @@ type Shared = Arc<Mutex<State>>;
 #[test]
 fn nothing_is_lost_or_doubled_under_faults() {
     let totals = Mutex::new(State::default());
-    seeds::each(|seed| {
-        let (state, violations) = (Shared::default(), Violations::default());
-        state.lock().producing = PRODUCERS;
-        let mut scenario = Scenario::new(seed);
-        for place in 0..PRODUCERS {
-            let state = Arc::clone(&state);
-            scenario.add(&format!("producer-{place}"), |process| {
-                produce(process, state)
-            });
-        }
-        for place in 0..CONSUMERS {
-            let (state, violations) = (Arc::clone(&state), violations.clone());
-            scenario.add(&format!("consumer-{place}"), |process| {
-                consume(process, state, violations)
-            });
-        }
-        let (mortal, noted) = (Arc::clone(&state), violations.clone());
-        scenario.add_mortal("mortal", move |process| {
-            until_faults_end(process, Arc::clone(&mortal), noted.clone())
-        });
-        scenario.run(&violations)?;
-        let state = state.lock();
-        for (content, item) in &state.items {
-            let over = item.acknowledged || item.perhaps > 0;
-            if item.put && !over {
-                return Err(format!("{content} is lost: {item:?}"));
-            }
-        }
-        let mut totals = totals.lock();
-        totals.deliveries += state.deliveries;
-        totals.redeliveries += state.redeliveries;
-        totals.lost += state.lost;
-        totals.unknown += state.unknown;
-        totals.dead += state.dead;
-        Ok(())
-    });
+    seeds::each(|seed| run(seed, &totals));
     let totals = totals.into_inner();
     println!(
         "{} deliveries, {} of them again; {} lost, {} unknown, {} dead",
         totals.deliveries, totals.redeliveries, totals.lost, totals.unknown, totals.dead
     );
     assert!(totals.redeliveries > 0 && totals.lost > 0 && totals.unknown > 0 && totals.dead > 0);
+}
+
+fn run(seed: u64, totals: &Mutex<State>) -> Result<(), String> {
+    let (state, violations) = (Shared::default(), Violations::default());
+    state.lock().producing = PRODUCERS;
+    let mut scenario = Scenario::new(seed);
+    for place in 0..PRODUCERS {
+        let state = Arc::clone(&state);
+        scenario.add(&format!("producer-{place}"), |process| {
+            produce(process, state)
+        });
+    }
+    for place in 0..CONSUMERS {
+        let (state, violations) = (Arc::clone(&state), violations.clone());
+        scenario.add(&format!("consumer-{place}"), |process| {
+            consume(process, state, violations)
+        });
+    }
+    let (mortal, noted) = (Arc::clone(&state), violations.clone());
+    scenario.add_mortal("mortal", move |process| {
+        until_faults_end(process, Arc::clone(&mortal), noted.clone())
+    });
+    scenario.run(&violations)?;
+    let state = state.lock();
+    for (content, item) in &state.items {
+        let over = item.acknowledged || item.perhaps > 0;
+        if item.put && !over {
+            return Err(format!("{content} is lost: {item:?}"));
+        }
+    }
+    let mut totals = totals.lock();
+    totals.deliveries += state.deliveries;
+    totals.redeliveries += state.redeliveries;
+    totals.lost += state.lost;
+    totals.unknown += state.unknown;
+    totals.dead += state.dead;
+    Ok(())
+}
+
+/// Producers whose session was said to have moved, in a multi: they come anew.
+#[test]
+fn who_is_said_to_have_moved_puts_again() {
+    for seed in [335, 576] {
+        run(seed, &Mutex::default()).unwrap();
+    }
 }
 
 async fn produce(process: Process, state: Shared) -> turmoil::Result {

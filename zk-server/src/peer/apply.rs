@@ -212,7 +212,7 @@ impl Peer {
             self.shared.metrics.stale_replies.add(1);
             return;
         };
-        if error == ErrorCode::SessionMoved {
+        if has_moved(applied, error) {
             // No answer, but the end of this connection (`FinalRequestProcessor`, ZOOKEEPER-710): where the leader heard late of
             // a connection that the client has given up since, only its coming anew tells the leader where it is.
             let conn = slot.conn.clone();
@@ -293,6 +293,13 @@ impl Peer {
         slot.answered += 1;
         slot.sent += 1;
     }
+}
+
+/// Whether the session was the business of another server when it asked for this; a multi is told that of each of its operations.
+fn has_moved(applied: &Applied, error: ErrorCode) -> bool {
+    let moved = |part: &Applied| matches!(part, Applied::Error(ErrorCode::SessionMoved));
+    let in_multi = matches!(applied, Applied::Multi(parts) if parts.iter().any(moved));
+    in_multi || error == ErrorCode::SessionMoved
 }
 
 fn millis_since(then: Duration, now: Now) -> u64 {
