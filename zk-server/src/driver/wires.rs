@@ -308,7 +308,9 @@ impl MemberStream {
     /// Not for connections on which the other side may have good reason not to read for a while.
     pub(crate) fn end_unless_acknowledged(&self) {
         #[cfg(target_os = "linux")]
-        if let Err(error) = sockopt::set_tcp_user_timeout(&self.stream, UNACKNOWLEDGED_MS) {
+        if let Transport::Tcp(stream) = &self.stream
+            && let Err(error) = sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MS)
+        {
             tracing::debug!(%error, "no limit for what is not acknowledged");
         }
     }
