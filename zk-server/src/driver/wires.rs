@@ -382,11 +382,15 @@ mod tests {
         let wiring = Wiring::default();
         let dialled = wiring.dial(ServerId(2), "127.0.0.1", addr.port()).await;
         let (accepted, remote) = listener.accept().await.unwrap();
-        for stream in [dialled.unwrap(), wiring.accepted(accepted, remote)] {
-            assert!(sockopt::socket_keepalive(&stream.stream).unwrap());
-            assert_eq!(sockopt::tcp_user_timeout(&stream.stream).unwrap(), 0);
+        let accepted = wiring.accepted(Transport::Tcp(accepted), remote);
+        for stream in [dialled.unwrap(), accepted] {
+            let Transport::Tcp(socket) = &stream.stream else {
+                panic!("a socket of the machine's");
+            };
+            assert!(sockopt::socket_keepalive(socket).unwrap());
+            assert_eq!(sockopt::tcp_user_timeout(socket).unwrap(), 0);
             stream.end_unless_acknowledged();
-            let limit = sockopt::tcp_user_timeout(&stream.stream).unwrap();
+            let limit = sockopt::tcp_user_timeout(socket).unwrap();
             assert_eq!(limit, UNACKNOWLEDGED_MS);
         }
     }
