@@ -290,7 +290,7 @@ async fn sigterm_ends_a_program_in_time_with_and_without_a_server() {
         let end = tokio::task::spawn_blocking(move || {
             if outage {
                 service.until("Suspended");
-                std::thread::sleep(outage_lasts);
+                thread::sleep(outage_lasts);
             }
             service.terminate()
         });

@@ -68,12 +68,10 @@ impl Patience {
     ///
     /// [`Error::SessionGone`] when the client has no session and will not open another.
     pub(crate) async fn wait(&mut self, client: &Client) -> Result<(), Error> {
-        let pause = {
-            // Whoever awaits may have no runtime.
-            let _entered = client.runtime().enter();
-            tokio::time::sleep(self.pause)
-        };
-        pause.await;
+        if let Some(reason) = end_of(client, client.state()) {
+            return Err(Error::SessionGone { reason });
+        }
+        timer(client, || tokio::time::sleep(self.pause)).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         connected(client).await
     }
@@ -157,6 +155,13 @@ pub(crate) fn end_of(client: &Client, state: SessionState) -> Option<ErrorKind> 
     }
 }
 
+/// Makes a timer on the runtime of whoever awaits; where there is none, on the client's, which may end before.
+fn timer<T>(client: &Client, timer: impl FnOnce() -> T) -> T {
+    let without = tokio::runtime::Handle::try_current().is_err();
+    let _entered = without.then(|| client.runtime().enter());
+    timer()
+}
+
 /// Waits for a start for so long, where a time was given. Needs no runtime of whoever awaits.
 ///
 /// # Errors
@@ -170,10 +175,7 @@ pub(crate) async fn within<T>(
     let Some(waited) = timeout else {
         return work.await;
     };
-    let timed = {
-        let _entered = client.runtime().enter();
-        tokio::time::timeout(waited, work)
-    };
+    let timed = timer(client, || tokio::time::timeout(waited, work));
     let path = Arc::clone(path);
     (timed.await).unwrap_or_else(|_| Err(Error::Timeout { path, waited }))
 }

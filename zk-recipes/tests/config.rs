@@ -661,9 +661,10 @@ async fn a_server_without_multi_read_is_asked_no_more() {
         let seen = proxy.seen();
         seen.into_iter().filter(|op| *op == MULTI_READ).count()
     };
-    // It closes the connection, and the refusal may be lost with it.
+    // It closes the connection, and the refusal may be lost with it: each read repeats its request by itself, and two of them
+    // are lost before they are taken for a refusal.
     let first = asked(&proxy);
-    assert!((1..=2).contains(&first), "{first}");
+    assert!((1..=6).contains(&first), "{first}");
     for size in 3..6 {
         let node = format!("{path}/size");
         other.set(&node, size.to_string()).await.unwrap();

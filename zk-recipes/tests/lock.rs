@@ -23,7 +23,7 @@ use support::{
     server, soon, unique, until_children, until_contenders,
 };
 use tokio::task::JoinSet;
-use zk_client::ErrorKind;
+use zk_client::{Acl, ErrorKind, Perms};
 use zk_recipes::{Error, lock::LockContender, prelude::*};
 
 /// Opcodes (`ZooDefs.OpCode`).
@@ -690,7 +690,7 @@ async fn a_refused_client_gets_the_servers_answer() {
     let path = unique("noauth");
     let owner = builder(address)
         .auth("digest", "a:b")
-        .default_acl(zk_client::Acl::creator_all())
+        .default_acl(Acl::creator_all())
         .connect()
         .await
         .unwrap();
@@ -881,5 +881,28 @@ async fn many_clients_and_breaking_connections_share_one_lock() {
         (30, 0, 0)
     );
     let other = client(address).await;
+    until_contenders(&other, &path, 0).await;
+}
+
+#[tokio::test]
+async fn who_may_not_delete_its_node_for_a_while_does_not_queue_behind_it() {
+    let server = server().await;
+    let (client, other) = (
+        client(server.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("undeletable");
+    let guard = client.lock(&path).await.unwrap();
+    let closed = Acl::new(Perms(Perms::ALL.0 & !Perms::DELETE.0), "world", "anyone");
+    other.set_acl(&path, vec![closed]).await.unwrap();
+    let refused = soon("the refusal", guard.release()).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::Client(error) if error.kind() == ErrorKind::NoAuth),
+        "{refused}"
+    );
+    until_contenders(&other, &path, 1).await;
+    other.set_acl(&path, Acl::open()).await.unwrap();
+    let guard = soon("the lock", client.lock(&path)).await.unwrap();
+    guard.release().await.unwrap();
     until_contenders(&other, &path, 0).await;
 }

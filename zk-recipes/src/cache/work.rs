@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound::{Excluded, Unbounded},
     sync::Arc,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Work {
     left: BTreeSet<Read>,
     /// Those of them that belong to reading everything: each node that is found is one, until it was read.
     listing: BTreeSet<Read>,
+    /// After which of them it goes on.
+    turn: Option<Read>,
     pub(super) changed: Changed,
     /// Whether everything is being read.
     pub(super) everything: bool,
@@ -44,6 +47,7 @@ impl Work {
             one_shot,
             left: BTreeSet::new(),
             listing: BTreeSet::new(),
+            turn: None,
             changed: Changed::new(),
             everything: false,
         };
@@ -83,13 +87,27 @@ impl Work {
         self.left.is_empty()
     }
 
-    /// What to read next.
+    /// What to read next: what belongs to reading everything, then the rest in turn. So nothing waits for ever behind what
+    /// changes all the time.
     pub(super) fn take(&mut self) -> Vec<Read> {
-        let rest = self.left.iter().nth(BATCH).cloned();
-        let rest = rest.map_or_else(BTreeSet::new, |rest| self.left.split_off(&rest));
-        std::mem::replace(&mut self.left, rest)
-            .into_iter()
-            .collect()
+        let listing = self.left.intersection(&self.listing);
+        let mut taken: BTreeSet<Read> = listing.take(BATCH).cloned().collect();
+        let turn = self.turn.take();
+        let after = turn.as_ref().map_or(Unbounded, Excluded);
+        let later = self.left.range((after, Unbounded));
+        let earlier = turn.as_ref().map(|turn| self.left.range(..=turn));
+        for read in later.chain(earlier.into_iter().flatten()) {
+            if taken.len() == BATCH {
+                break;
+            }
+            if taken.insert(read.clone()) {
+                self.turn = Some(read.clone());
+            }
+        }
+        for read in &taken {
+            self.left.remove(read);
+        }
+        taken.into_iter().collect()
     }
 
     /// Takes over what a read has found; `held` is what was committed last.
@@ -318,5 +336,26 @@ mod tests {
         assert_eq!(work.take().len(), BATCH);
         assert_eq!(work.take().len(), 10);
         assert!(work.is_empty());
+    }
+
+    #[test]
+    fn nothing_waits_for_ever_behind_what_changes_all_the_time() {
+        let busy = || (0..2 * BATCH).map(|number| Read::Node(format!("/a/{number}")));
+        // A node that has changed once, and the children that belong to reading everything.
+        for waits in [Read::Node("/a/z".into()), Read::Names("/a".into())] {
+            let mut work = Work::new(&"/a".into(), Scope::Tree, false);
+            work.take();
+            work.listing.clear();
+            work.find(waits.clone(), matches!(waits, Read::Names(_)));
+            let mut rounds = 0;
+            loop {
+                busy().for_each(|read| work.add(read));
+                if work.take().contains(&waits) {
+                    break;
+                }
+                rounds += 1;
+                assert!(rounds < 4, "{waits:?}");
+            }
+        }
     }
 }

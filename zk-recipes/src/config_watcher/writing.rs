@@ -21,7 +21,8 @@ pub(super) fn conflict(path: &Arc<str>) -> Error {
 ///
 /// # Errors
 ///
-/// [`Error::Unknown`] where nothing can be found out any more: the session is over and no other follows.
+/// [`Error::Unknown`] where nothing can be found out any more: the session is over and no other follows, or what would tell
+/// is refused.
 pub(super) async fn until_known<W, A, F>(
     (client, path): (&Client, &Arc<str>),
     attempt: impl Fn() -> A,

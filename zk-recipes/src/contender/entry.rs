@@ -83,7 +83,7 @@ pub(crate) enum Withdrawn {
     WasGone,
     /// The session ended, and the node with it.
     SessionEnded,
-    /// The server does not let this client delete the node; it stays until the session ends.
+    /// The server does not let this client delete the node; it stays until it does, or the session ends.
     Refused(Error),
 }
 
@@ -336,6 +336,27 @@ impl Entry {
     /// Needs nothing of what was dropped before: a create that is still on its way is waited for and undone. While it is at
     /// work, it counts among the client's [`withdrawals`].
     pub(crate) async fn withdraw(&mut self) -> Withdrawn {
+        let withdrawn = self.withdraw_once().await;
+        if let Withdrawn::Refused(error) = &withdrawn {
+            tracing::warn!(directory = %self.directory, %error, "a lock node may not be deleted");
+        }
+        withdrawn
+    }
+
+    /// As [`withdraw`](Self::withdraw), and again as long as it is refused: whoever contends next in this session would
+    /// queue behind the node.
+    pub(crate) async fn withdraw_surely(&mut self) {
+        let mut patience = Patience::new();
+        let mut withdrawn = self.withdraw().await;
+        while let Withdrawn::Refused(_) = withdrawn {
+            if patience.wait(&self.session).await.is_err() {
+                return;
+            }
+            withdrawn = self.withdraw_once().await;
+        }
+    }
+
+    async fn withdraw_once(&mut self) -> Withdrawn {
         let _counted = (!self.is_absent()).then(|| withdrawals::begin(&self.session));
         let mut patience = Patience::new();
         let mut sure = true;
@@ -354,10 +375,7 @@ impl Entry {
                     return Withdrawn::SessionEnded;
                 }
                 Setback::Connection => {}
-                Setback::Refused => {
-                    tracing::warn!(directory = %self.directory, %error, "a lock node stays until its session ends");
-                    return Withdrawn::Refused(error.into());
-                }
+                Setback::Refused => return Withdrawn::Refused(error.into()),
             }
         }
     }

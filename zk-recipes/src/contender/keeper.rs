@@ -84,7 +84,7 @@ impl Keeper {
             Some(Request::Settle(gone)) => {
                 drop(self.evidence);
                 if gone.await.is_err() {
-                    self.entry.withdraw().await;
+                    self.entry.withdraw_surely().await;
                 }
             }
             Some(Request::Downgrade(reply)) => {
@@ -115,7 +115,7 @@ impl Keeper {
             }
         }
         drop(self.evidence);
-        self.entry.withdraw().await;
+        self.entry.withdraw_surely().await;
     }
 
     /// Deletes the node and answers whoever waits for that, at the latest when the session may be gone.
@@ -124,13 +124,25 @@ impl Keeper {
         if ended != LostReason::Released {
             self.entry.doubt();
         }
+        if self.withdraw_and_answer(ended, reply).await {
+            self.entry.withdraw_surely().await;
+        }
+    }
+
+    /// Whether the server refused to delete the node.
+    async fn withdraw_and_answer(
+        &mut self,
+        ended: LostReason,
+        reply: oneshot::Sender<Result<()>>,
+    ) -> bool {
         let mut withdrawal = pin!(self.entry.withdraw());
         let withdrawn = tokio::select! {
             biased;
             withdrawn = &mut withdrawal => Some(withdrawn),
             _ = self.evidence.lost() => None,
         };
-        let unfinished = withdrawn.is_none();
+        let is_refusal = |withdrawn: &Withdrawn| matches!(withdrawn, Withdrawn::Refused(_));
+        let refused = withdrawn.as_ref().map(is_refusal);
         let error = |reason| Err(self.ownership.error(reason));
         let result = match withdrawn {
             Some(Withdrawn::Deleted) if ended == LostReason::NodeDeleted => error(ended),
@@ -142,8 +154,9 @@ impl Keeper {
         };
         // Whoever released may not wait any more.
         let _ = reply.send(result);
-        if unfinished {
-            withdrawal.await;
+        match refused {
+            Some(refused) => refused,
+            None => is_refusal(&withdrawal.await),
         }
     }
 }

@@ -91,11 +91,11 @@ pub(crate) async fn serve<K: Kind>(mut recipe: impl Recipe, mut answer: Answer<K
         Some(other) => {
             // Whoever waited may be gone by now.
             let _ = answer.send(other.map(|_| None));
-            entry.withdraw().await;
+            entry.withdraw_surely().await;
         }
         None => {
             tracing::debug!(path = entry.directory(), "nobody waits for it any more");
-            entry.withdraw().await;
+            entry.withdraw_surely().await;
         }
     }
 }

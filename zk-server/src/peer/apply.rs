@@ -161,9 +161,11 @@ impl Peer {
     pub(super) fn verify(&mut self, tree: &DataTree, zxid: Zxid, expected: Option<TxnDigest>) {
         let Some(expected) = expected else { return };
         let found = tree.digest().to_i64();
-        let agrees = found == expected.tree_digest;
-        self.tree_is_ahead &= !agrees;
-        if !agrees && !self.tree_is_ahead {
+        if found == expected.tree_digest {
+            self.tree_is_ahead = 0;
+        } else if self.tree_is_ahead > 0 {
+            self.tree_is_ahead -= 1;
+        } else {
             self.shared.metrics.digest_mismatches.add(1);
             tracing::error!(%zxid, found, expected = expected.tree_digest, "digest mismatch");
         }

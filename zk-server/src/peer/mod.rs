@@ -110,8 +110,9 @@ pub struct Peer {
     last_committed: Zxid,
     last_synced: Zxid,
     snapshotting: bool,
-    /// Whether the tree came from a leader that may have sent later nodes with it, and has not agreed with it since.
-    tree_is_ahead: bool,
+    /// How many transactions more the tree may differ, since it came from a leader that may have sent later nodes with it
+    /// and has not agreed with it yet.
+    tree_is_ahead: u32,
     /// Whether writes that need room are refused.
     low_space: bool,
     effects: Effects,
@@ -150,7 +151,7 @@ impl Peer {
             last_committed: last,
             last_synced: last,
             snapshotting: false,
-            tree_is_ahead: false,
+            tree_is_ahead: 0,
             low_space: false,
             effects: Effects::default(),
             encoder: BytesMut::new(),

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! dataDir/           myid  sessionSecret  awaitingSync
-//! dataDir/version-2/     snapshot.<zxid>[.gz|.snappy]  currentEpoch  acceptedEpoch
+//! dataDir/version-2/     snapshot.<zxid>[.gz|.snappy]  currentEpoch  acceptedEpoch  damaged.snapshot.*
 //! dataLogDir/        initialize
-//! dataLogDir/version-2/  log.<zxid of the first record>  damaged.*
+//! dataLogDir/version-2/  log.<zxid of the first record>  damaged.log.*
 //! ```
 //! (`FileTxnSnapLog`, `Util`.) Zxids are hexadecimal without a prefix.
 

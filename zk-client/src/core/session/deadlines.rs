@@ -59,7 +59,8 @@ impl Session {
     fn stop_if_closed(&mut self) {
         let over = match &self.closing {
             Some(closing) if closing.detached => {
-                let granting = self.session.is_none() && self.is_handshaking();
+                // A session of the quorum may be about to take a read-only server's place.
+                let granting = !self.known_to_quorum && self.is_handshaking();
                 self.requests.is_empty() && !granting
             }
             Some(_) => self.has_nothing_to_end(),

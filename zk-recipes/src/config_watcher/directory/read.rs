@@ -82,7 +82,7 @@ pub(super) struct Reading {
 }
 
 /// With so many, the server is one that closes the connection before its refusal is seen. (Where it was chance, the nodes are
-/// read one by one, which is as good and only dearer.)
+/// read one by one from then on: dearer, and done only when nothing has changed between two passes.)
 const LOST_MAX: u32 = 2;
 
 struct Reader<T> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use zk_client::{ErrorKind, Multi, MultiResult, Stat, Zxid};
+use zk_client::{Multi, MultiResult, Stat, Zxid};
 
 use super::{
     super::writing,
@@ -72,24 +72,25 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
                 }
                 Err(error) => error,
             };
-            // A container may have been reaped in between.
-            if error.kind() != ErrorKind::NoNode {
-                writing::survives(&self.client, error, &mut patience).await?;
-            }
+            writing::survives(&self.client, error, &mut patience).await?;
         }
     }
 
     /// The directory as it is, created where it was not.
     async fn look(&self) -> zk_client::Result<Seen> {
         let (client, path) = (&self.client, &*self.codec.path);
-        if let Some(seen) = self.reading.read().await? {
-            return Ok(seen);
+        loop {
+            if let Some(seen) = self.reading.read().await? {
+                return Ok(seen);
+            }
+            parents::create(client, path).await?;
+            // As a container it may have been reaped in between.
+            if let Some(node) = client.get_opt(path).await? {
+                let (data, stat) = (node.data, node.stat);
+                let nodes = BTreeMap::new();
+                return Ok(Seen { data, stat, nodes });
+            }
         }
-        parents::create(client, path).await?;
-        let node = client.get(path).await?;
-        let (data, stat) = (node.data, node.stat);
-        let nodes = BTreeMap::new();
-        Ok(Seen { data, stat, nodes })
     }
 
     /// Writes; the transaction that did it.

@@ -17,6 +17,9 @@ pub(super) enum Exchange {
     Recovered,
 }
 
+/// How many transactions a leader may apply while it sends its tree: many seconds of the heaviest load.
+const AHEAD_MAX: u32 = 100_000;
+
 impl Peer {
     pub(super) fn begin_cut(&mut self) -> Cut {
         if let Some(ensemble) = &mut self.ensemble {
@@ -61,7 +64,10 @@ impl Peer {
             _ => *self.shared.tree.write() = *tree,
         }
         self.last_synced = last;
-        self.tree_is_ahead = matches!(then, Exchange::Received(_));
+        self.tree_is_ahead = match then {
+            Exchange::Received(_) => AHEAD_MAX,
+            Exchange::Recovered => 0,
+        };
         self.agree(
             now,
             match then {

@@ -32,6 +32,9 @@ pub struct Latency {
     pub write: Duration,
 }
 
+/// What the system says who may not do what it asks for.
+const EACCES: i32 = 13;
+
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     /// How many more calls of a kind succeed, and how the next one fails.
@@ -55,6 +58,7 @@ impl Faults {
             _ => Duration::ZERO,
         };
         match self.planned.get_mut(&call) {
+            Some((0, io::ErrorKind::PermissionDenied)) => Err(io::Error::from_raw_os_error(EACCES)),
             Some((0, error)) => Err((*error).into()),
             Some((left, _)) => {
                 *left -= 1;

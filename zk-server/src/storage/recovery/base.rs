@@ -13,7 +13,7 @@ use crate::{
         Directories, Fatal,
         disk::Disk,
         layout::{SnapshotFile, logs, snapshots},
-        snapshot::{load, write_tree},
+        snapshot::{LoadError, load, write_tree},
     },
     tree::DataTree,
 };
@@ -29,7 +29,14 @@ pub(super) struct Base {
     /// What the snapshot says about the transactions in it: more than its name, if it is fuzzy.
     pub(super) trailer: SnapshotTrailer,
     /// Newer snapshots that could not be used.
-    pub(super) skipped: Vec<SnapshotFile>,
+    pub(super) skipped: Vec<Skipped>,
+}
+
+/// A snapshot that could not be used.
+pub(super) struct Skipped {
+    file: SnapshotFile,
+    /// The system would not let it be read: nobody knows whether it is damaged.
+    unread: Option<Fatal>,
 }
 
 /// Loads the newest snapshot that holds, or begins an empty database.
@@ -55,16 +62,25 @@ pub(super) fn find(
             Err(error) => {
                 let path = disk.path_of(&file.name);
                 tracing::warn!(%error, path, "a snapshot cannot be used; trying an older one");
-                skipped.push(file);
+                let unread = match &error {
+                    LoadError::Io(error) if error.raw_os_error().is_some() => {
+                        Some(Fatal::io(format!("reading {path}"), error))
+                    }
+                    _ => None,
+                };
+                skipped.push(Skipped { file, unread });
             }
         }
+    }
+    if let Some(fatal) = skipped.iter().find_map(|skipped| skipped.unread.clone()) {
+        return Err(fatal.into());
     }
     match (skipped.first(), logs(&*directories.logs)?.is_empty()) {
         (Some(newest), _) => Err(Refusal::Damage(Damage {
             what: format!(
                 "no snapshot in {} can be used (newest: {})",
                 disk.path_of(""),
-                newest.name
+                newest.file.name
             ),
             advice: "restore one from a backup".to_owned(),
             unusable: Unusable::Everything,
@@ -99,7 +115,14 @@ impl Base {
     /// The snapshot of a new leader may have the number of its epoch, which is no transaction's.
     pub(super) fn check_reached(&self, last: Zxid) -> Result<(), Refusal> {
         let is_ahead = |zxid: Zxid| zxid > last && zxid.counter() > 0;
-        if let Some(file) = self.skipped.iter().find(|file| is_ahead(file.zxid)) {
+        let mut ahead = self
+            .skipped
+            .iter()
+            .filter(|skipped| is_ahead(skipped.file.zxid));
+        if let Some(fatal) = ahead.clone().find_map(|skipped| skipped.unread.clone()) {
+            return Err(fatal.into());
+        }
+        if let Some(Skipped { file, .. }) = ahead.next() {
             return Err(Refusal::Damage(Damage {
                 what: format!(
                     "{} cannot be used, and the log ends before it, at {last}",
@@ -164,6 +187,24 @@ fn begin_empty(
         )
     })?;
     Ok((tree, base))
+}
+
+/// Whether whoever runs the server says that an empty history is meant to be one; this may be said after a start without it.
+pub(super) fn is_meant_empty(directories: &Directories) -> Result<bool, Fatal> {
+    let disk = &*directories.log_root;
+    let is_said = match disk.open(INITIALIZE) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            return Err(Fatal::io(
+                format!("reading {}", disk.path_of(INITIALIZE)),
+                &error,
+            ));
+        }
+    };
+    let snapshots = snapshots(&*directories.snapshots)?;
+    let is_first = |file: &SnapshotFile| file.zxid == Zxid::ZERO;
+    Ok(is_said && logs(&*directories.logs)?.is_empty() && snapshots.iter().all(is_first))
 }
 
 /// Whether the file was there; as in Apache, it serves once.

@@ -2,9 +2,11 @@
 //! damaged, begins with the history before it, and waits without a vote until a leader has synced it
 //! (`election/abstention.rs` says why that is safe).
 //!
+//! What the system does not let be read is not damaged, as far as anybody knows: then every server refuses to start.
+//!
 //! Invariants: the file `awaitingSync` is on the disk before anything is moved, so a crash in between leaves the damage
 //! or the file, and never a history that looks whole and is not; no byte of what was there is removed. What is set aside
-//! is called `damaged.log.<zxid>`: Apache reads, and its purge removes, whatever begins with `log.` and a number.
+//! is called `damaged.log.<zxid>` or `damaged.snapshot.<zxid>`: Apache reads, and its purge removes, whatever begins with `log.` and a number.
 
 use std::io;
 

@@ -74,15 +74,16 @@ impl RecoveryOptions {
     }
 }
 
-/// Whether the others are a quorum without this server.
+/// Whether there are others, and they are a quorum without this server.
 fn can_be_synced(config: &Config) -> bool {
+    let Some(me) = config.my_id.filter(|_| config.is_ensemble()) else {
+        return false;
+    };
     let (servers, groups) = (config.servers.clone(), config.groups.clone());
     let known = Configuration::new(servers, groups, config.weights.clone(), config.version);
     let others = |known: &Configuration| {
         let voters = known.verifier().voters();
-        voters
-            .filter(|voter| Some(*voter) != config.my_id)
-            .collect()
+        voters.filter(|voter| *voter != me).collect()
     };
     known.is_ok_and(|known| known.verifier().contains_quorum(&others(&known)))
 }
@@ -150,7 +151,11 @@ impl fmt::Display for TornTail {
 pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<Recovered, Fatal> {
     remove_leftovers(directories)?;
     loop {
-        let awaits_sync = awaiting_sync::is_set(&*directories.data)?;
+        let mut awaits_sync = awaiting_sync::is_set(&*directories.data)?;
+        if awaits_sync && base::is_meant_empty(directories)? {
+            awaiting_sync::clear(&*directories.data)?;
+            awaits_sync = false;
+        }
         if awaits_sync && !options.can_be_synced {
             return Err(Fatal::new(format!(
                 "{} says that some of this member's history is lost, and nobody else can bring it back: restore a \

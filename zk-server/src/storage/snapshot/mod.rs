@@ -13,5 +13,5 @@ mod writer;
 
 pub use writer::{SnapshotDone, SnapshotOptions, put_head, put_piece, write_snapshot};
 
-pub(super) use reader::load;
+pub(super) use reader::{LoadError, load};
 pub(super) use writer::write_tree;

@@ -131,8 +131,8 @@ impl Learner {
                         again,
                     },
                     EpochKind::Accepted,
-                ) if awaited == epoch.get() => {
-                    self.promised(epoch, again);
+                ) if awaited.max(self.epochs.accepted) == epoch.get() => {
+                    self.promised(epoch, awaited, again);
                 }
                 (Phase::SavingCurrent { epoch: awaited }, EpochKind::Current)
                     if awaited == epoch.get() =>

@@ -62,7 +62,7 @@ impl Learner {
 
     /// Promises the leader's epoch. One promised before is written again: nobody knows whether it was durable.
     pub(super) fn accept(&mut self, epoch: Epoch) {
-        // An observer's promises count for nobody; one made to a leader that never was must not lock it out.
+        // The promise that an observer has made to a leader that never was must not lock it out.
         let promised = match self.votes {
             true => self.epochs.accepted,
             false => self.epochs.current,
@@ -71,19 +71,21 @@ impl Learner {
             return self.depart(Departure::LeaderOutdated);
         }
         // The promise of one that lacks some of its history is none: it counts as one made before.
-        let again = epoch == self.epochs.accepted || self.epochs.awaits_sync;
+        let again = epoch <= self.epochs.accepted || self.epochs.awaits_sync;
+        // Nor is it taken back: it counts where the observer is about to become a voter.
+        let kept = epoch.max(self.epochs.accepted);
         self.phase = Phase::Promising { epoch, again };
         #[cfg(zkmut)]
         if mutants::active("1291") {
-            return self.promised(Durable::forge(epoch), again);
+            return self.promised(Durable::forge(epoch), epoch, again);
         }
-        self.output(Output::Disk(promise(epoch)));
+        self.output(Output::Disk(promise(kept)));
     }
 
-    pub(super) fn promised(&mut self, epoch: Durable<Epoch>, again: bool) {
-        self.epochs.accepted = epoch.get();
-        let answer = ack_epoch(epoch, self.durable, self.epochs.current, again);
-        self.phase = Phase::AwaitingPlan { epoch: epoch.get() };
+    pub(super) fn promised(&mut self, accepted: Durable<Epoch>, epoch: Epoch, again: bool) {
+        self.epochs.accepted = accepted.get();
+        let answer = ack_epoch(accepted, self.durable, self.epochs.current, again);
+        self.phase = Phase::AwaitingPlan { epoch };
         self.tell(answer);
     }
 }

@@ -192,6 +192,9 @@ fn an_empty_directory_that_is_not_meant_to_be_is_a_loss() {
     let disk = MemDisk::new();
     assert!(start(&disk));
     assert!(start(&disk), "a snapshot of nothing makes it no better");
+    disk.create("initialize", Access::Default).unwrap();
+    assert!(!start(&disk), "now it is meant to be");
+    assert!(!start(&disk));
     let disk = MemDisk::new();
     disk.create("initialize", Access::Default).unwrap();
     assert!(!start(&disk));
@@ -212,9 +215,29 @@ fn others_must_be_a_quorum_to_bring_a_member_back() {
         RecoveryOptions::of(&config, 1).can_be_synced
     };
     assert!(!of(0, 1, &[]) && !of(1, 1, &["standaloneEnabled=false"]));
+    // One line alone makes no ensemble, and then nobody looks for a `myid`.
+    let mut alone = Config::without_file(&["server.1=h:1:2"]).unwrap().config;
+    alone.my_id = None;
+    assert!(!RecoveryOptions::of(&alone, 1).can_be_synced);
     assert!(!of(2, 1, &[]) && of(3, 1, &[]) && of(5, 3, &[]));
     let heavy = ["group.1=1:2:3", "weight.1=3"];
     assert!(!of(3, 1, &heavy) && of(3, 2, &heavy));
     let observer = ["server.3=h3:1:2:observer"];
     assert!(of(2, 3, &observer) && !of(2, 2, &observer));
+}
+
+#[test]
+fn what_the_system_does_not_let_be_read_is_not_damaged() {
+    let (files, _) = five_logs();
+    let files: Vec<_> = files.iter().map(|(n, b)| (n.as_str(), &b[..])).collect();
+    let disk = disk_of(&files);
+    let before = names(&disk);
+    disk.fail(FaultyCall::Read, 1, std::io::ErrorKind::PermissionDenied);
+    disk.kill();
+    let refused = recover(&directories(&disk), &member(&[])).unwrap_err();
+    assert!(refused.to_string().contains("snapshot."), "{refused}");
+    disk.heal();
+    assert!(!awaits(&disk));
+    assert_eq!(names(&disk), before);
+    assert!(!as_member(&disk).awaits_sync, "all is well again");
 }
