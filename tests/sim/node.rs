@@ -48,6 +48,8 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DurableState {
     pub(crate) log: Vec<Zxid>,
+    /// What damage took of it: nobody counts on this server until it has it again, so others need not have it for that.
+    pub(crate) lost: BTreeSet<Zxid>,
     /// Appended and not synced.
     pub(crate) unsynced: Vec<Zxid>,
     pub(crate) accepted: Epoch,
@@ -187,8 +189,13 @@ impl Node {
             awaits_sync: recovered.awaits_sync,
         };
         assert!(epochs.accepted >= self.durable.accepted && epochs.current >= self.durable.current);
+        let mut lost = self.durable.lost.clone();
+        if knows_its_loss {
+            lost.extend(safe.iter().filter(|zxid| !applied.contains(zxid)));
+        }
         self.durable = DurableState {
             log: applied.clone(),
+            lost,
             unsynced: Vec::new(),
             accepted: epochs.accepted,
             current: epochs.current,
@@ -351,6 +358,17 @@ impl DurableState {
 
     pub(crate) fn has(&self, zxid: Zxid) -> bool {
         self.log.binary_search(&zxid).is_ok()
+    }
+
+    /// Whether its history begins so, or did until it was damaged.
+    pub(crate) fn had_all(&self, history: &[Zxid]) -> bool {
+        let is_damaged = !self.lost.is_empty();
+        self.log.starts_with(history) || is_damaged && history.iter().all(|zxid| self.had(*zxid))
+    }
+
+    /// Whether it has it, or had it until it was damaged.
+    pub(crate) fn had(&self, zxid: Zxid) -> bool {
+        self.has(zxid) || self.lost.contains(&zxid)
     }
 }
 

@@ -140,9 +140,7 @@ impl Oracle {
             before == self.committed.len() || applied.len() == before,
             "PrefixConsistency: {leader} leads {epoch:?} with what later epochs never had"
         );
-        let holders = disks
-            .iter()
-            .filter(|(_, disk)| disk.log.starts_with(applied));
+        let holders = disks.iter().filter(|(_, disk)| disk.had_all(applied));
         let holders = holders.map(|(server, _)| *server).collect();
         assert!(
             electorate
@@ -177,7 +175,7 @@ impl Oracle {
             "PrefixConsistency"
         );
         if applied.len() > self.committed.len() {
-            let holders = disks.iter().filter(|(_, disk)| disk.has(zxid));
+            let holders = disks.iter().filter(|(_, disk)| disk.had(zxid));
             let holders = holders.map(|(server, _)| *server).collect();
             assert!(
                 electorate

@@ -98,17 +98,19 @@ impl World {
                 owners.is_subset(&sessions),
                 "G15: nodes of sessions that are over"
             );
-            trees.push((tree.last_zxid(), tree.digest(), sessions));
+            let applied = tree.last_zxid();
+            trees.push((applied, tree.digest(), sessions));
             drop(tree);
             assert_eq!(process.shared.metrics.digest_mismatches.get(), 0);
             let directories = &process.directories;
             let span = survey_history(directories, Zxid::ZERO, None, follows, || true).unwrap();
             if let Some((_, last)) = span {
                 // A snapshot of the leader's may have jumped over the rest.
-                if Some(last) != trees.last().map(|tree| tree.0) {
+                if last < applied {
                     continue;
                 }
-                let mut log = HistoryPieces::open(directories, Zxid::ZERO, last).unwrap();
+                // What is behind is on its way: the end of a session, for one.
+                let mut log = HistoryPieces::open(directories, Zxid::ZERO, applied).unwrap();
                 let log = log.next_piece(usize::MAX).unwrap().unwrap_or_default();
                 let decode = |(_, entry)| TxnLogEntry::decode(&mut Reader::new(entry)).unwrap();
                 let log: Vec<_> = log.into_iter().map(decode).collect();
