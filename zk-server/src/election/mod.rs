@@ -112,7 +112,7 @@ pub struct ElectionConfig {
     pub verifiers: Vec<QuorumVerifier>,
     /// The configuration in the text form that notifications carry.
     pub text: Option<Utf8Bytes>,
-    /// Whether this server observes when another one leads; one that is in no configuration follows.
+    /// Whether this server observes when another one leads; one that is in no configuration, or may come to vote, follows.
     pub observes: bool,
 }
 

@@ -16,6 +16,8 @@ pub struct Configurations {
     committed: Arc<Configuration>,
     /// By version, each larger than the committed one's.
     pending: Vec<Pending>,
+    /// Whether the last leader was of an epoch before the one that this member has promised.
+    turned_away: bool,
 }
 
 /// A configuration that may come into force.
@@ -37,6 +39,7 @@ impl Configurations {
             enabled,
             committed: Arc::new(committed),
             pending: Vec::new(),
+            turned_away: false,
         }
     }
 
@@ -70,6 +73,21 @@ impl Configurations {
     #[must_use]
     pub fn votes(&self) -> bool {
         !self.committed.is_observer(self.me)
+    }
+
+    /// As [`votes`](Self::votes), or as one that votes as soon as a configuration on its way is in force: its quorum may
+    /// need this member's word before that. Not under a leader that comes before its promise: as an observer it can take
+    /// part, and hear that nothing is on its way any more.
+    #[must_use]
+    pub fn may_come_to_vote(&self) -> bool {
+        let next = self.pending.iter();
+        let mut next = next.map(|next| next.configuration.verifier());
+        self.votes() || !self.turned_away && next.any(|next| next.is_voter(self.me))
+    }
+
+    /// Whether the last leader was of an epoch before the one that this member has promised.
+    pub const fn set_turned_away(&mut self, turned_away: bool) {
+        self.turned_away = turned_away;
     }
 
     /// Whose quorums count: the one in force and every one that may come into force.
@@ -214,6 +232,23 @@ mod tests {
         assert_eq!((known.version(), known.verifiers().len()), (Zxid(7), 1));
         assert!(known.votes(), "who is nowhere follows, uncounted");
         assert!(!known.learn(of(&[1], 7)) && known.learn(of(&[1], 8)));
+    }
+
+    /// {2, 3} is in force and {1, 2, 3, 4} on everybody's disk: without 1 or 4 its quorum cannot be had, and both observe
+    /// (simulator, seed 85548).
+    #[test]
+    fn who_observes_may_come_to_vote_as_long_as_what_says_so_may_come_into_force() {
+        let text = "server.1=h:1:2:observer;3\nserver.2=h:4:5;6\nserver.3=h:7:8;9\nversion=4";
+        let known = Configuration::parse(text).unwrap();
+        let mut known = Configurations::new(ServerId(1), known, true);
+        assert!(!known.votes() && !known.may_come_to_vote());
+        assert!(known.see(of(&[2, 3], 6)) && !known.may_come_to_vote());
+        assert!(known.see(of(&[1, 2, 3, 4], 8)));
+        assert!(!known.votes() && known.may_come_to_vote());
+        known.set_turned_away(true);
+        assert!(!known.may_come_to_vote());
+        known.set_turned_away(false);
+        assert!(known.forget_after(Zxid(7)) && !known.may_come_to_vote());
     }
 
     #[test]

@@ -299,6 +299,10 @@ impl Member {
             Departure::NotEstablished => self.election.stand(false),
             _ => {}
         }
+        let turned_away = departure == Departure::LeaderOutdated;
+        self.config.configurations.set_turned_away(turned_away);
+        let election = election_config(&self.config.configurations, self.config.me);
+        self.election.reconfigure(election);
         self.committed = remains.committed;
         self.outputs.push_back(Output::State {
             state: ServerState::Looking,
@@ -454,6 +458,6 @@ fn election_config(configurations: &Configurations, me: ServerId) -> ElectionCon
         members: configurations.members(),
         verifiers: configurations.verifiers(),
         text: Some(configurations.text()),
-        observes: !configurations.votes(),
+        observes: !configurations.may_come_to_vote(),
     }
 }

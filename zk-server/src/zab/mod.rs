@@ -147,9 +147,9 @@ impl ZabConfig {
         self.configurations.verifiers()
     }
 
-    /// Whether it follows as one that votes; else it observes.
-    fn votes(&self) -> bool {
-        self.configurations.votes()
+    /// Whether it follows as one whose word counts, now or soon; else it observes.
+    fn follows(&self) -> bool {
+        self.configurations.may_come_to_vote()
     }
 
     /// How long leader and learners wait for each other to show up. An election that was lost on the way shows

@@ -121,7 +121,7 @@ pub struct Learner {
     /// What the leader said while the disk was being aligned.
     held: VecDeque<LearnerMessage>,
     in_step: bool,
-    /// Whether it came as one that votes.
+    /// Whether it came as one that votes, or may be about to: what it logs and acknowledges, observers are only told.
     votes: bool,
     /// The version of the configuration that NEWLEADER brought.
     brought: Zxid,
@@ -158,7 +158,7 @@ impl Learner {
             to_ack: VecDeque::new(),
             held: VecDeque::new(),
             in_step: true,
-            votes: config.votes(),
+            votes: config.follows(),
             brought: Zxid::ZERO,
             give_up_at: now.mono + config.discovery_limit(),
             last_heard: now.mono,
