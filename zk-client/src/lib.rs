@@ -49,13 +49,15 @@
 //! # Read and write
 //!
 //! ```
+//! # use std::time::Duration;
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let server = zk_server::Server::builder().start().await?;
+//! # let server = zk_server::Server::builder().set("extendedTypesEnabled", "true").start().await?;
 //! # let client = zk_client::Client::connect(&server.connect_string()).await?;
 //! let created = client.create("/app", "").await?;                    // created.path, created.stat
 //! # assert_eq!(created.path, "/app");
 //! client.create("/box", "").container().await?;                      // goes with its last child
+//! client.create("/tmp", "").ttl(Duration::from_secs(300)).await?;     // goes when nobody changes it for so long
 //! let job = client.create("/app/job-", b"data").ephemeral().sequential().await?;
 //! assert_eq!(job.path, "/app/job-0000000000");
 //!
