@@ -106,52 +106,67 @@ async fn a_server_without_a_login_is_told_apart_from_a_wrong_password() {
     assert!(cause.contains("does not speak DIGEST-MD5"), "{cause}");
 }
 
+/// A port of Apache's for TLS, its files in a folder.
+struct SecurePort {
+    port: String,
+    store: String,
+    trust: String,
+}
+
+impl SecurePort {
+    fn new(folder: &Path, authority: &Authority) -> Self {
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let (store, trust) = (path("server.pem"), path("ca.pem"));
+        let own = authority.issue("localhost");
+        fs::write(&trust, authority.pem()).unwrap();
+        fs::write(&store, [&*own.key, &own.certificate].concat()).unwrap();
+        let port = ports::free().unwrap().port().to_string();
+        Self { port, store, trust }
+    }
+
+    fn hosts(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    fn settings(&self) -> [(&str, &str); 8] {
+        [
+            ("secureClientPort", &self.port),
+            (
+                "serverCnxnFactory",
+                "org.apache.zookeeper.server.NettyServerCnxnFactory",
+            ),
+            ("ssl.keyStore.location", &self.store),
+            ("ssl.keyStore.type", "PEM"),
+            ("ssl.trustStore.location", &self.trust),
+            ("ssl.trustStore.type", "PEM"),
+            ("ssl.hostnameVerification", "false"),
+            (
+                "authProvider.x509",
+                "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
+            ),
+        ]
+    }
+}
+
 #[tokio::test]
 async fn a_secure_port_is_talked_to_by_tls_with_a_certificate_of_ones_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let authority = Authority::new();
-    let (server, client) = (authority.issue("localhost"), authority.issue("alice"));
-    fs::write(path("ca.pem"), authority.pem()).unwrap();
-    fs::write(
-        path("server.pem"),
-        [&*server.key, &server.certificate].concat(),
-    )
-    .unwrap();
+    let client = authority.issue("alice");
     fs::write(
         path("client.pem"),
         [&*client.key, &client.certificate].concat(),
     )
     .unwrap();
-    let (port, store, trust) = (
-        ports::free().unwrap().port(),
-        path("server.pem"),
-        path("ca.pem"),
-    );
-    let secure_port = port.to_string();
-    let settings = [
-        ("secureClientPort", &*secure_port),
-        (
-            "serverCnxnFactory",
-            "org.apache.zookeeper.server.NettyServerCnxnFactory",
-        ),
-        ("ssl.keyStore.location", &*store),
-        ("ssl.keyStore.type", "PEM"),
-        ("ssl.trustStore.location", &*trust),
-        ("ssl.trustStore.type", "PEM"),
-        ("ssl.hostnameVerification", "false"),
-        (
-            "authProvider.x509",
-            "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
-        ),
-    ];
-    let Some((server, _turn)) = prepare("secureClientPort", &[], &settings).await else {
+    let secure = SecurePort::new(folder.path(), &authority);
+    let Some((server, _turn)) = prepare("secureClientPort", &[], &secure.settings()).await else {
         return;
     };
     let _server = start(server).await;
     let tls = Tls::new().ca_file(path("ca.pem"));
     let builder = |tls: Tls| {
-        Client::builder(format!("localhost:{port}"))
+        Client::builder(secure.hosts())
             .connect_timeout(Duration::from_secs(3))
             .tls(tls)
     };

@@ -7,10 +7,9 @@ use std::{
 };
 
 use zk_client::{Acl, Client, ErrorKind, Tls, sasl::DigestMd5};
-use zk_tests::ports;
 
 use crate::{
-    SASL_PROVIDER,
+    SASL_PROVIDER, SecurePort,
     authority::{Authority, Pair},
     log::{Log, forms},
     prepare, start,
@@ -26,48 +25,20 @@ async fn nothing_secret_is_traced_or_shown_with_tls_sasl_and_credentials() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let authority = Authority::new();
-    let (own, theirs) = (authority.issue("alice"), authority.issue("localhost"));
-    fs::write(path("ca.pem"), authority.pem()).unwrap();
-    fs::write(
-        path("server.pem"),
-        [&*theirs.key, &theirs.certificate].concat(),
-    )
-    .unwrap();
+    let own = authority.issue("alice");
     let login = format!(
         "Server {{ org.apache.zookeeper.server.auth.DigestLoginModule required user_bob=\"{SASL_PASSWORD}\"; }};"
     );
     fs::write(path("jaas.conf"), login).unwrap();
     let jaas = format!("java.security.auth.login.config={}", path("jaas.conf"));
-    let (port, store, trust) = (
-        ports::free().unwrap().port(),
-        path("server.pem"),
-        path("ca.pem"),
-    );
-    let secure_port = port.to_string();
-    let settings = [
-        ("secureClientPort", &*secure_port),
-        (
-            "serverCnxnFactory",
-            "org.apache.zookeeper.server.NettyServerCnxnFactory",
-        ),
-        ("ssl.keyStore.location", &*store),
-        ("ssl.keyStore.type", "PEM"),
-        ("ssl.trustStore.location", &*trust),
-        ("ssl.trustStore.type", "PEM"),
-        ("ssl.hostnameVerification", "false"),
-        (
-            "authProvider.x509",
-            "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
-        ),
-    ];
+    let secure = SecurePort::new(folder.path(), &authority);
     let properties = [SASL_PROVIDER, &jaas];
-    let Some((server, _turn)) = prepare("secrets", &properties, &settings).await else {
+    let Some((server, _turn)) = prepare("secrets", &properties, &secure.settings()).await else {
         return;
     };
     let _server = start(server).await;
     let (log, _guard) = Log::begin();
-    let hosts = format!("localhost:{port}");
-    let (shown, password) = use_everything(&hosts, &authority.pem(), &own).await;
+    let (shown, password) = use_everything(&secure.hosts(), &authority.pem(), &own).await;
     let log = log.text();
     assert!(
         log.contains("answered") && log.contains("handshake"),
