@@ -9,13 +9,13 @@
     reason = "proxies go on while a test blocks its thread"
 )]
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::mpsc, thread};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::mpsc, thread, time::Duration};
 
 use tokio::{runtime, sync::oneshot};
 
 use crate::{
     ports,
-    proxy::{Flow, Proxy},
+    proxy::{Direction, Flow, Place, Proxy},
 };
 
 /// How two members are cut off from each other.
@@ -118,6 +118,45 @@ impl Links {
             proxy.set_both(Flow::Pass);
             proxy.accept().await;
         }
+    }
+
+    /// Whatever a leader says to this learner takes so much longer from the next connection on, for every 64 KiB.
+    ///
+    /// # Panics
+    /// When there are no such members.
+    pub fn slow_down(&self, learner: usize, leader: usize, by: Duration) {
+        let proxy = self.learns_by(learner, leader);
+        proxy.set(Direction::ToClient, Flow::Delay(by));
+    }
+
+    /// What a leader says to this learner ends there, on the connection that it has now.
+    ///
+    /// # Panics
+    /// When there are no such members.
+    pub fn end_at(&self, learner: usize, leader: usize, place: Place) {
+        self.learns_by(learner, leader)
+            .end_at(Direction::ToClient, place);
+    }
+
+    /// How often this learner has connected to a leader.
+    ///
+    /// # Panics
+    /// When there are no such members.
+    #[must_use]
+    pub fn connected(&self, learner: usize, leader: usize) -> u64 {
+        self.learns_by(learner, leader).accepted()
+    }
+
+    /// Waits until it has done so that many times since the start.
+    ///
+    /// # Panics
+    /// When there are no such members.
+    pub async fn wait_connected(&self, learner: usize, leader: usize, count: u64) {
+        self.learns_by(learner, leader).wait_accepted(count).await;
+    }
+
+    fn learns_by(&self, learner: usize, leader: usize) -> &Proxy {
+        &self.ways[&(learner, leader)].proxies[0]
     }
 
     fn both_ways(&self, one: usize, other: usize) -> impl Iterator<Item = &Proxy> {

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{ReadHalf, WriteHalf},
     },
     sync::watch,
@@ -25,6 +25,7 @@ use zk_proto::{
     quorum::{ElectionAddress, InitialMessage},
 };
 
+pub use self::place::Place;
 use crate::ports;
 
 /// Which way bytes go.
@@ -67,6 +68,8 @@ struct Rules {
     listen: bool,
     cuts: u64,
     half_closes: [u64; 2],
+    /// Where streams end, and the number of that command.
+    ends: [(Option<Place>, u64); 2],
 }
 
 /// What the acceptor has done.
@@ -103,6 +106,7 @@ impl Proxy {
             listen: true,
             cuts: 0,
             half_closes: [0; 2],
+            ends: [(None, 0); 2],
         });
         let (report, seen) = watch::channel(Seen::default());
         let listener = TcpListener::bind(addr).await?;
@@ -153,6 +157,15 @@ impl Proxy {
     pub fn half_close(&self, direction: Direction) {
         self.rules
             .send_modify(|rules| rules.half_closes[direction as usize] += 1);
+    }
+
+    /// Ends one direction of every connection (FIN to its receiver) at a place that is still to come, and swallows what
+    /// comes behind it.
+    pub fn end_at(&self, direction: Direction, place: Place) {
+        self.rules.send_modify(|rules| {
+            let (at, number) = &mut rules.ends[direction as usize];
+            (*at, *number) = (Some(place), *number + 1);
+        });
     }
 
     /// Closes the port: connecting is refused from the return on. Connections stay.
@@ -257,7 +270,7 @@ async fn connection(
         let _ = client.set_zero_linger();
         return;
     }
-    let Ok(mut server) = TcpStream::connect(server).await else {
+    let Ok(mut server) = dial(server, &before).await else {
         let _ = client.set_zero_linger();
         return;
     };
@@ -282,6 +295,18 @@ async fn connection(
     }
 }
 
+/// What goes slowly is not to wait in the kernel, where its sender believes that it has gone.
+async fn dial(server: SocketAddr, rules: &Rules) -> io::Result<TcpStream> {
+    let socket = match server {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if matches!(rules.flows[Direction::ToClient as usize], Flow::Delay(_)) {
+        socket.set_recv_buffer_size(64 << 10)?;
+    }
+    socket.connect(server).await
+}
+
 /// Carries one direction; an error breaks the whole connection.
 async fn pump(
     mut from: ReadHalf<'_>,
@@ -293,6 +318,7 @@ async fn pump(
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let mut half_closed = false;
+    let mut held = BytesMut::new();
     loop {
         let now = *rules.borrow_and_update();
         let index = direction as usize;
@@ -302,6 +328,7 @@ async fn pump(
         }
         let flow = now.flows[index];
         let len = tokio::select! {
+            biased;
             changed = rules.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return Err(io::ErrorKind::ConnectionAborted.into()),
@@ -321,6 +348,11 @@ async fn pump(
             None => Bytes::copy_from_slice(&buffer[..len]),
             Some(hello) => hello.rewrite(&buffer[..len])?,
         };
+        held.extend_from_slice(&bytes);
+        let (place, number) = now.ends[index];
+        let place = place.filter(|_| number != before.ends[index].1);
+        let (len, is_end) = place.map_or((held.len(), false), |place| place.passes(&held));
+        let bytes = held.split_to(len).freeze();
         match flow {
             Flow::Pass | Flow::Hold => to.write_all(&bytes).await?,
             Flow::Delay(delay) => {
@@ -329,6 +361,10 @@ async fn pump(
             }
             Flow::Drop => {}
             Flow::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+        if is_end {
+            to.shutdown().await?;
+            half_closed = true;
         }
     }
 }
@@ -367,5 +403,6 @@ impl Hello {
     }
 }
 
+mod place;
 #[cfg(test)]
 mod tests;
