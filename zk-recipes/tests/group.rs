@@ -11,11 +11,14 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use support::{
-    builder, client, proxy::Proxy, server, soon, unique, until_children, without_runtime,
+    builder, client,
+    proxy::{Leg, Proxy},
+    server, soon, unique, until_children, without_runtime,
 };
-use zk_client::{ErrorKind, OnExpiry, SessionState};
+use zk_client::{Acl, ErrorKind, OnExpiry, Perms, SessionState};
 use zk_recipes::{Error, prelude::*};
 
 #[tokio::test]
@@ -385,6 +388,63 @@ async fn refused_data_is_refused_for_good_and_the_node_comes_back_with_the_last_
         assert_eq!(other.get(&path).await.unwrap().data, "1");
     }
     node.set("3").await.unwrap();
+    assert_eq!(other.get(&path).await.unwrap().data, "3");
+}
+
+/// `ZooDefs.OpCode.setData`.
+const SET: i32 = 5;
+
+#[tokio::test]
+async fn after_a_lost_answer_nothing_is_told_before_a_look_at_what_the_node_holds() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (owner, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let above = unique("node-unsure");
+    let path = format!("{above}/me");
+    let mut node = owner.persistent_node(&path, "1").start().await.unwrap();
+    proxy.lose_next_and_stay_cut(SET, Leg::Reply);
+    let (second, ()) = soon("the second", async {
+        tokio::join!(node.set("2"), async {
+            proxy.until_lost(1).await;
+            assert_eq!(other.get(&path).await.unwrap().data, "2");
+            // It was written, and another attempt to create it would be refused now.
+            let closed = Acl::new(Perms(Perms::ALL.0 & !Perms::CREATE.0), "world", "anyone");
+            other.set_acl(&above, vec![closed]).await.unwrap();
+            proxy.restore();
+        })
+    })
+    .await;
+    second.unwrap();
+    other.set_acl(&above, Acl::open()).await.unwrap();
+    proxy.lose_next_and_stay_cut(SET, Leg::Reply);
+    let large = vec![0; 2 << 20];
+    let (third, fourth) = soon("the fourth", async {
+        tokio::join!(node.set("3"), async {
+            proxy.until_lost(2).await;
+            let mut fourth = Box::pin(node.set(&large));
+            assert!((&mut fourth).now_or_never().is_none());
+            proxy.restore();
+            fourth.await
+        })
+    })
+    .await;
+    // What follows is refused: that says nothing of what was written before it.
+    third.unwrap();
+    assert!(
+        matches!(&fourth, Err(Error::Client(error)) if error.kind() == ErrorKind::TooLarge),
+        "{fourth:?}"
+    );
+    let old = owner.session().id();
+    server.end(&owner.session()).await;
+    soon("its return", async {
+        while !matches!(node.presence(), Presence::Present { session, .. } if session != old) {
+            node.changed().await.unwrap();
+        }
+    })
+    .await;
     assert_eq!(other.get(&path).await.unwrap().data, "3");
 }
 

@@ -8,13 +8,14 @@
 //! ```
 //!
 //! Invariants: a node is taken for one's own only when its owner is the session that this one works in; what may have
-//! been created in a session is deleted in the same session, whatever was dropped half way.
+//! been created in a session is deleted in the same session, whatever was dropped half way. Of data whose answer was lost
+//! nothing is told, and nothing else is asked for, before a look at what the node holds.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use zk_client::{Client, ErrorKind, Node, Session, Stat, WatchChange, WatchEvent};
+use zk_client::{Client, ErrorKind, Node, Outcome, Session, Stat, WatchChange, WatchEvent};
 
 use super::Presence;
 use crate::{
@@ -92,6 +93,8 @@ pub(super) struct Keeper {
     was_present: bool,
     /// The last data that the node held: what it comes back with after other data was refused.
     accepted: Option<Desired>,
+    /// What was sent in this session and not answered: perhaps the node holds it.
+    unsure: Option<Desired>,
     /// The number of the data that was looked at last.
     seen: u64,
 }
@@ -119,6 +122,7 @@ impl Keeper {
             session: None,
             was_present: false,
             accepted: None,
+            unsure: None,
             seen: 0,
         }
     }
@@ -154,6 +158,8 @@ impl Keeper {
             }
             let session = self.client.session();
             self.session = Some(session.clone());
+            // Its node goes with it.
+            self.unsure = None;
             if let Err(error) = self.keep_in(&session, &mut patience).await {
                 return error;
             }
@@ -176,8 +182,8 @@ impl Keeper {
                     Setback::Refused if !self.was_present => return Err(error.into()),
                     found => {
                         if found == Setback::Refused {
-                            tracing::warn!(path = %self.path, %error, "a persistent node cannot be created");
-                            self.refused(error);
+                            tracing::warn!(path = %self.path, %error, "a persistent node cannot be created or looked at");
+                            self.refused(self.verdict(error));
                         }
                         if patience.wait(session).await.is_err() {
                             return Ok(());
@@ -194,35 +200,55 @@ impl Keeper {
         session: &Session,
         patience: &mut Patience,
     ) -> zk_client::Result<Next> {
-        let wanted = self.wanted();
-        let create = session.create(&self.path, wanted.data.clone());
-        match create.ephemeral().await {
-            Ok(created) => {
+        // Where an answer is missing a look comes first: what a second attempt meets says nothing about the one before.
+        if self.unsure.is_none() && !self.create(session).await? {
+            return Ok(Next::Create);
+        }
+        self.follow(session, patience).await
+    }
+
+    /// Creates the node; false where what is above it had to be created first.
+    async fn create(&mut self, session: &Session) -> zk_client::Result<bool> {
+        let (wanted, path) = (self.wanted(), Arc::clone(&self.path));
+        let create = session.create(&path, wanted.data.clone());
+        match self.sent(wanted, create.ephemeral()).await {
+            Ok((wanted, created)) => {
                 self.found(session, &created.stat);
                 self.written(wanted);
             }
             Err(error) if error.kind() == ErrorKind::NodeExists => {}
             Err(error) if error.kind() == ErrorKind::NoNode => {
-                let Some((above, _)) = self.path.rsplit_once('/') else {
-                    return Err(error);
-                };
-                if above.is_empty() {
-                    // The chroot itself, which is the user's to create.
-                    return Err(error);
-                }
-                parents::create(session, above).await?;
-                return Ok(Next::Create);
+                parents::of(session, &self.path, error).await?;
+                return Ok(false);
             }
             Err(error) => return Err(error),
         }
-        patience.reset();
-        self.follow(session).await
+        Ok(true)
+    }
+
+    /// Waits for the answer to what may give the node this data.
+    async fn sent<T>(
+        &mut self,
+        wanted: Desired,
+        operation: impl Future<Output = zk_client::Result<T>>,
+    ) -> zk_client::Result<(Desired, T)> {
+        let answer = operation.await;
+        let is_lost = |error: &zk_client::Error| error.outcome() == Outcome::Unknown;
+        self.unsure = answer.as_ref().is_err_and(is_lost).then(|| wanted.clone());
+        Ok((wanted, answer?))
     }
 
     /// Follows the node that is there until it is gone.
-    async fn follow(&mut self, session: &Session) -> zk_client::Result<Next> {
+    async fn follow(
+        &mut self,
+        session: &Session,
+        patience: &mut Patience,
+    ) -> zk_client::Result<Next> {
         loop {
-            let Some((node, change)) = self.look(session).await? else {
+            let looked = self.look(session).await?;
+            patience.reset();
+            let unsure = self.unsure.take();
+            let Some((node, change)) = looked else {
                 self.tell(Presence::Absent);
                 return Ok(Next::Create);
             };
@@ -237,6 +263,9 @@ impl Keeper {
                 continue;
             }
             self.found(session, &node.stat);
+            if let Some(unsure) = unsure.filter(|unsure| unsure.data == node.data) {
+                self.written(unsure);
+            }
             if let Some(next) = self.hold(session, &node, change).await? {
                 return Ok(next);
             }
@@ -263,7 +292,6 @@ impl Keeper {
         mut change: WatchChange,
     ) -> zk_client::Result<Option<Next>> {
         let wanted = self.wanted();
-        // After a lost connection the data may be that of an earlier attempt.
         if self.status.borrow().settled < wanted.number {
             if node.data != wanted.data {
                 self.write(session, wanted).await?;
@@ -290,10 +318,13 @@ impl Keeper {
     }
 
     async fn write(&mut self, session: &Session, wanted: Desired) -> zk_client::Result<()> {
-        match session.set(&self.path, wanted.data.clone()).await {
-            Ok(_) => self.written(wanted),
+        let path = Arc::clone(&self.path);
+        let set = session.set(&path, wanted.data.clone());
+        match self.sent(wanted, set).await {
+            Ok((wanted, _)) => self.written(wanted),
             Err(error) if error.kind() == ErrorKind::NoNode => {}
-            Err(error) if setback(&error) == Setback::Refused => self.refused(error),
+            Err(error) if self.unsure.is_some() => return Err(error),
+            Err(error) if setback(&error) == Setback::Refused => self.refused(error.into()),
             Err(error) => return Err(error),
         }
         Ok(())
@@ -325,12 +356,22 @@ impl Keeper {
         self.status.send_modify(|status| status.written(number));
     }
 
+    /// What a refusal says about the data that was looked at last.
+    fn verdict(&self, refusal: zk_client::Error) -> Error {
+        match self.unsure {
+            None => refusal.into(),
+            Some(_) => Error::Unknown {
+                path: Arc::clone(&self.path),
+            },
+        }
+    }
+
     /// The data that was looked at last is refused, if it was not settled before.
-    fn refused(&self, error: zk_client::Error) {
+    fn refused(&self, error: Error) {
         self.status.send_if_modified(|status| {
             let is_news = status.settled < self.seen;
             if is_news {
-                status.refused(self.seen, error.into());
+                status.refused(self.seen, error);
             }
             is_news
         });
