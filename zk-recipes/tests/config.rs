@@ -694,3 +694,20 @@ async fn a_watch_gives_up_in_time() {
     let error = soon("giving up", source.timeout(limit).watch()).await;
     assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_chroot_that_is_missing_is_no_conflict() {
+    let server = server().await;
+    for below in ["/config", "/above/config"] {
+        let chroot = unique("config-chroot");
+        let client = client(&format!("{}{chroot}", server.address())).await;
+        let config = client.config(below).json().or_start_with(settings(1));
+        let config = config.watch().await.unwrap();
+        let error = soon("the refusal", config.set(&settings(2))).await;
+        let error = error.unwrap_err();
+        assert!(
+            matches!(&error, Error::Client(error) if error.kind() == ErrorKind::NoNode),
+            "{error}"
+        );
+    }
+}

@@ -18,6 +18,17 @@ enum Expected {
     Present(Stat),
 }
 
+impl Expected {
+    /// What the server says to a write where the node is not what it was believed to be.
+    const fn conflicts(self) -> &'static [ErrorKind] {
+        match self {
+            // That something above is missing is no change of the configuration.
+            Self::Missing => &[ErrorKind::NodeExists],
+            Self::Present(_) => &[ErrorKind::BadVersion, ErrorKind::NoNode],
+        }
+    }
+}
+
 impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     /// Writes a new value, if the node is still as this watcher last saw it; creates the node if there was none.
     ///
@@ -29,7 +40,7 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     ///
     /// [`Error::Conflict`] when somebody else has changed the node meanwhile: look at the new value and decide again.
     /// [`Error::BadContent`] when the value cannot be encoded, or its encoding is refused as every reader would refuse it;
-    /// nothing is written then. [`Error::Unknown`] when the answer is lost and the session ends, and the client opens no
+    /// nothing is written then. NONODE when the chroot is missing. [`Error::Unknown`] when the answer is lost and the session ends, and the client opens no
     /// other.
     ///
     /// # Cancel safety
@@ -59,7 +70,10 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
         self.expect(expected).await?;
         let (place, content) = ((&self.client, &self.codec.path), &content);
         let attempt = || self.write(content, expected);
-        let written = writing::until_known(place, attempt, || self.find(content, expected)).await?;
+        let written = writing::until_known(place, expected.conflicts(), attempt, || {
+            self.find(content, expected)
+        })
+        .await?;
         let (client, path) = place;
         self.observer
             .read_up_to(written.mzxid, || client.get_opt(path))

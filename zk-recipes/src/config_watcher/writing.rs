@@ -21,10 +21,11 @@ pub(super) fn conflict(path: &Arc<str>) -> Error {
 ///
 /// # Errors
 ///
-/// [`Error::Unknown`] where nothing can be found out any more: the session is over and no other follows, or what would tell
-/// is refused.
+/// [`Error::Conflict`] where an attempt meets one of `conflicts`. [`Error::Unknown`] where nothing can be found out any more: the
+/// session is over and no other follows, or what would tell is refused.
 pub(super) async fn until_known<W, A, F>(
     (client, path): (&Client, &Arc<str>),
+    conflicts: &[ErrorKind],
     attempt: impl Fn() -> A,
     find: impl Fn() -> F,
 ) -> Result<W>
@@ -42,12 +43,10 @@ where
             Ok(written) => return Ok(written),
             Err(error) => error,
         };
-        match (error.kind(), undecided) {
+        match (conflicts.contains(&error.kind()), undecided) {
             // Perhaps it was an earlier attempt of ours that made the difference.
-            (ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode, true) => break,
-            (ErrorKind::BadVersion | ErrorKind::NodeExists | ErrorKind::NoNode, false) => {
-                return Err(conflict(path));
-            }
+            (true, true) => break,
+            (true, false) => return Err(conflict(path)),
             // This attempt, and it says nothing about an earlier one.
             _ if setback(&error) == Setback::Refused && !undecided => return Err(error.into()),
             _ => undecided |= error.outcome() == Outcome::Unknown,

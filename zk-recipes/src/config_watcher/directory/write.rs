@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use zk_client::{Multi, MultiResult, Stat, Zxid};
+use zk_client::{ErrorKind, Multi, MultiResult, Stat, Zxid};
 
 use super::{
     super::writing,
@@ -19,6 +19,13 @@ use crate::{
     parents,
     path::child,
 };
+
+/// What the server says to a transaction where the directory is not what it was believed to be.
+const CONFLICTS: [ErrorKind; 3] = [
+    ErrorKind::BadVersion,
+    ErrorKind::NodeExists,
+    ErrorKind::NoNode,
+];
 
 impl<T: Send + Sync + 'static> ConfigDirectory<T> {
     /// Writes a new value, if the directory is still as it was last seen; creates it if there was none.
@@ -52,7 +59,7 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
         let place = (&self.client, &self.codec.path);
         let attempt = || self.write(&entries, &expected);
         let find = || self.find(&entries, &expected);
-        let written = writing::until_known(place, attempt, find).await?;
+        let written = writing::until_known(place, &CONFLICTS, attempt, find).await?;
         let look = || self.reading.read();
         self.observer.read_up_to(written, look).await
     }
