@@ -1,8 +1,9 @@
 //! An ephemeral node of ours with a name that is known beforehand, from before its creation until it is certainly gone.
 //!
 //! Others may want the same name (a claim on an item, a registered name), so the node's data tells whose it is: it holds an
-//! identifier of its own. (Once the node was seen, the transaction that created it tells; data can be changed.) After a lost connection the node is looked up, behind a `sync` in the same session: the resumed
-//! session's requests come after everything its old connection still had on the way, so what is not there then never will be.
+//! identifier of its own. (Data can be changed; what tells then is in [`known_nodes`](crate::known_nodes).) After a lost
+//! connection the node is looked up, behind a `sync` in the same session: the resumed session's requests come after
+//! everything its old connection still had on the way, so what is not there then never will be.
 //!
 //! Invariants: everything here is done in the one session that the node began with, so a node of a dying session is never
 //! adopted (and the owner is compared all the same); a node that is withdrawn is not there any more on a live session,
@@ -18,10 +19,13 @@ use zk_client::{
 
 use crate::{
     connection::{Patience, Setback, connected, setback},
-    contender::withdrawals,
-    error::{Error, Result},
+    contender::withdrawals::{self, Withdraw},
+    error::Result,
+    known_nodes::{KnownNode, recognize},
     parents,
 };
+
+pub(crate) use crate::contender::withdrawals::Withdrawn;
 
 type ClientResult<T> = zk_client::Result<T>;
 
@@ -31,8 +35,8 @@ pub(crate) struct OwnNode {
     session: Session,
     path: Arc<str>,
     data: Bytes,
-    /// The transaction that created it, once that is known: anybody who is let may change the data.
-    czxid: Option<Zxid>,
+    /// The node, once it is known: anybody who is let may change the data.
+    known: Option<KnownNode>,
     presence: Presence,
 }
 
@@ -52,19 +56,6 @@ enum Presence {
 pub(crate) struct OwnWatch {
     pub(crate) created: Zxid,
     pub(crate) change: WatchChange,
-}
-
-/// What became of a node that was withdrawn.
-#[derive(Debug)]
-pub(crate) enum Withdrawn {
-    /// This withdrawal deleted the node, or there was none to delete.
-    Deleted,
-    /// Somebody else had deleted the node.
-    WasGone,
-    /// The session ended, and the node with it.
-    SessionEnded,
-    /// The server does not let this client delete the node; it stays until the session ends.
-    Refused(Error),
 }
 
 /// What became of a transaction that also creates a marker.
@@ -94,7 +85,7 @@ impl OwnNode {
             session,
             path: path.into(),
             data: data.into(),
-            czxid: None,
+            known: None,
             presence: Presence::Absent,
         }
     }
@@ -130,13 +121,12 @@ impl OwnNode {
             {
                 return Ok(Some(node.stat.czxid));
             }
-            (self.presence, self.czxid) = (Presence::Unknown, None);
+            (self.presence, self.known) = (Presence::Unknown, None);
             let created = self.session.create(&self.path, self.data.clone());
             match created.ephemeral().await {
                 Ok(created) => {
-                    self.presence = Presence::Present;
-                    self.czxid = known(created.stat.czxid);
-                    return Ok(Some(created.stat.czxid));
+                    let czxid = created.stat.czxid;
+                    return Ok(self.created(czxid).then_some(czxid));
                 }
                 Err(error) => {
                     self.failed(&error);
@@ -160,13 +150,12 @@ impl OwnNode {
     ///
     /// After a lost connection, [`settle`](Self::settle) tells whether it was carried out.
     pub(crate) async fn commit<S>(&mut self, multi: Multi<S>) -> ClientResult<Vec<MultiResult>> {
-        (self.presence, self.czxid) = (Presence::Unknown, None);
+        (self.presence, self.known) = (Presence::Unknown, None);
         let committed = multi.commit().await;
         match &committed {
             Ok(results) => {
-                self.presence = Presence::Present;
                 let stat = results.first().and_then(MultiResult::stat);
-                self.czxid = stat.and_then(|stat| known(stat.czxid));
+                self.created(stat.map_or(Zxid::ZERO, |stat| stat.czxid));
             }
             Err(error) => self.failed(error),
         }
@@ -209,6 +198,22 @@ impl OwnNode {
         error.kind() == ErrorKind::NodeExists && error.path() == Some(&self.path)
     }
 
+    /// The node was created, by this transaction if the server tells (an old one's answer to a transaction does not).
+    ///
+    /// False where another one of this client took it for its own before the answer came.
+    fn created(&mut self, czxid: Zxid) -> bool {
+        let is_told = czxid != Zxid::ZERO;
+        self.known = is_told
+            .then(|| KnownNode::take(&self.session, &self.path, czxid))
+            .flatten();
+        let is_mine = self.known.is_some() || !is_told;
+        self.presence = match is_mine {
+            true => Presence::Present,
+            false => Presence::Absent,
+        };
+        is_mine
+    }
+
     fn failed(&mut self, error: &zk_client::Error) {
         if error.outcome() == Outcome::NotApplied {
             self.presence = Presence::Absent;
@@ -223,21 +228,15 @@ impl OwnNode {
         // Unknown it stays until all of this is done, whatever is dropped in between.
         let node = node.await?.filter(|node| self.owns(node));
         self.presence = match &node {
-            Some(node) => {
-                self.czxid = known(node.stat.czxid);
-                Presence::Present
-            }
+            Some(_) => Presence::Present,
             None => Presence::Absent,
         };
         Ok(node)
     }
 
-    fn owns(&self, node: &Node) -> bool {
-        node.stat.ephemeral_owner == self.session.id()
-            && match self.czxid {
-                Some(czxid) => node.stat.czxid == czxid,
-                None => node.data == self.data,
-            }
+    fn owns(&mut self, node: &Node) -> bool {
+        let place = (&self.session, &self.path);
+        recognize(place, &mut self.known, node, |data| self.data == data)
     }
 
     /// Leaves a watch on the node, which must exist and be ours; `None` where it is not, and is looked for from now on.
@@ -266,33 +265,28 @@ impl OwnNode {
 
     /// Makes the node go away, however long that takes while the session lives; it counts among the client's [`withdrawals`].
     pub(crate) async fn withdraw(&mut self) -> Withdrawn {
-        let _counted = (!self.is_absent()).then(|| withdrawals::begin(&self.session));
-        let mut patience = Patience::new();
-        let mut sure = true;
-        loop {
-            let error = match self.try_withdraw().await {
-                Ok(true) => return Withdrawn::Deleted,
-                // After a lost connection an earlier attempt may have deleted it.
-                Ok(false) if sure => return Withdrawn::WasGone,
-                Ok(false) => return Withdrawn::Deleted,
-                Err(error) => error,
-            };
-            sure &= error.outcome() == Outcome::NotApplied;
-            match setback(&error) {
-                Setback::SessionEnded => return Withdrawn::SessionEnded,
-                Setback::Connection if patience.wait(&self.session).await.is_err() => {
-                    return Withdrawn::SessionEnded;
-                }
-                Setback::Connection => {}
-                Setback::Refused => {
-                    tracing::warn!(path = %self.path, %error, "a node stays until its session ends");
-                    return Withdrawn::Refused(error.into());
-                }
-            }
+        let withdrawn = withdrawals::withdraw(self).await;
+        if let Withdrawn::Refused(error) = &withdrawn {
+            tracing::warn!(path = %self.path, %error, "a node stays until its session ends");
         }
+        withdrawn
     }
 
-    /// Deletes the node; false where there was none although there should have been one.
+    /// The node is certainly gone: a transaction deleted it, or somebody did. What has its path now is not ours.
+    pub(crate) const fn was_deleted(&mut self) {
+        self.presence = Presence::Absent;
+    }
+}
+
+impl Withdraw for OwnNode {
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn is_absent(&self) -> bool {
+        self.presence == Presence::Absent
+    }
+
     async fn try_withdraw(&mut self) -> ClientResult<bool> {
         let deleted = match self.settle().await? {
             false => true,
@@ -308,14 +302,4 @@ impl OwnNode {
         self.presence = Presence::Absent;
         Ok(deleted)
     }
-
-    /// The node is certainly gone: a transaction deleted it, or somebody did. What has its path now is not ours.
-    pub(crate) const fn was_deleted(&mut self) {
-        self.presence = Presence::Absent;
-    }
-}
-
-/// The transaction; an old server's answer to a transaction does not tell it.
-fn known(czxid: Zxid) -> Option<Zxid> {
-    (czxid != Zxid::ZERO).then_some(czxid)
 }

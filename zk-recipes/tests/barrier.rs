@@ -17,14 +17,14 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, future::select};
 use support::{
     builder, children, client,
     proxy::{Leg, Proxy},
     reaping_server, server, soon, unique, until_children, until_reaped,
 };
 use tokio::task::JoinSet;
-use zk_client::{Acl, ErrorKind, Perms};
+use zk_client::{Acl, Client, ErrorKind, Perms};
 use zk_recipes::{Error, prelude::*};
 
 /// `ZooDefs.OpCode`.
@@ -507,6 +507,103 @@ async fn whose_data_was_changed_is_given_back_all_the_same() {
     proxy.lose_next(DELETE, Leg::Request);
     soon("the release", locked.release()).await.unwrap();
     assert_eq!(proxy.lost(), 2);
+    assert_eq!(children(&other, &path).await, [""; 0]);
+}
+
+/// Lets the server carry out what is asked of it until `count` creates were asked for, tells nobody, and changes the node's data.
+async fn relabel_unseen(proxy: &Proxy, other: &Client, node: &str, count: usize) {
+    proxy.until_seen(CREATE2, count).await;
+    other.sync(node).await.unwrap();
+    proxy.cut();
+    other.set(node, "a remark").await.unwrap();
+    proxy.release();
+    proxy.restore();
+}
+
+#[tokio::test]
+async fn whose_data_was_changed_before_its_creator_knew_of_it_is_found_all_the_same() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (owner, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("relabelled-early");
+    other.create_all(&path, "").await.unwrap();
+    let (name, lock) = (format!("{path}/name"), format!("{path}/lock"));
+
+    proxy.hold_next(CREATE2);
+    let named = tokio::spawn(owner.name(&name).register_waiting());
+    relabel_unseen(&proxy, &other, &name, 1).await;
+    let named = soon("the name", named).await.unwrap().unwrap();
+    soon("the release", named.release()).await.unwrap();
+
+    proxy.hold_next(CREATE2);
+    let locked = tokio::spawn(owner.unfair_lock(&lock).into_future());
+    relabel_unseen(&proxy, &other, &lock, 1).await;
+    let locked = soon("the lock", locked).await.unwrap().unwrap();
+    soon("the release", locked.release()).await.unwrap();
+    assert_eq!(children(&other, &path).await, [""; 0]);
+
+    // Nobody waits any more: nothing is left.
+    for give_up_early in [true, false] {
+        proxy.hold_next(CREATE2);
+        let cancelled = [
+            tokio::spawn(owner.name(&name).register_waiting().map(drop)),
+            tokio::spawn(owner.unfair_lock(&lock).into_future().map(drop)),
+        ];
+        proxy.until_seen(CREATE2, 2).await;
+        if give_up_early {
+            cancelled.iter().for_each(|task| task.abort());
+        }
+        until_children(&other, &path, "both", |names| names.len() == 2).await;
+        proxy.cut();
+        for node in [&name, &lock] {
+            other.set(node, "a remark").await.unwrap();
+        }
+        cancelled.iter().for_each(|task| task.abort());
+        proxy.release();
+        proxy.restore();
+        until_children(&other, &path, "nothing", <[_]>::is_empty).await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_in_a_session_one_takes_a_node_whose_data_tells_nothing() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (owner, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("relabelled-twice");
+    other.create_all(&path, "").await.unwrap();
+    let (name, lock) = (format!("{path}/name"), format!("{path}/lock"));
+
+    proxy.hold_next(CREATE2);
+    let one = tokio::spawn(owner.name(&name).register_waiting());
+    let two = tokio::spawn(owner.name(&name).register_waiting());
+    relabel_unseen(&proxy, &other, &name, 2).await;
+    let (first, later) = soon("one of them", select(one, two)).await.factor_first();
+    let first = first.unwrap().unwrap();
+    let token = other.name(&name).holder().await.unwrap().unwrap().token;
+    assert_eq!(first.token(), token);
+    soon("the release", first.release()).await.unwrap();
+    let second = soon("the other", later).await.unwrap().unwrap();
+    assert!(second.token() > token);
+    soon("the release", second.release()).await.unwrap();
+
+    proxy.hold_next(CREATE2);
+    let one = tokio::spawn(owner.unfair_lock(&lock).into_future());
+    let two = tokio::spawn(owner.unfair_lock(&lock).into_future());
+    relabel_unseen(&proxy, &other, &lock, 2).await;
+    let (first, later) = soon("one of them", select(one, two)).await.factor_first();
+    let first = first.unwrap().unwrap();
+    let holder = other.unfair_lock(&lock).holder().await.unwrap().unwrap();
+    assert_eq!(first.token(), holder.token);
+    soon("the release", first.release()).await.unwrap();
+    let second = soon("the other", later).await.unwrap().unwrap();
+    soon("the release", second.release()).await.unwrap();
     assert_eq!(children(&other, &path).await, [""; 0]);
 }
 

@@ -15,10 +15,13 @@ use zk_client::{
     Created, ErrorKind, Outcome, Pending, PendingMulti, Session, Stat, WatchChange, Zxid,
 };
 
-use super::{LockLayout, Options, withdrawals};
+use super::{
+    LockLayout, Options,
+    withdrawals::{self, Withdraw, Withdrawn},
+};
 use crate::{
-    connection::{Patience, Setback, setback},
-    error::Error,
+    connection::Patience,
+    known_nodes::{KnownNode, recognize},
     parents,
 };
 
@@ -30,8 +33,8 @@ pub(crate) struct Entry {
     session: Session,
     directory: Arc<str>,
     name: EntryName,
-    /// The transaction that created the node, once that is known: anybody who is let may change a shared node's data.
-    czxid: Option<Zxid>,
+    /// A node at a shared path, once it is known: anybody who is let may change its data.
+    known: Option<KnownNode>,
     presence: Presence,
 }
 
@@ -74,19 +77,6 @@ pub(crate) struct EntryNode {
     pub(crate) czxid: Zxid,
 }
 
-/// What became of an entry that was withdrawn.
-#[derive(Debug)]
-pub(crate) enum Withdrawn {
-    /// This withdrawal deleted the node, or there was none to delete.
-    Deleted,
-    /// Somebody else had deleted the node.
-    WasGone,
-    /// The session ended, and the node with it.
-    SessionEnded,
-    /// The server does not let this client delete the node; it stays until it does, or the session ends.
-    Refused(Error),
-}
-
 impl EntryNode {
     /// The node's name within the directory.
     pub(crate) fn name(&self) -> &str {
@@ -124,7 +114,7 @@ impl Entry {
             session,
             directory: Arc::clone(directory),
             name,
-            czxid: None,
+            known: None,
             presence: Presence::Absent,
         }
     }
@@ -235,7 +225,7 @@ impl Entry {
                 Asked::Fenced(create.fenced_by(fence).submit().await?)
             }
         };
-        (self.presence, self.czxid) = (Presence::Asked(Box::new(asked)), None);
+        (self.presence, self.known) = (Presence::Asked(Box::new(asked)), None);
         Ok(())
     }
 
@@ -246,24 +236,30 @@ impl Entry {
         };
         let created = asked.answer().await;
         self.presence = match &created {
-            Ok(Some(node)) => {
-                self.czxid = Some(node.czxid);
-                Presence::Present(node.clone())
-            }
+            Ok(Some(node)) if self.is_taken(node) => Presence::Absent,
+            Ok(Some(node)) => Presence::Present(node.clone()),
             Err(error) if error.outcome() == Outcome::NotApplied => Presence::Absent,
             Ok(None) | Err(_) => Presence::Unknown,
         };
         created.map(drop)
     }
 
+    /// Whether another one of this client took the node at a shared path for its own before the answer came.
+    fn is_taken(&mut self, node: &EntryNode) -> bool {
+        let EntryName::Shared(_) = self.name else {
+            return false;
+        };
+        self.known = KnownNode::take(&self.session, &self.directory, node.czxid);
+        self.known.is_none()
+    }
+
     /// Looks the node up by its identifier, as the leader sees it.
     async fn find(&mut self) -> ClientResult<()> {
         let found = match &self.name {
             EntryName::Sequential(name) | EntryName::Exact(name) => self.find_child(name).await?,
-            EntryName::Shared(guid) => self.find_shared(guid).await?,
+            EntryName::Shared(_) => self.find_shared().await?,
         };
         // Unknown it stayed until all of this was done, whatever is dropped in between.
-        self.czxid = found.as_ref().map(|node| node.czxid).or(self.czxid);
         self.presence = found.map_or(Presence::Absent, Presence::Present);
         Ok(())
     }
@@ -298,18 +294,18 @@ impl Entry {
     }
 
     /// The node at the shared path, if it is this entry's.
-    async fn find_shared(&self, guid: &str) -> ClientResult<Option<EntryNode>> {
+    async fn find_shared(&mut self) -> ClientResult<Option<EntryNode>> {
         let sync = self.session.sync(&self.directory).submit().await?;
         let node = self.session.get_opt(&self.directory).submit().await?;
         sync.await?;
-        let mine = |node: &zk_client::Node| {
-            let same = match self.czxid {
-                Some(czxid) => node.stat.czxid == czxid,
-                None => node.data.ends_with(guid.as_bytes()),
-            };
-            same && self.owns(&node.stat)
+        let node = node.await?;
+        let (place, known) = ((&self.session, &self.directory), &mut self.known);
+        let is_marked = |data: &[u8]| match &self.name {
+            EntryName::Shared(guid) => data.ends_with(guid.as_bytes()),
+            _ => false,
         };
-        Ok(node.await?.filter(mine).map(|node| EntryNode {
+        let mine = node.filter(|node| recognize(place, known, node, is_marked));
+        Ok(mine.map(|node| EntryNode {
             path: Arc::clone(&self.directory),
             czxid: node.stat.czxid,
         }))
@@ -336,7 +332,7 @@ impl Entry {
     /// Needs nothing of what was dropped before: a create that is still on its way is waited for and undone. While it is at
     /// work, it counts among the client's [`withdrawals`].
     pub(crate) async fn withdraw(&mut self) -> Withdrawn {
-        let withdrawn = self.withdraw_once().await;
+        let withdrawn = withdrawals::withdraw(self).await;
         if let Withdrawn::Refused(error) = &withdrawn {
             tracing::warn!(directory = %self.directory, %error, "a lock node may not be deleted");
         }
@@ -352,56 +348,8 @@ impl Entry {
             if patience.wait(&self.session).await.is_err() {
                 return;
             }
-            withdrawn = self.withdraw_once().await;
+            withdrawn = withdrawals::withdraw(self).await;
         }
-    }
-
-    async fn withdraw_once(&mut self) -> Withdrawn {
-        let _counted = (!self.is_absent()).then(|| withdrawals::begin(&self.session));
-        let mut patience = Patience::new();
-        let mut sure = true;
-        loop {
-            let error = match self.try_withdraw().await {
-                Ok(true) => return Withdrawn::Deleted,
-                // After a lost connection an earlier attempt may have deleted it.
-                Ok(false) if sure => return Withdrawn::WasGone,
-                Ok(false) => return Withdrawn::Deleted,
-                Err(error) => error,
-            };
-            sure &= error.outcome() == Outcome::NotApplied;
-            match setback(&error) {
-                Setback::SessionEnded => return Withdrawn::SessionEnded,
-                Setback::Connection if patience.wait(&self.session).await.is_err() => {
-                    return Withdrawn::SessionEnded;
-                }
-                Setback::Connection => {}
-                Setback::Refused => return Withdrawn::Refused(error.into()),
-            }
-        }
-    }
-
-    /// Deletes the node; false where there was none although there should have been one.
-    async fn try_withdraw(&mut self) -> ClientResult<bool> {
-        // The answer to a create is cheaper than a look at all children, and says the same; an error is in the presence.
-        let _ = self.answered().await;
-        if let Presence::Unknown = self.presence {
-            self.find().await?;
-        }
-        let deleted = match &self.presence {
-            Presence::Present(node) => {
-                let node = node.clone();
-                // On a shared path a second delete could meet the next holder's node.
-                self.presence = Presence::Unknown;
-                let removed = self.remove(&node.path).await;
-                if (removed.as_ref()).is_err_and(|error| error.outcome() == Outcome::NotApplied) {
-                    self.presence = Presence::Present(node);
-                }
-                removed?
-            }
-            _ => true,
-        };
-        self.presence = Presence::Absent;
-        Ok(deleted)
     }
 
     async fn remove(&self, path: &str) -> ClientResult<bool> {
@@ -418,7 +366,7 @@ impl Entry {
 
     /// From now on the node may exist, by a transaction that somebody else makes.
     pub(crate) fn expect(&mut self) {
-        (self.presence, self.czxid) = (Presence::Unknown, None);
+        (self.presence, self.known) = (Presence::Unknown, None);
     }
 
     /// The node may be gone: where its path is shared, another look comes before a delete, which could meet the next
@@ -443,5 +391,38 @@ impl Entry {
     /// The path of a child of the directory.
     pub(crate) fn child(&self, name: &str) -> String {
         parents::child(&self.directory, name)
+    }
+}
+
+impl Withdraw for Entry {
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn is_absent(&self) -> bool {
+        matches!(self.presence, Presence::Absent)
+    }
+
+    async fn try_withdraw(&mut self) -> ClientResult<bool> {
+        // The answer to a create is cheaper than a look at all children, and says the same; an error is in the presence.
+        let _ = self.answered().await;
+        if let Presence::Unknown = self.presence {
+            self.find().await?;
+        }
+        let deleted = match &self.presence {
+            Presence::Present(node) => {
+                let node = node.clone();
+                // On a shared path a second delete could meet the next holder's node.
+                self.presence = Presence::Unknown;
+                let removed = self.remove(&node.path).await;
+                if (removed.as_ref()).is_err_and(|error| error.outcome() == Outcome::NotApplied) {
+                    self.presence = Presence::Present(node);
+                }
+                removed?
+            }
+            _ => true,
+        };
+        self.presence = Presence::Absent;
+        Ok(deleted)
     }
 }

@@ -9,8 +9,9 @@ use zk_client::{ErrorKind, Evidence, Session, WatchChange, WatchEvent, Zxid};
 
 use super::{
     Grant, Guard, Kind,
-    entry::{Entry, EntryNode, Withdrawn},
+    entry::{Entry, EntryNode},
     lost::{LostReason, Ownership},
+    withdrawals::Withdrawn,
 };
 use crate::{
     connection::{Patience, Setback, setback},

@@ -1,4 +1,4 @@
-//! How many withdrawals of one client are on their way, so that they never pile up.
+//! How a node goes that is not wanted any more, and how many of one client's are on their way, so that they never pile up.
 //!
 //! Whoever is cancelled is not waited for: the withdrawal goes on in the background. A program that begins and cancels
 //! faster than its server creates and deletes would have more and more nodes there, each of which makes every look at the
@@ -9,7 +9,12 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use zk_client::Client;
+use zk_client::{Client, Outcome, Session};
+
+use crate::{
+    connection::{Patience, Setback, setback},
+    error::Error,
+};
 
 /// With so many on their way, whoever begins waits.
 const MANY: usize = 128;
@@ -27,13 +32,65 @@ struct Withdrawals {
 pub(crate) struct Withdrawal(Arc<Withdrawals>);
 
 /// Counts one more.
-pub(crate) fn begin(client: &Client) -> Withdrawal {
+fn begin(client: &Client) -> Withdrawal {
     Withdrawals::begin(&client.shared_state())
 }
 
 /// Returns when there are few enough.
 pub(crate) async fn few(client: &Client) {
     client.shared_state::<Withdrawals>().few().await;
+}
+
+/// What became of a node that was withdrawn.
+#[derive(Debug)]
+pub(crate) enum Withdrawn {
+    /// This withdrawal deleted the node, or there was none to delete.
+    Deleted,
+    /// Somebody else had deleted the node.
+    WasGone,
+    /// The session ended, and the node with it.
+    SessionEnded,
+    /// The server does not let this client delete the node; it stays until it does, or the session ends.
+    Refused(Error),
+}
+
+/// A node of a session that may have to go.
+pub(crate) trait Withdraw: Send {
+    /// The session that it is created, looked up and deleted in.
+    fn session(&self) -> &Session;
+
+    /// Whether there is certainly no such node.
+    fn is_absent(&self) -> bool;
+
+    /// Deletes the node; false where there was none although there should have been one.
+    ///
+    /// After an error it is to be repeated; it then looks first where the outcome was unknown.
+    fn try_withdraw(&mut self) -> impl Future<Output = zk_client::Result<bool>> + Send;
+}
+
+/// Makes the node go away, however long that takes while the session lives; counted meanwhile.
+pub(crate) async fn withdraw(node: &mut impl Withdraw) -> Withdrawn {
+    let _counted = (!node.is_absent()).then(|| begin(node.session()));
+    let mut patience = Patience::new();
+    let mut sure = true;
+    loop {
+        let error = match node.try_withdraw().await {
+            Ok(true) => return Withdrawn::Deleted,
+            // After a lost connection an earlier attempt may have deleted it.
+            Ok(false) if sure => return Withdrawn::WasGone,
+            Ok(false) => return Withdrawn::Deleted,
+            Err(error) => error,
+        };
+        sure &= error.outcome() == Outcome::NotApplied;
+        match setback(&error) {
+            Setback::SessionEnded => return Withdrawn::SessionEnded,
+            Setback::Connection if patience.wait(node.session()).await.is_err() => {
+                return Withdrawn::SessionEnded;
+            }
+            Setback::Connection => {}
+            Setback::Refused => return Withdrawn::Refused(error.into()),
+        }
+    }
 }
 
 impl Withdrawals {
