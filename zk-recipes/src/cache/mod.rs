@@ -226,7 +226,8 @@ impl fmt::Debug for Cache {
 /// What is in a cache and how it changes, as a [`Stream`]: [`Cache::changes`].
 ///
 /// First everything that is there as [`CacheChange::Added`], then [`CacheChange::Synced`], then the changes. Who is slow is told
-/// several changes of a node as one, so what waits is never more than there are nodes. What is read together is told with
+/// several changes of a node as one, and nothing of one that came and went meanwhile; so what waits is never more than the nodes
+/// that were told and those that are there. What is read together is told with
 /// children removed before their parents and added after them. It ends after an error. Dropping it is
 /// harmless at any time; it keeps the cache running.
 #[must_use = "changes are told to this value only"]

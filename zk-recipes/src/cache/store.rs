@@ -2,11 +2,11 @@
 //!
 //! Invariants: what is held changes from one state of the server to a later one, all at once ([`Store::commit`]); an
 //! observer that has been told everything knows exactly what is held; what waits for an observer is bounded by the number of
-//! nodes, because several changes to a node become one.
+//! nodes that it was told of or that are there: several changes to a node become one, and one that came and went none.
 //! Not here: reading the nodes, and waiting.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -74,21 +74,41 @@ pub(super) struct Store {
 
 #[derive(Debug, Default)]
 struct Observer {
-    /// What was told last of the nodes that have changed since; `None` where there was no node.
-    told: HashMap<Arc<str>, Option<CachedNode>>,
+    /// What was told last of the nodes that have changed since, and when it is their turn.
+    told: HashMap<Arc<str>, Told>,
     /// The same nodes in the order of their first change.
-    order: VecDeque<Arc<str>>,
+    order: BTreeMap<u64, Arc<str>>,
+    next_turn: u64,
     syncs: u64,
     is_over: bool,
     waker: Option<Waker>,
 }
 
+/// What an observer was told last of a node that has changed since.
+#[derive(Debug)]
+struct Told {
+    turn: u64,
+    /// `None` where there was no node.
+    node: Option<CachedNode>,
+}
+
 impl Observer {
-    /// This node has changed, and was this before.
-    fn note(&mut self, path: &Arc<str>, before: Option<CachedNode>) {
-        if !self.told.contains_key(path) {
-            self.told.insert(Arc::clone(path), before);
-            self.order.push_back(Arc::clone(path));
+    /// This node has changed, and was this before; `is_gone` if there is none now.
+    fn note(&mut self, path: &Arc<str>, before: Option<CachedNode>, is_gone: bool) {
+        match self.told.get(path) {
+            None => {
+                let turn = self.next_turn;
+                self.next_turn += 1;
+                let told = Told { turn, node: before };
+                self.told.insert(Arc::clone(path), told);
+                self.order.insert(turn, Arc::clone(path));
+            }
+            // It came and went untold. New names may come for ever, so nothing of it may stay.
+            Some(Told { turn, node: None }) if is_gone => {
+                self.order.remove(turn);
+                self.told.remove(path);
+            }
+            Some(_) => {}
         }
     }
 }
@@ -146,7 +166,7 @@ impl Store {
             };
             if !same {
                 for observer in self.observers.values_mut() {
-                    observer.note(&path, before.clone());
+                    observer.note(&path, before.clone(), now.is_none());
                 }
             }
         }
@@ -175,7 +195,7 @@ impl Store {
         self.next_observer += 1;
         let mut observer = Observer::default();
         for path in self.nodes.keys() {
-            observer.note(path, None);
+            observer.note(path, None, false);
         }
         self.observers.insert(self.next_observer, observer);
         self.next_observer
@@ -194,8 +214,8 @@ impl Store {
         let Some(observer) = self.observers.get_mut(&observer) else {
             return Poll::Ready(None);
         };
-        while let Some(path) = observer.order.pop_front() {
-            let told = observer.told.remove(&path).flatten();
+        while let Some((_, path)) = observer.order.pop_first() {
+            let told = observer.told.remove(&path).and_then(|told| told.node);
             let change = match (told, self.nodes.get(&path).cloned()) {
                 (None, Some(new)) => CacheChange::Added(new),
                 (Some(old), Some(new)) if !old.is_same(&new) => CacheChange::Changed { old, new },
@@ -299,6 +319,28 @@ mod tests {
         store.commit([gone("/c")].into(), false);
         // A node that came and went in between is not told at all.
         assert_eq!(drain(&mut store, observer), ["/a 1>99", "/b 1>99"]);
+    }
+
+    #[test]
+    fn what_came_and_went_untold_leaves_nothing_behind() {
+        let mut store = Store::new();
+        store.commit([node("/a", 1, 1), node("/b", 1, 1)].into(), true);
+        let observer = store.observe();
+        // Each under a name of its own, and one of them there before anything was told.
+        store.commit([gone("/b")].into(), false);
+        for number in 0..10_000 {
+            let path = format!("/n{number}");
+            store.commit([node(&path, number, number)].into(), false);
+            store.commit([gone(&path)].into(), false);
+            let waiting = &store.observers[&observer];
+            assert_eq!((waiting.told.len(), waiting.order.len()), (1, 1));
+        }
+        assert_eq!(drain(&mut store, observer), ["+/a", "synced"]);
+        // What was told has to be told again.
+        store.commit([gone("/a")].into(), false);
+        store.commit([node("/a", 2, 2)].into(), false);
+        store.commit([gone("/a")].into(), false);
+        assert_eq!(drain(&mut store, observer), ["-/a"]);
     }
 
     #[test]
