@@ -302,6 +302,7 @@ mod parents;
 mod path;
 mod queue_order;
 mod sequential;
+mod young;
 
 pub use self::{
     attempt::Attempt,

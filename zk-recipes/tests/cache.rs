@@ -9,11 +9,27 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use support::{client, proxy::Proxy, server, soon, unique};
+use support::{builder, client, proxy::Proxy, server, soon, unique};
 use zk_client::Client;
 use zk_recipes::{cache::CacheSource, prelude::*};
+
+/// Opcodes (`ZooDefs.OpCode`).
+const GET_DATA: i32 = 4;
+const GET_CHILDREN: i32 = 8;
+const REMOVE_WATCHES: i32 = 18;
+const ADD_WATCH: i32 = 106;
+
+/// Waits until the cache is stale, or is not.
+async fn until_stale(cache: &Cache, stale: bool) {
+    let wait = async {
+        while cache.is_stale() != stale {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("its state", wait).await;
+}
 
 /// Both ways of watching.
 fn both(source: CacheSource) -> [CacheSource; 2] {
@@ -255,6 +271,61 @@ async fn what_a_snapshot_shows_was_there_at_one_moment() {
 }
 
 #[tokio::test]
+async fn a_change_that_was_told_and_is_not_read_makes_it_stale() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let other = client(server.address()).await;
+    let client = builder(proxy.address()).request_timeout(Duration::from_millis(100));
+    let client = client.connect().await.unwrap();
+    for way in 0..2 {
+        let path = unique("cache-unread");
+        other.create_all(&path, "1").await.unwrap();
+        let source = both(client.node_cache(&path)).into_iter().nth(way);
+        let cache = source.unwrap().start().await.unwrap();
+        let mut changes = cache.changes();
+        told(&mut changes, 2).await;
+        assert!(!cache.is_stale());
+        proxy.hold_next(GET_DATA);
+        other.set(&path, "2").await.unwrap();
+        until_stale(&cache, true).await;
+        assert!(client.state().is_connected());
+        assert_eq!(cache.get(&path).unwrap().data, "1", "served all the same");
+        proxy.release();
+        assert!(told(&mut changes, 1).await[0].ends_with("=2"));
+        assert!(!cache.is_stale());
+    }
+}
+
+#[tokio::test]
+async fn a_doubt_ends_also_where_nothing_has_changed() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (other, path) = (client(server.address()).await, unique("cache-doubt"));
+    other.create_all(&path, "").await.unwrap();
+    let client = builder(proxy.address()).request_timeout(Duration::from_millis(100));
+    let client = client.connect().await.unwrap();
+    let source = client.children_cache(&path).one_shot_watches();
+    let cache = source.start().await.unwrap();
+    let mut changes = cache.changes();
+    assert_eq!(told(&mut changes, 1).await, ["synced"]);
+    proxy.seen();
+    proxy.hold_next(GET_CHILDREN);
+    let child = format!("{path}/short-lived");
+    other.create(&child, "").await.unwrap();
+    soon("the look", proxy.until_seen(GET_CHILDREN, 1)).await;
+    other.delete(&child).await.unwrap();
+    until_stale(&cache, true).await;
+    // What is asked from here on finds nothing new.
+    proxy.seen();
+    soon("another look", proxy.until_seen(GET_CHILDREN, 1)).await;
+    proxy.release();
+    until_stale(&cache, false).await;
+    assert!(cache.is_empty());
+    other.create(&child, "").await.unwrap();
+    assert_eq!(told(&mut changes, 1).await, ["+short-lived"]);
+}
+
+#[tokio::test]
 async fn a_closed_client_ends_the_cache_and_says_so() {
     let server = server().await;
     let client = client(server.address()).await;
@@ -274,20 +345,66 @@ async fn a_closed_client_ends_the_cache_and_says_so() {
 }
 
 #[tokio::test]
-async fn dropping_a_cache_removes_its_watch() {
+async fn a_server_without_persistent_watches_is_asked_no_more() {
     let server = server().await;
-    let client = client(server.address()).await;
+    let other = client(server.address()).await;
+    // It refuses and closes the connection, or is seen only to close it: each request is repeated by itself, and two of them
+    // are lost before they are taken for a refusal.
+    for is_seen in [true, false] {
+        let proxy = Proxy::start(server.address()).await;
+        let client = client(proxy.address()).await;
+        match is_seen {
+            true => proxy.forget(ADD_WATCH),
+            false => proxy.close_at(ADD_WATCH),
+        }
+        let asked = || {
+            let seen = proxy.seen();
+            seen.into_iter().filter(|op| *op == ADD_WATCH).count()
+        };
+        let base = unique("cache-old");
+        other.create_all(&base, "").await.unwrap();
+        let first = soon("the start", client.children_cache(&base).start());
+        let first = first.await.unwrap();
+        let times = asked();
+        assert!((1..=6).contains(&times), "{times}");
+        let second = soon("the start", client.tree_cache(&base).start());
+        let second = second.await.unwrap();
+        let (mut one, mut two) = (first.changes(), second.changes());
+        assert_eq!(told(&mut one, 1).await, ["synced"]);
+        assert_eq!(told(&mut two, 2).await.last().unwrap(), "synced");
+        other.create(&format!("{base}/a"), "").await.unwrap();
+        assert_eq!(told(&mut one, 1).await, ["+a"]);
+        assert_eq!(told(&mut two, 1).await, ["+a"]);
+        assert_eq!(asked(), 0);
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_cache_removes_its_watches() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let client = client(proxy.address()).await;
     let base = unique("cache-drop");
     client.create_all(&base, "").await.unwrap();
-    for source in both(client.tree_cache(&base)) {
+    // One of the whole; and of the node two, for its data and for its children.
+    for (source, watches) in both(client.tree_cache(&base)).into_iter().zip([1, 2]) {
         let cache = source.start().await.unwrap();
-        let changes = cache.changes();
+        let mut changes = cache.changes();
         drop(cache);
+        // The stream alone keeps it running.
+        assert_eq!(told(&mut changes, 2).await.len(), 2);
         client.set(&base, "x").await.unwrap();
+        assert!(told(&mut changes, 1).await[0].ends_with("=x"));
+        assert!(!proxy.seen().contains(&REMOVE_WATCHES));
         drop(changes);
-        // Nothing is left that would hear of it, and nothing breaks.
-        client.set(&base, "y").await.unwrap();
+        soon("the removal", proxy.until_seen(REMOVE_WATCHES, watches)).await;
+        client.set(&base, "").await.unwrap();
         client.sync(&base).await.unwrap();
+        let more = proxy.seen();
+        assert!(
+            !more.contains(&REMOVE_WATCHES) && !more.contains(&GET_DATA),
+            "{more:?}"
+        );
     }
 }
 
@@ -377,7 +494,7 @@ async fn a_start_gives_up_in_time() {
     let proxy = Proxy::start(server.address()).await;
     let cached = client(proxy.address()).await;
     proxy.cut();
-    let limit = std::time::Duration::from_millis(50);
+    let limit = Duration::from_millis(50);
     let cache = cached.tree_cache(&unique("cache-late")).timeout(limit);
     let error = soon("giving up", cache.start()).await.unwrap_err();
     assert!(

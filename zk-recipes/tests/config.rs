@@ -590,6 +590,43 @@ async fn a_change_that_was_told_and_cannot_be_read_makes_it_stale() {
 }
 
 #[tokio::test]
+async fn a_directory_that_cannot_be_read_after_a_change_is_stale() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (other, path) = (client(server.address()).await, unique("directory-unread"));
+    let client = builder(proxy.address()).request_timeout(Duration::from_millis(100));
+    let client = client.connect().await.unwrap();
+    let source = client.config(&path).directory::<Parts>();
+    let source = source.or_start_with(parts("a", 1, None));
+    let mut config = source.watch().await.unwrap();
+    config.set(&parts("b", 2, None)).await.unwrap();
+    assert!(!config.is_stale());
+    proxy.hold_next(GET_DATA);
+    other.set(&format!("{path}/size"), "3").await.unwrap();
+    soon("the doubt", async {
+        while !config.is_stale() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(config.current().size, 2);
+    assert!(client.state().is_connected());
+    proxy.release();
+    soon("the change", async {
+        while config.current().size != 3 {
+            config.changed().await.unwrap();
+        }
+    })
+    .await;
+    soon("its end", async {
+        while config.is_stale() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn set_through_a_session_that_ends_does_not_hang() {
     let server = server().await;
     let proxy = Proxy::start(server.address()).await;

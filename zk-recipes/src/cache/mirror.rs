@@ -101,7 +101,8 @@ impl Mirror {
                     return Ok(());
                 }
             }
-            if round.is_in_order() {
+            let stale = self.store.lock().is_stale();
+            if round.is_in_order(stale) {
                 self.commit(&mut round);
                 patience.reset();
             }
@@ -210,8 +211,9 @@ impl Mirror {
             found => {
                 if found == Setback::Refused {
                     tracing::warn!(path = %self.root, %error, "a cache cannot read its root");
-                    self.store.lock().suspend();
                 }
+                // On a connection that is up, too: what the watch told, or would have, is not read.
+                self.store.lock().suspend();
                 Ok(patience.wait(session).await.is_ok())
             }
         }
@@ -242,11 +244,16 @@ impl Round {
         }
     }
 
-    /// Whether what was read is to be shown: it is the state of one moment, or there is no end to the changes.
-    fn is_in_order(&self) -> bool {
+    /// Whether what was read is to be shown: it is the state of one moment, or there is no end to the changes. That nothing
+    /// has changed is shown, too, where there was doubt.
+    fn is_in_order(&self, stale: bool) -> bool {
         let news = self.work.everything || !self.work.changed.is_empty();
         let endless = self.rounds >= ROUNDS_MAX && self.work.is_listed();
-        self.connected && news && (self.work.is_empty() || endless)
+        let shown = match self.work.is_empty() {
+            true => news || stale,
+            false => news && endless,
+        };
+        self.connected && shown
     }
 
     fn repeat(&mut self, reads: Vec<Read>) {

@@ -191,8 +191,8 @@ impl Cache {
         self.len() == 0
     }
 
-    /// Whether there may be changes that the cache cannot see now: there is no connection, or everything is being read again
-    /// after a reconnect.
+    /// Whether there may be changes that the cache cannot see now: there is no connection, everything is being read again
+    /// after a reconnect, or what was to be read was not answered.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.store.lock().is_stale()

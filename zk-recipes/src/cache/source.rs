@@ -8,6 +8,7 @@ use zk_client::{
 };
 
 use super::scope::Scope;
+use crate::young::{AddWatch, Young};
 
 /// One thing to be read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,12 +65,14 @@ impl Source {
         scope: Scope,
         persistent: bool,
     ) -> zk_client::Result<Self> {
-        if persistent {
+        let known = session.shared_state::<Young<AddWatch>>();
+        if persistent && !known.is_unknown(session.id()) {
             let adding = session.watch(root);
             let added = match scope {
                 Scope::Node => adding.await,
                 Scope::Children | Scope::Tree => adding.recursive().await,
             };
+            known.learn(session.id(), added.as_ref().err());
             match added {
                 Ok(watch) => {
                     let root = Arc::clone(root);

@@ -139,7 +139,7 @@ impl Store {
         self.ended.as_ref()
     }
 
-    /// The connection is gone, or something could not be read: there may be changes that nobody saw.
+    /// The connection is gone, or something was not read: there may be changes that nobody saw.
     pub(super) const fn suspend(&mut self) {
         self.stale = true;
     }

@@ -62,6 +62,8 @@ struct Plan {
     hold_next: Option<i32>,
     /// The server is not to know this operation.
     unknown: Option<i32>,
+    /// Nor this one, and it closes the connection without an answer.
+    fatal: Option<i32>,
 }
 
 /// No operation of any server.
@@ -161,6 +163,11 @@ impl Proxy {
         self.shared.plan.lock().unknown = Some(op);
     }
 
+    /// From now on the server closes the connection when it is asked for this operation.
+    pub fn close_at(&self, op: i32) {
+        self.shared.plan.lock().fatal = Some(op);
+    }
+
     /// Waits until so many were lost and the line is cut.
     pub async fn until_lost(&self, count: usize) {
         let mut line = self.shared.line.subscribe();
@@ -249,6 +256,9 @@ async fn requests(
             }
             if op.is_some() && op == plan.unknown {
                 frame[8..12].copy_from_slice(&NO_OP.to_be_bytes());
+            }
+            if op.is_some() && op == plan.fatal {
+                return Ok(());
             }
             if let Some((_, leg)) = plan.lose_next.take_if(|next| op == Some(next.0)) {
                 match leg {

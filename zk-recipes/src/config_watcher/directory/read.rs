@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -26,6 +23,7 @@ use crate::{
     connection::{Patience, Setback, setback},
     error::{BadContent, Error, Result},
     path::child,
+    young::{MultiRead, Young},
 };
 
 /// Starts the task and waits until there is a value, as the source was told.
@@ -48,7 +46,7 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         client: client.clone(),
         path: Arc::clone(&codec.path),
         cache: cache.clone(),
-        lost: AtomicU32::new(0),
+        known: client.shared_state(),
     });
     let reader = Reader {
         client: client.clone(),
@@ -71,19 +69,15 @@ pub(super) async fn start<T: Send + Sync + 'static>(
     })
 }
 
-/// How a directory is read; shared by all who read it, since a server that does not know `multiRead` may close the connection
-/// when it is asked for one.
+/// How a directory is read.
 pub(super) struct Reading {
     client: Client,
     path: Arc<str>,
     cache: Cache,
-    /// How many multiReads in a row brought a lost connection instead of an answer.
-    lost: AtomicU32,
+    /// Whether the server knows `multiRead`. (Without, a read is dearer, and done only when nothing has changed between two
+    /// passes.)
+    known: Arc<Young<MultiRead>>,
 }
-
-/// With so many, the server is one that closes the connection before its refusal is seen. (Where it was chance, the nodes are
-/// read one by one from then on: dearer, and done only when nothing has changed between two passes.)
-const LOST_MAX: u32 = 2;
 
 struct Reader<T> {
     client: Client,
@@ -191,7 +185,8 @@ impl Reading {
     /// The directory as of one moment; `None` where it is not there or has no nodes.
     pub(super) async fn read(&self) -> zk_client::Result<Option<Seen>> {
         let (client, path) = (&self.client, &*self.path);
-        if self.lost.load(Ordering::Relaxed) >= LOST_MAX {
+        let session = client.session().id();
+        if self.known.is_unknown(session) {
             return read_one_by_one(client, path).await;
         }
         // What the cache knows is a first guess.
@@ -199,25 +194,16 @@ impl Reading {
         let mut names: Vec<String> = held.values().map(|node| node.name().to_owned()).collect();
         loop {
             let found = read_together(client, path, &names).await;
-            match &found {
+            self.known.learn(session, found.as_ref().err());
+            match found {
+                Ok(Found::Nothing) => return Ok(None),
+                Ok(Found::All(seen)) => return Ok(Some(seen)),
+                Ok(Found::Others(found)) => names = found,
                 Err(error) if error.kind() == ErrorKind::Unimplemented => {
                     tracing::debug!(%path, "no multiRead here; the settings are read one by one");
-                    self.lost.store(LOST_MAX, Ordering::Relaxed);
                     return read_one_by_one(client, path).await;
                 }
-                Err(error) if error.kind() == ErrorKind::ConnectionLoss => {
-                    self.lost.fetch_add(1, Ordering::Relaxed);
-                }
-                // A refusal by another reader of this directory stands.
-                _ if self.lost.load(Ordering::Relaxed) < LOST_MAX => {
-                    self.lost.store(0, Ordering::Relaxed);
-                }
-                _ => {}
-            }
-            match found? {
-                Found::Nothing => return Ok(None),
-                Found::All(seen) => return Ok(Some(seen)),
-                Found::Others(found) => names = found,
+                Err(error) => return Err(error),
             }
         }
     }
