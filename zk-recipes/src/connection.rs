@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use zk_client::{Client, Error as ClientError, ErrorKind, OnExpiry, Session, SessionState};
+use zk_client::{
+    Client, Error as ClientError, ErrorKind, OnExpiry, Outcome, Session, SessionState,
+};
 
 use crate::error::Error;
 
@@ -117,6 +119,59 @@ impl Persistence {
             }
         }
         self.patience.wait(client).await
+    }
+}
+
+/// A change that is attempted until it is known what became of it.
+#[derive(Debug)]
+pub(crate) struct Change<'c> {
+    client: &'c Client,
+    path: &'c Arc<str>,
+    persistence: Persistence,
+    /// Whether the outcome of an attempt is unknown.
+    undecided: bool,
+}
+
+impl<'c> Change<'c> {
+    /// None was made yet.
+    pub(crate) const fn new(client: &'c Client, path: &'c Arc<str>) -> Self {
+        Self {
+            client,
+            path,
+            persistence: Persistence::new(),
+            undecided: false,
+        }
+    }
+
+    /// Whether an attempt that brought an error may have been carried out all the same.
+    pub(crate) const fn is_undecided(&self) -> bool {
+        self.undecided
+    }
+
+    /// An attempt failed; returns when another makes sense.
+    ///
+    /// # Errors
+    ///
+    /// As [`hindered`](Self::hindered).
+    pub(crate) async fn failed(&mut self, error: ClientError) -> Result<(), Error> {
+        self.undecided |= error.outcome() == Outcome::Unknown;
+        self.hindered(error).await
+    }
+
+    /// Something else failed that an attempt needs; returns when another makes sense.
+    ///
+    /// # Errors
+    ///
+    /// As [`Persistence::after`]; [`Error::Unknown`] instead where an earlier attempt may have been carried out, of which this error
+    /// says nothing.
+    pub(crate) async fn hindered(&mut self, error: ClientError) -> Result<(), Error> {
+        let over = self.persistence.after(self.client, error).await;
+        over.map_err(|error| match self.undecided {
+            true => Error::Unknown {
+                path: Arc::clone(self.path),
+            },
+            false => error,
+        })
     }
 }
 

@@ -90,6 +90,37 @@ async fn a_waiter_survives_its_session() {
 }
 
 #[tokio::test]
+async fn what_became_of_a_barrier_is_unknown_after_the_session_of_a_lost_answer() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (other, path) = (client(server.address()).await, unique("barrier-lost"));
+    other.barrier(&path).set().await.unwrap();
+    let client = client(proxy.address()).await;
+    for (round, op) in [DELETE, CREATE2].into_iter().enumerate() {
+        let session = client.session();
+        let barrier = session.barrier(&path);
+        proxy.lose_next_and_stay_cut(op, Leg::Reply);
+        let (done, ()) = tokio::join!(
+            async {
+                match op {
+                    DELETE => soon("the removal", barrier.remove()).await.map(drop),
+                    _ => soon("the barrier", barrier.set()).await,
+                }
+            },
+            async {
+                proxy.until_lost(round + 1).await;
+                server.end(&session).await;
+                proxy.restore();
+            }
+        );
+        assert!(matches!(done, Err(Error::Unknown { .. })), "{done:?}");
+        // It was carried out, and nobody can tell from there.
+        let there = other.exists(&path).await.unwrap().is_some();
+        assert_eq!(there, op == CREATE2);
+    }
+}
+
+#[tokio::test]
 async fn members_enter_and_leave_together_round_after_round() {
     const MEMBERS: usize = 5;
     let server = server().await;

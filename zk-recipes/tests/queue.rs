@@ -24,10 +24,11 @@ use support::{
     reaping_server, server, soon, unique, until_children, until_reaped,
 };
 use tokio::task::JoinSet;
-use zk_client::{Acl, ErrorKind, Perms};
-use zk_recipes::{Error, prelude::*};
+use zk_client::{Acl, Client, ErrorKind, Perms};
+use zk_recipes::{Error, prelude::*, queue::DeadLetter};
 
 /// `ZooDefs.OpCode`.
+const DELETE: i32 = 2;
 const MULTI: i32 = 14;
 
 fn text(delivery: &Delivery) -> String {
@@ -468,6 +469,112 @@ async fn the_directories_of_a_queue_stay_when_they_are_empty() {
         letters[0].id, letters[1].id,
         "an old listing names another letter"
     );
+}
+
+/// A dead letter, and nothing else of the queue.
+async fn letter(client: &Client, path: &str) -> DeadLetter {
+    let node = format!("{path}/dead/entry-100-0000000007");
+    client.create_all(&node, "letter").await.unwrap();
+    let letter = client.queue(path).dead_letters().await.unwrap().pop();
+    letter.unwrap()
+}
+
+#[tokio::test]
+async fn what_became_of_a_dead_letter_is_unknown_after_the_session_of_a_lost_answer() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let other = client(server.address()).await;
+    for (op, left) in [(MULTI, 1), (DELETE, 0)] {
+        let (client, path) = (client(proxy.address()).await, unique("letter-lost"));
+        other.queue(&path).put("").await.unwrap();
+        other
+            .queue(&path)
+            .take()
+            .await
+            .unwrap()
+            .ack()
+            .await
+            .unwrap();
+        let letter = letter(&other, &path).await;
+        let session = client.session();
+        let queue = session.queue(&path);
+        proxy.lose_next_and_stay_cut(op, Leg::Reply);
+        let lost = proxy.lost();
+        let (done, ()) = tokio::join!(
+            async {
+                match op {
+                    MULTI => soon("the requeue", queue.requeue(&letter)).await,
+                    _ => soon("the end of it", queue.discard(&letter)).await,
+                }
+            },
+            async {
+                proxy.until_lost(lost + 1).await;
+                server.end(&session).await;
+                proxy.restore();
+            }
+        );
+        assert!(matches!(done, Err(Error::Unknown { .. })), "{done:?}");
+        // It was carried out, and nobody can tell from there.
+        assert_eq!(other.queue(&path).len().await.unwrap(), left);
+        assert!(other.queue(&path).dead_letters().await.unwrap().is_empty());
+        // An attempt that was certainly not carried out is no such thing.
+        let refused = soon("the refusal", queue.requeue(&letter)).await;
+        assert!(
+            matches!(&refused, Err(Error::Client(error)) if error.kind() == ErrorKind::SessionChanged),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_letter_that_somebody_else_took_was_not_put_back() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (client, other, path) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+        unique("letter-taken"),
+    );
+    // What is lost is the answer to the creation of a directory, and no attempt to put it back.
+    let letter = letter(&other, &path).await;
+    proxy.lose_create_reply_and_stay_cut();
+    let queue = client.queue(&path);
+    let (requeued, ()) = tokio::join!(soon("the requeue", queue.requeue(&letter)), async {
+        proxy.until_lost(1).await;
+        assert!(other.queue(&path).discard(&letter).await.unwrap());
+        proxy.restore();
+    });
+    assert!(!requeued.unwrap());
+}
+
+#[tokio::test]
+async fn who_gives_up_putting_again_and_again_leaves_few_requests() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (client, other, path) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+        unique("puts-given-up"),
+    );
+    let queue = client.queue(&path);
+    // The second knows what is there, and asks nothing before it puts.
+    queue.put("").await.unwrap();
+    queue.put("").await.unwrap();
+    let mut states = client.states();
+    proxy.cut();
+    while states.next().await.unwrap().is_connected() {}
+    proxy.seen();
+    for _ in 0..300 {
+        let given_up = queue.put("").timeout(Duration::from_millis(1)).await;
+        assert!(matches!(given_up, Err(Error::Timeout { .. })));
+    }
+    proxy.restore();
+    soon("the last", queue.put("")).await.unwrap();
+    let puts = format!("{path}/puts");
+    until_children(&other, &puts, "no marker", <[_]>::is_empty).await;
+    let seen = proxy.seen();
+    let multis = seen.iter().filter(|op| **op == MULTI).count();
+    assert!((100..=140).contains(&multis), "{multis}");
 }
 
 #[tokio::test]

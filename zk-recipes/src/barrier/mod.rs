@@ -38,9 +38,14 @@ mod model;
 
 use std::sync::Arc;
 
-use zk_client::{Client, ErrorKind, Outcome, Stat};
+use zk_client::{Client, ErrorKind, Stat};
 
-use crate::{attempt::Attempt, connection::Persistence, error::Result, parents};
+use crate::{
+    attempt::Attempt,
+    connection::{Change, Persistence},
+    error::Result,
+    parents,
+};
 
 /// A barrier at a path: [`ClientExt::barrier`](crate::ClientExt::barrier). Cheap to clone.
 #[derive(Debug, Clone)]
@@ -68,15 +73,16 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// The future fails with what the client reports (NOAUTH, ...); a lost connection is no error.
+    /// The future fails with what the client reports (NOAUTH, ...); a lost connection is no error. Where an attempt may have been
+    /// carried out and no other one can, with [`Error::Unknown`](crate::Error::Unknown).
     pub fn set(&self) -> Attempt<()> {
         let Self { client, path } = self.clone();
         self.attempt("set", async move {
-            let mut persistence = Persistence::new();
+            let mut change = Change::new(&client, &path);
             loop {
                 match create(&client, &path).await {
                     Ok(()) => return Ok(()),
-                    Err(error) => persistence.after(&client, error).await?,
+                    Err(error) => change.failed(error).await?,
                 }
             }
         })
@@ -90,16 +96,14 @@ impl Barrier {
     pub fn remove(&self) -> Attempt<bool> {
         let Self { client, path } = self.clone();
         self.attempt("remove", async move {
-            let mut persistence = Persistence::new();
-            let mut undecided = false;
+            let mut change = Change::new(&client, &path);
             loop {
                 match client.delete(&path).await {
                     Ok(()) => return Ok(true),
-                    Err(error) if error.kind() == ErrorKind::NoNode => return Ok(undecided),
-                    Err(error) => {
-                        undecided |= error.outcome() == Outcome::Unknown;
-                        persistence.after(&client, error).await?;
+                    Err(error) if error.kind() == ErrorKind::NoNode => {
+                        return Ok(change.is_undecided());
                     }
+                    Err(error) => change.failed(error).await?,
                 }
             }
         })
@@ -109,7 +113,7 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set).
+    /// The future fails with what the client reports (NOAUTH, ...); a lost connection is no error.
     pub fn wait(&self) -> Attempt<()> {
         let Self { client, path } = self.clone();
         self.attempt("wait", async move {

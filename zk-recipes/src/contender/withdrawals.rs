@@ -2,8 +2,9 @@
 //!
 //! Whoever is cancelled is not waited for: the withdrawal goes on in the background. A program that begins and cancels
 //! faster than its server creates and deletes would have more and more nodes there, each of which makes every look at the
-//! children dearer, until nothing is done any more but looking. So whoever begins to contend waits, on the same client, while
-//! [`MANY`] withdrawals are on their way, until they are [`FEW`]. That holds nobody up who could have gone on: a withdrawal
+//! children dearer, until nothing is done any more but looking. So whoever begins to contend, or to put items, waits, on the same client,
+//! while [`MANY`] withdrawals are on their way, until they are [`FEW`]. (Who takes items, changes a counter or enters a barrier asks
+//! the server something first, behind all that is on its way, and that holds it up as well.) That holds nobody up who could have gone on: a withdrawal
 //! waits for nothing but answers of the server, and ends with the session.
 
 use std::sync::Arc;

@@ -1,10 +1,16 @@
 //! Items that were delivered too often.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use zk_client::{ErrorKind, Outcome};
+use zk_client::ErrorKind;
 
 use super::{Place, order};
-use crate::{connection::Persistence, error::Result, parents};
+use crate::{
+    connection::{Change, Persistence},
+    error::Result,
+    parents,
+};
 
 /// An item that was delivered as often as allowed, and never acknowledged.
 #[derive(Debug, Clone)]
@@ -49,43 +55,35 @@ async fn list_once(place: &Place) -> zk_client::Result<Vec<DeadLetter>> {
 pub(super) async fn requeue(place: &Place, letter: &DeadLetter) -> Result<bool> {
     let priority = order::priority(&letter.id).unwrap_or(super::DEFAULT_PRIORITY);
     let entry = parents::child(&place.entries, &order::prefix(priority));
-    let path = parents::child(&place.dead, &letter.id);
+    let path: Arc<str> = parents::child(&place.dead, &letter.id).into();
     let multi = place.client.multi().delete(&path);
     let multi = multi.create(&entry, letter.data.clone()).sequential();
-    let mut persistence = Persistence::new();
-    let mut undecided = false;
+    let mut change = Change::new(&place.client, &path);
     loop {
-        let error = match multi.clone().commit().await {
+        match multi.clone().commit().await {
             Ok(_) => return Ok(true),
             Err(error) if error.kind() == ErrorKind::NoNode && error.path() == Some(&path) => {
-                return Ok(undecided);
+                return Ok(change.is_undecided());
             }
             Err(error) if error.kind() == ErrorKind::NoNode => {
-                match place.create(&place.client).await {
-                    Ok(()) => continue,
-                    Err(error) => error,
+                if let Err(error) = place.create(&place.client).await {
+                    change.hindered(error).await?;
                 }
             }
-            Err(error) => error,
-        };
-        undecided |= error.outcome() == Outcome::Unknown;
-        persistence.after(&place.client, error).await?;
+            Err(error) => change.failed(error).await?,
+        }
     }
 }
 
 /// Deletes it; after a lost answer the letter that is gone means that it was.
 pub(super) async fn discard(place: &Place, letter: &DeadLetter) -> Result<bool> {
-    let path = parents::child(&place.dead, &letter.id);
-    let mut persistence = Persistence::new();
-    let mut undecided = false;
+    let path: Arc<str> = parents::child(&place.dead, &letter.id).into();
+    let mut change = Change::new(&place.client, &path);
     loop {
         match place.client.delete(&path).await {
             Ok(()) => return Ok(true),
-            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(undecided),
-            Err(error) => {
-                undecided |= error.outcome() == Outcome::Unknown;
-                persistence.after(&place.client, error).await?;
-            }
+            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(change.is_undecided()),
+            Err(error) => change.failed(error).await?,
         }
     }
 }

@@ -304,7 +304,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// The future fails with what the client reports. After a lost answer it looks whether the letter is gone.
+    /// The future fails with what the client reports. After a lost answer it looks whether the letter is gone; where it cannot,
+    /// with [`Error::Unknown`].
     pub fn requeue(&self, letter: &DeadLetter) -> Attempt<bool> {
         let (place, letter) = (Arc::clone(&self.place), letter.clone());
         self.attempt(
@@ -317,7 +318,8 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// The future fails with what the client reports. After a lost answer it looks whether the letter is gone.
+    /// The future fails with what the client reports. After a lost answer it looks whether the letter is gone; where it cannot,
+    /// with [`Error::Unknown`].
     pub fn discard(&self, letter: &DeadLetter) -> Attempt<bool> {
         let (place, letter) = (Arc::clone(&self.place), letter.clone());
         self.attempt(

@@ -9,6 +9,7 @@ use super::{Place, order};
 use crate::{
     attempt::Answer,
     connection::Persistence,
+    contender::withdrawals,
     error::{Error, Result},
     own_node::{Committed, OwnNode, present_session},
     parents,
@@ -41,8 +42,10 @@ pub(super) async fn run(place: Arc<Place>, what: Put, mut answer: Answer<()>) {
 }
 
 impl Place {
-    /// Dropped at any point, the marker left behind is seen to by who owns it.
+    /// Dropped at any point, the marker left behind is seen to by who owns it. Not before those that were are mostly gone: who
+    /// gives up in an outage again and again has asked for a marker each time.
     async fn put(&self, place: &mut Option<OwnNode>, what: &Put) -> Result<()> {
+        withdrawals::few(&self.client).await;
         let mut persistence = Persistence::new();
         loop {
             let session = present_session(&self.client).await?;
@@ -73,6 +76,7 @@ impl Place {
             }
         }
     }
+
     async fn put_in(
         &self,
         session: &Session,
