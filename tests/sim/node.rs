@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    io,
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +19,7 @@ use zk_server::{
     reconfig::Configuration,
     storage::{
         Directories, Disk, DiskDone, DiskOp, EpochKind, LogExecutor, LogOptions, MemDisk,
-        RecoveryOptions, SnapshotOptions, put_piece, recover, write_snapshot,
+        RecoveryOptions, SnapshotOptions, mem_disk::FaultyCall, put_piece, recover, write_snapshot,
     },
     tree::{CutNode, DataTree, Effects, TreeBuilder, TreeOptions},
     zab::{CommittedLog, Epochs, Input, Member, ZabConfig},
@@ -37,6 +38,10 @@ pub(crate) struct Node {
     pub(crate) slow_until: Duration,
     /// What is wrong with its disk.
     pub(crate) broken: Option<Fault>,
+    /// A call that is to fail while the log is cut, and which one of its kind.
+    pub(crate) fails_at_cut: Option<(FaultyCall, u32)>,
+    /// What the disk said when its process ended because of it.
+    pub(crate) died_of: Option<String>,
     /// Whether a record in its log was ever spoiled.
     pub(crate) spoiled: bool,
     pub(crate) durable: DurableState,
@@ -75,6 +80,8 @@ pub(crate) struct Process {
     /// `sync`s of this member's clients: how many writes had been acknowledged anywhere when each came.
     pub(crate) syncs: VecDeque<usize>,
     pub(crate) serving: bool,
+    /// The epoch that the last LEADERINFO was of.
+    pub(crate) leader_epoch: Epoch,
     /// Sessions heard of since the last ping was answered.
     pub(crate) touched: Vec<SessionTouch>,
     /// Sessions whose validity the leader was asked for, in order.
@@ -152,6 +159,8 @@ impl Node {
             paused_until: Duration::ZERO,
             slow_until: Duration::ZERO,
             broken: None,
+            fails_at_cut: None,
+            died_of: None,
             spoiled: false,
             durable: DurableState::default(),
             configuration: None,
@@ -214,6 +223,7 @@ impl Node {
             pending: BTreeSet::new(),
             syncs: VecDeque::new(),
             serving: false,
+            leader_epoch: Epoch(0),
             touched: Vec::new(),
             revalidating: VecDeque::new(),
             todo: VecDeque::new(),
@@ -259,7 +269,7 @@ impl Node {
         Done::Installed
     }
 
-    fn execute_ops(&mut self, batch: Vec<DiskOp>) -> Vec<Done> {
+    fn execute_ops(&mut self, mut batch: Vec<DiskOp>) -> Vec<Done> {
         let Some(process) = &mut self.process else {
             return Vec::new();
         };
@@ -275,6 +285,13 @@ impl Node {
             }
         }
         let mut done = Vec::new();
+        let cut = batch
+            .iter()
+            .position(|op| matches!(op, DiskOp::Truncate { .. }));
+        if let (Some(at), Some((call, nth))) = (cut, self.fails_at_cut) {
+            process.log.execute(batch.drain(..at), &mut done);
+            self.disk.fail(call, nth, io::ErrorKind::Other);
+        }
         process.log.execute(batch, &mut done);
         for done in &done {
             self.durable.note(done);

@@ -103,8 +103,21 @@ impl Oracle {
         true
     }
 
-    /// A prospective leader has found the epoch's history.
-    pub(crate) fn begin(&mut self, epoch: Epoch, history: &[Zxid]) {
+    /// A prospective leader has found the epoch's history: a quorum of what is in force has promised the epoch, so that
+    /// nothing of an earlier one can be agreed on any more.
+    pub(crate) fn begin(
+        &mut self,
+        epoch: Epoch,
+        history: &[Zxid],
+        disks: &BTreeMap<ServerId, &DurableState>,
+        in_force: &QuorumVerifier,
+    ) {
+        let promised = disks.iter().filter(|(_, disk)| disk.accepted >= epoch);
+        let promised = promised.map(|(server, _)| *server).collect();
+        assert!(
+            in_force.contains_quorum(&promised),
+            "I1: {epoch:?} begins with the promise of {promised:?} only"
+        );
         let before = self.initial.insert(epoch, history.to_vec());
         assert!(
             before.is_none_or(|before| before == history),
@@ -190,6 +203,20 @@ impl Oracle {
                 "G5: {zxid} was asked for after {floor:?} was acknowledged"
             );
         }
+    }
+
+    /// `CommittedLogMonotonicity`: what a leader of a later epoch has its learners cut off was never agreed on.
+    pub(crate) fn check_cut(&self, disk: &DurableState, to: Zxid, epoch: Epoch) {
+        let behind = disk
+            .log
+            .iter()
+            .filter(|zxid| **zxid > to && zxid.epoch() < epoch);
+        let committed = |zxid: &&Zxid| self.committed.binary_search(zxid).is_ok();
+        let lost: Vec<_> = behind.filter(committed).collect();
+        assert!(
+            lost.is_empty(),
+            "CommittedLogMonotonicity: {epoch:?} cuts {lost:?}"
+        );
     }
 
     /// I1, I2: what the epoch's history stands for is on the disk.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use zk_proto::quorum::ServerState;
+
 use crate::{transcripts::quiet_with_spares, world::World};
 
 const fn ms(count: u64) -> Duration {
@@ -88,4 +90,91 @@ pub(crate) fn a_configuration_that_cannot_have_come_into_force_holds_nobody_up()
 pub(crate) fn an_observer_that_is_to_become_a_voter_helps_to_begin_an_epoch() {
     let mut world = reconfigured(2, &[(1, 3), (2, 2)]);
     begin_and_lose_power(&mut world, &[(2, 0), (3, 0), (4, 0)], &[4]);
+}
+
+/// {2, 3} is in force and {1, 2, 3, 4, 5} is on its way, logged by all but 1 and 4, which observe, and 5 is gone. So 2 and
+/// 3 need one of those, and observers' words on what they have logged do not count: who may come to vote follows as soon
+/// as it knows that (simulator, seed 85548). Then it is known to others as a follower, so that who comes back joins.
+#[test]
+pub(crate) fn observers_that_are_to_become_voters_help_to_establish_an_epoch() {
+    const OBSERVERS: [usize; 2] = [0, 3];
+    let mut world = reconfigured(2, &[(0, 2), (3, 2)]);
+    let leader = world.leader().unwrap();
+    let other = 3 - leader;
+    world.cut_one_way(other, leader);
+    world.cut_one_way(4, leader);
+    world.propose_changes(leader, &[(0, 0), (3, 0), (4, 0)]);
+    world.run_for(ms(50));
+    for node in [leader, other, 4] {
+        world.stop(node, false);
+    }
+    world.heal();
+    world.restart(leader);
+    world.restart(other);
+    for _ in 0..50 {
+        world.run_for(ms(100));
+    }
+    let leader = world.leader().expect("without 5, too");
+    let other = 3 - leader;
+    let established = world.report.established;
+    assert_eq!(
+        OBSERVERS.map(|node| world.state_of(node)),
+        [Some(ServerState::Following); 2]
+    );
+    // Those who lead and follow now are a quorum without it, and it is told so.
+    world.stop(other, false);
+    world.run_for(ms(20));
+    world.restart(other);
+    world.run_for(ms(300));
+    assert!(world.is_serving(other), "{:?}", world.states());
+    assert_eq!(world.leader(), Some(leader));
+    assert_eq!(
+        world.report.established, established,
+        "nobody elected anybody"
+    );
+    world.come_to_rest();
+}
+
+/// {1, 2, 3} is in force, {1, 2, 3, 4} is logged by 3 and by 4, which observes. 4 has promised 3 epochs that nobody else
+/// knows, and 3 is gone: as a follower 4 would wait for ever for an epoch that is as late, as an observer it need not.
+#[test]
+pub(crate) fn a_voter_to_be_is_not_kept_out_by_what_it_has_promised() {
+    const OBSERVER: usize = 3;
+    let mut world = reconfigured(1, &[(OBSERVER, 2)]);
+    let leader = world.leader().unwrap();
+    let [one, other] = [0, 1].map(|at| (leader + 1 + at) % 3);
+    world.cut_one_way(leader, one);
+    world.cut_one_way(leader, other);
+    world.propose_changes(leader, &[(OBSERVER, 0)]);
+    world.run_for(ms(20));
+    for node in [leader, one, other] {
+        world.stop(node, false);
+    }
+    world.heal();
+    let promised = world.accepted_epoch(one);
+    let mut rounds = 0;
+    while world.accepted_epoch(OBSERVER).0 < promised.0 + 4 {
+        rounds += 1;
+        assert!(rounds < 20, "{:?}", world.accepted_epoch(OBSERVER));
+        world.restart(leader);
+        world.restart(one);
+        // At first the three begin an epoch, and only 4 hears what it begins with. After that only 4 hears of a new one.
+        world.run_until(if rounds == 1 {
+            "NEWLEADER"
+        } else {
+            "LEADERINFO"
+        });
+        world.cut_one_way(leader, one);
+        world.run_for(ms(100));
+        world.stop(leader, false);
+        world.stop(one, false);
+        world.heal();
+        world.run_for(ms(100));
+    }
+    world.restart(one);
+    world.restart(other);
+    world.run_for(ms(3_000));
+    assert!(world.accepted_epoch(one) < world.accepted_epoch(OBSERVER));
+    assert!(world.is_serving(OBSERVER), "{:?}", world.states());
+    world.come_to_rest();
 }

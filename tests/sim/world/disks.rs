@@ -6,23 +6,30 @@ use zk_server::{
     zab::{Input, LearnerInput, LoggedSpan, Transaction, follows},
 };
 
-use super::{Event, World, id};
+use super::{Event, World, disks, id};
 use crate::node::{Done, Running, Work};
 
 impl World {
     pub(super) fn ask_disk(&mut self, node: usize, op: DiskOp) {
-        let Some(process) = &mut self.nodes[node].process else {
+        let known = disks(&self.nodes);
+        let Some(process) = &self.nodes[node].process else {
             return;
         };
-        if let DiskOp::SaveEpoch {
-            kind: EpochKind::Current,
-            epoch,
-        } = op
-            && process.member.leader().is_some()
-        {
-            self.oracle.begin(epoch, &process.applied);
+        match (&op, process.member.leader()) {
+            (DiskOp::SaveEpoch { kind, epoch }, Some(leader)) if *kind == EpochKind::Current => {
+                let in_force = leader.configurations().committed().verifier();
+                self.oracle
+                    .begin(*epoch, &process.applied, &known, in_force);
+            }
+            (DiskOp::Truncate { to }, None) => {
+                let disk = &self.nodes[node].durable;
+                self.oracle.check_cut(disk, *to, process.leader_epoch);
+            }
+            _ => {}
         }
-        process.ops.push(Work::Op(op));
+        if let Some(process) = &mut self.nodes[node].process {
+            process.ops.push(Work::Op(op));
+        }
     }
 
     pub(super) fn ask_install(&mut self, node: usize) {
@@ -95,6 +102,7 @@ impl World {
             };
             if let DiskDone::Failed(fatal) = &done {
                 self.trace(format_args!("{}  stops: {fatal}", id(node).0));
+                self.nodes[node].died_of = Some(fatal.to_string());
                 if let Some(fault) = self.nodes[node].broken {
                     self.report.struck(fault);
                 }

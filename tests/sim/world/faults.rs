@@ -185,7 +185,10 @@ impl World {
         if stopped.process.take().is_none() {
             return;
         }
+        self.note_struck(node);
+        let stopped = &mut self.nodes[node];
         stopped.disk.heal();
+        stopped.fails_at_cut = None;
         stopped.broken = None;
         self.oracle.hang_up(node);
         let stopped = &mut self.nodes[node];
@@ -259,8 +262,10 @@ impl World {
         self.trace(format_args!("chaos is over"));
         self.healed_at = Some(self.oracle.acknowledged.len());
         self.net.heal();
+        (0..self.nodes.len()).for_each(|node| self.note_struck(node));
         for node in &mut self.nodes {
             node.disk.heal();
+            node.fails_at_cut = None;
             node.broken = None;
             node.paused_until = self.now;
             node.slow_until = self.now;

@@ -26,6 +26,7 @@ use zk_server::{
     zab::{Departure, Input, LeaderInput, LinkId, Output, Transaction},
 };
 
+use self::script::Planned;
 use crate::{
     net::{Net, Wire},
     node::{DurableState, Node, Process, Work},
@@ -123,6 +124,10 @@ pub(crate) struct World {
     pub(crate) report: Report,
     pub(crate) trace: VecDeque<String>,
     line: String,
+    /// What a scenario waits for somebody to do or say.
+    awaited: Option<String>,
+    /// Faults of disks that a scenario wants to see strike.
+    planned: Vec<Planned>,
     hash: u64,
 }
 
@@ -161,6 +166,8 @@ impl World {
             report: Report::default(),
             trace: VecDeque::new(),
             line: String::new(),
+            awaited: None,
+            planned: Vec::new(),
             hash: 0xcbf2_9ce4_8422_2325,
         }
     }
@@ -233,7 +240,7 @@ impl World {
         (0..self.nodes.len()).filter(leads).collect()
     }
 
-    fn states(&self) -> Vec<String> {
+    pub(crate) fn states(&self) -> Vec<String> {
         self.nodes
             .iter()
             .map(|node| match &node.process {
@@ -288,6 +295,10 @@ impl World {
         let _ = write!(self.line, "{:>9} {line}", self.now.as_micros());
         for byte in self.line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+        let come = |text: &String| self.line.contains(text.as_str());
+        if self.awaited.as_ref().is_some_and(come) {
+            self.awaited = None;
         }
         if self.trace.len() == TRACE_KEPT {
             self.trace.pop_front();

@@ -254,6 +254,11 @@ impl World {
                     return self.report.struck(Fault::BreakOff);
                 };
                 let message = LearnerMessage::from_packet(packet).unwrap();
+                if let (LearnerMessage::LeaderInfo { epoch, .. }, Some(process)) =
+                    (&message, &mut self.nodes[node].process)
+                {
+                    process.leader_epoch = *epoch;
+                }
                 self.input(
                     node,
                     match at_leader {

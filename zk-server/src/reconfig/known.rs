@@ -80,9 +80,11 @@ impl Configurations {
     /// part, and hear that nothing is on its way any more.
     #[must_use]
     pub fn may_come_to_vote(&self) -> bool {
+        let turned_away = self.turned_away && !mutants::active("comes-back-as-voter");
         let next = self.pending.iter();
         let mut next = next.map(|next| next.configuration.verifier());
-        self.votes() || !self.turned_away && next.any(|next| next.is_voter(self.me))
+        let may = !turned_away && next.any(|next| next.is_voter(self.me));
+        self.votes() || may && !mutants::active("voters-to-be-observe")
     }
 
     /// Whether the last leader was of an epoch before the one that this member has promised.

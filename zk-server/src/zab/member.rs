@@ -453,11 +453,15 @@ impl Member {
 }
 
 fn election_config(configurations: &Configurations, me: ServerId) -> ElectionConfig {
+    let follows = match mutants::active("follows-as-observer") {
+        true => configurations.votes(),
+        false => configurations.may_come_to_vote(),
+    };
     ElectionConfig {
         me,
         members: configurations.members(),
         verifiers: configurations.verifiers(),
         text: Some(configurations.text()),
-        observes: !configurations.may_come_to_vote(),
+        observes: !follows,
     }
 }

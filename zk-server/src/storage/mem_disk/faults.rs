@@ -1,6 +1,10 @@
 //! What can be made to go wrong.
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
 /// The calls that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +43,8 @@ const EACCES: i32 = 13;
 pub(super) struct Faults {
     /// How many more calls of a kind succeed, and how the next one fails.
     planned: BTreeMap<FaultyCall, (u32, io::ErrorKind)>,
+    /// Which of them have struck.
+    pub(super) struck: BTreeSet<FaultyCall>,
     pub(super) sync_lies: bool,
     pub(super) capacity: Option<u64>,
     pub(super) latency: Latency,
@@ -47,6 +53,7 @@ pub(super) struct Faults {
 
 impl Faults {
     pub(super) fn fail(&mut self, call: FaultyCall, nth: u32, error: io::ErrorKind) {
+        self.struck.remove(&call);
         self.planned.insert(call, (nth.saturating_sub(1), error));
     }
 
@@ -58,8 +65,13 @@ impl Faults {
             _ => Duration::ZERO,
         };
         match self.planned.get_mut(&call) {
-            Some((0, io::ErrorKind::PermissionDenied)) => Err(io::Error::from_raw_os_error(EACCES)),
-            Some((0, error)) => Err((*error).into()),
+            Some((0, error)) => {
+                self.struck.insert(call);
+                Err(match error {
+                    io::ErrorKind::PermissionDenied => io::Error::from_raw_os_error(EACCES),
+                    error => (*error).into(),
+                })
+            }
             Some((left, _)) => {
                 *left -= 1;
                 Ok(())

@@ -73,6 +73,12 @@ impl MemDisk {
         self.platter.lock().faults.fail(call, nth, error);
     }
 
+    /// Whether a call of this kind has failed since [`fail`](Self::fail) asked for that; [`heal`](Self::heal) forgets it.
+    #[must_use]
+    pub fn has_failed(&self, call: FaultyCall) -> bool {
+        self.platter.lock().faults.struck.contains(&call)
+    }
+
     /// Ends every fault that was injected: errors, latencies, the capacity and the lie.
     pub fn heal(&self) {
         self.platter.lock().faults = faults::Faults::default();

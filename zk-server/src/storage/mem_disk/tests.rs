@@ -156,8 +156,9 @@ fn faults_strike_when_they_were_told_to() {
     let disk = MemDisk::new();
     let mut file = write(&disk, "f", b"");
     disk.fail(FaultyCall::Sync, 2, io::ErrorKind::Other);
-    assert!(file.sync_data().is_ok());
+    assert!(file.sync_data().is_ok() && !disk.has_failed(FaultyCall::Sync));
     assert!(file.sync_data().is_err() && file.sync_data().is_err());
+    assert!(disk.has_failed(FaultyCall::Sync) && !disk.has_failed(FaultyCall::Write));
     disk.fail(FaultyCall::Write, 1, io::ErrorKind::Other);
     assert!(file.write_at(0, b"1234").is_err());
     assert_eq!(read(&disk, "f"), b"12", "half of it was written");

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use zk_proto::{ServerId, Zxid, quorum::LearnerMessage};
 
 use super::{Leader, Phase};
+#[cfg(zkmut)]
+use crate::storage::Durable;
 use crate::{
     quorum::QuorumTracker,
     storage::{DiskDone, DiskOp},
     time::Now,
-    zab::{Departure, ForwardedRequest, LinkId, Output, Transaction, learner_link::LinkPhase},
+    zab::{
+        Departure, ForwardedRequest, LinkId, Output, Transaction, learner_link::LinkPhase, mutants,
+    },
 };
-#[cfg(zkmut)]
-use crate::{storage::Durable, zab::mutants};
 
 impl Leader {
     pub(super) fn hear(&mut self, now: Now, link: LinkId, message: LearnerMessage) {
@@ -220,7 +222,7 @@ impl Leader {
                 tracker.add(link.server);
             }
         }
-        tracker.has_quorum() || crate::zab::mutants::active("1675")
+        tracker.has_quorum() || mutants::active("1675")
     }
 
     /// Pings every learner that has begun to sync; returns the numbers of those pings that will be answered.

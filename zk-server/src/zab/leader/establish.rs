@@ -175,7 +175,7 @@ impl Leader {
         let Phase::CollectingAcks(epoch, acks) = &self.phase else {
             return;
         };
-        if !acks.has_quorum() {
+        if !acks.has_quorum() && !mutants::active("1192") {
             return;
         }
         let epoch = *epoch;
@@ -203,7 +203,8 @@ impl Leader {
                 after
             }
             SyncPlan::Trunc { to } => {
-                self.send(link, LearnerMessage::Trunc(to));
+                let short = i64::from(mutants::active("1154"));
+                self.send(link, LearnerMessage::Trunc(Zxid(to.0 - short)));
                 to
             }
             SyncPlan::Snap => {

@@ -4,11 +4,11 @@ use zk_proto::{Zxid, quorum::LearnerMessage};
 
 use super::{Learner, Phase};
 #[cfg(zkmut)]
-use crate::{storage::Durable, zab::mutants};
+use crate::storage::Durable;
 use crate::{
     storage::{DiskDone, DiskOp, EpochKind},
     zab::{
-        ForwardedRequest, Output, Transaction, follows,
+        ForwardedRequest, Output, Transaction, follows, mutants,
         synchronization::{ack_proposal, save_epoch_before},
     },
 };
@@ -31,6 +31,10 @@ impl Learner {
         self.see_configuration(&transaction);
         if acknowledge {
             self.to_ack.push_back(zxid);
+        }
+        #[cfg(zkmut)]
+        if self.forgets_to_log(&transaction) {
+            return;
         }
         self.output(Output::Disk(DiskOp::Append {
             zxid,
@@ -83,7 +87,7 @@ impl Learner {
     }
 
     pub(super) fn acknowledge(&mut self) {
-        if self.phase != Phase::Active {
+        if self.phase != Phase::Active && !mutants::active("4685") {
             return;
         }
         while let Some(zxid) = self.to_ack.front()

@@ -10,6 +10,8 @@
 //! before UPTODATE, since until then no quorum may have the leader's history; a gap ends the role.
 
 mod broadcast;
+#[cfg(zkmut)]
+mod bugs;
 mod establish;
 mod reconfigure;
 
@@ -300,6 +302,10 @@ impl Learner {
     }
 
     fn hear(&mut self, message: LearnerMessage) {
+        #[cfg(zkmut)]
+        if self.drops(&message) {
+            return;
+        }
         match (self.phase, message) {
             (Phase::Introduced, LearnerMessage::LeaderInfo { epoch, .. }) => self.accept(epoch),
             (Phase::AwaitingPlan { epoch }, message) => self.begin_sync(epoch, message),
