@@ -317,37 +317,44 @@ impl Node {
     }
 }
 
+/// Spoils one of the records that another one follows, so that no torn write explains it; false if there is none.
+pub(crate) fn spoil(disk: &MemDisk, choice: usize) -> bool {
+    let directory = disk.subdirectory("version-2").unwrap();
+    let mut logs: Vec<_> = directory.list().unwrap();
+    logs.retain(|file| file.name.starts_with("log."));
+    logs.sort_by_key(|file| i64::from_str_radix(&file.name[4..], 16).unwrap());
+    let mut records = Vec::new();
+    for file in logs {
+        let mut bytes = vec![0; usize::try_from(file.len).unwrap()];
+        directory
+            .open(&file.name)
+            .unwrap()
+            .read_at(0, &mut bytes)
+            .unwrap();
+        let mut log = LogCursor::new(file.len);
+        log.feed(bytes.get(FileHeader::LEN..).unwrap_or_default());
+        while let Ok(LogStep::Record(record)) = log.next_record() {
+            records.push((file.name.clone(), record.offset));
+        }
+    }
+    records.pop();
+    if records.is_empty() {
+        return false;
+    }
+    // Behind the checksum and the length: the number of the session.
+    let (name, offset) = &records[choice % records.len()];
+    let name = format!("version-2/{name}");
+    disk.rot(&name, offset + 12, 1).unwrap();
+    true
+}
+
 /// Damage.
 impl Node {
     /// Spoils one of the records that another one follows, so that no torn write explains it; false if there is none.
     pub(crate) fn spoil(&mut self, choice: usize) -> bool {
-        let disk = self.disk.subdirectory("version-2").unwrap();
-        let mut logs: Vec<_> = disk.list().unwrap();
-        logs.retain(|file| file.name.starts_with("log."));
-        logs.sort_by_key(|file| i64::from_str_radix(&file.name[4..], 16).unwrap());
-        let mut records = Vec::new();
-        for file in logs {
-            let mut bytes = vec![0; usize::try_from(file.len).unwrap()];
-            disk.open(&file.name)
-                .unwrap()
-                .read_at(0, &mut bytes)
-                .unwrap();
-            let mut log = LogCursor::new(file.len);
-            log.feed(bytes.get(FileHeader::LEN..).unwrap_or_default());
-            while let Ok(LogStep::Record(record)) = log.next_record() {
-                records.push((file.name.clone(), record.offset));
-            }
-        }
-        records.pop();
-        if records.is_empty() {
-            return false;
-        }
-        // Behind the checksum and the length: the number of the session.
-        let (name, offset) = &records[choice % records.len()];
-        let name = format!("version-2/{name}");
-        self.disk.rot(&name, offset + 12, 1).unwrap();
-        self.spoiled = true;
-        true
+        let done = spoil(&self.disk, choice);
+        self.spoiled |= done;
+        done
     }
 
     /// Whether it runs without a vote.

@@ -3,6 +3,7 @@
 //! A line that begins with `> ` is a command, with `#` a remark; everything else is what the members did and said,
 //! without their pings. `a -> b` is the quorum port, `a => b` the election port, and `a  ...` what a does by itself.
 //! What a command that ends with `...` leads to is left out: it was told elsewhere. Votes are told in `election` only.
+//! `until` waits for somebody to do or say that, and `break` ends a link within the next message of that name.
 //! `ZK_REWRITE=1` writes down what happens now; the difference is to be read before it is kept.
 
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
@@ -76,6 +77,13 @@ fn obey(world: &mut Option<World>, command: &str) {
             Some(&"weightless") => Quorums::Weightless,
             _ => Quorums::Majority,
         };
+        let setting = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
+        if let Some(count) = setting("zxids=") {
+            swarm.counter_max = count.parse().unwrap();
+        }
+        if words.contains(&"reconfig") {
+            swarm.faults = vec![Fault::Reconfig];
+        }
         *world = Some(World::empty(swarm, Rng::with_seed(1)));
         return;
     }
@@ -89,6 +97,22 @@ fn obey(world: &mut Option<World>, command: &str) {
         "power-cut" => (1..words.len()).for_each(|at| world.stop(member(at), true)),
         "cut" => world.cut(member(1), member(2)),
         "heal" => world.heal(),
+        "until" => world.run_until(&words[1..].join(" ")),
+        "break" => world.break_off_within(words[1]),
+        "reconfig" => {
+            let role = |word: &str| {
+                ["voter", "moved", "observer", "nothing"]
+                    .iter()
+                    .position(|it| *it == word)
+            };
+            let change = |word: &&str| {
+                let (server, to) = word.split_once('=').unwrap();
+                let server: usize = server.parse().unwrap();
+                (server - 1, role(to).unwrap() as u8)
+            };
+            let changes: Vec<_> = words[2..].iter().map(change).collect();
+            world.propose_changes(member(1), &changes);
+        }
         other => panic!("{other} is no command"),
     }
 }

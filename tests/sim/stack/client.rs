@@ -35,6 +35,8 @@ pub(super) struct Client {
     password: Password,
     /// The newest state it has seen, of this session.
     seen: Zxid,
+    /// The last write of this session that was acknowledged.
+    written: Zxid,
     xid: i32,
     made: u32,
     /// Asked and not answered, in order.
@@ -47,6 +49,8 @@ pub(super) struct Client {
     watch: Option<Watched>,
     /// The last zxid of any frame on this connection.
     last: Zxid,
+    /// Puts a bug into what it is answered: reads are of a time before its last write.
+    pub(super) reads_the_past: bool,
 }
 
 struct Asked {
@@ -76,6 +80,7 @@ impl Client {
             session: SessionId::NONE,
             password: Password::zero(),
             seen: Zxid::ZERO,
+            written: Zxid::ZERO,
             xid: 0,
             made: 0,
             pending: VecDeque::new(),
@@ -84,6 +89,7 @@ impl Client {
             late: Vec::new(),
             watch: None,
             last: Zxid::ZERO,
+            reads_the_past: false,
         }
     }
 
@@ -177,6 +183,7 @@ impl Client {
             self.session = SessionId::NONE;
             self.password = Password::zero();
             self.seen = Zxid::ZERO;
+            self.written = Zxid::ZERO;
             self.late.clear();
             history.expired += 1;
             return;
@@ -192,9 +199,28 @@ impl Client {
         self.last = self.seen;
     }
 
+    /// G8, G11: nothing goes back behind what this session has seen, and written.
+    fn check_order(&self, header: &mut ReplyHeader, is_write: bool) {
+        if self.reads_the_past && !is_write && self.written > Zxid::ZERO {
+            header.zxid = Zxid(self.written.0 - 1);
+        }
+        assert!(
+            is_write || header.zxid >= self.written,
+            "G11: a read at {} behind the own write {}",
+            header.zxid,
+            self.written
+        );
+        assert!(
+            header.zxid >= self.seen,
+            "G8: {} after {}",
+            header.zxid,
+            self.seen
+        );
+    }
+
     fn reply(&mut self, frame: Bytes, history: &mut History) {
         let mut input = Reader::new(frame);
-        let header = ReplyHeader::decode(&mut input).unwrap();
+        let mut header = ReplyHeader::decode(&mut input).unwrap();
         if header.xid == Xid::NOTIFICATION {
             let event = WatcherEvent::decode(&mut input).unwrap();
             return self.event(header.zxid, &event, history);
@@ -207,13 +233,8 @@ impl Client {
             header.xid.0, asked.xid,
             "G6: answers have the order of questions"
         );
-        assert!(
-            header.zxid >= self.seen,
-            "G8: {} after {}",
-            header.zxid,
-            self.seen
-        );
         let is_write = asked.request.op_code().is_write();
+        self.check_order(&mut header, is_write);
         let error = ErrorCode::from_i32(header.err);
         if is_write {
             assert!(header.zxid > self.seen, "G6: a write at {}", header.zxid);
@@ -225,6 +246,7 @@ impl Client {
             );
             assert_eq!(error, ErrorCode::Ok, "{:?}", asked.request);
             history.acknowledge(self.session, header.xid, header.zxid);
+            self.written = header.zxid;
             if !self.late.is_empty() {
                 let late = std::mem::take(&mut self.late);
                 history.overtaken.push((late, header.zxid));

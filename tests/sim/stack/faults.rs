@@ -6,6 +6,7 @@ use zk_server::{
 };
 
 use super::{Event, World, id};
+use crate::node::spoil;
 
 impl World {
     pub(super) fn start(&mut self, server: usize) {
@@ -51,6 +52,39 @@ impl World {
         self.schedule(at, Event::Start(server));
     }
 
+    /// Stops a server and spoils a record in its log that another one follows; false if there is none. Always the same
+    /// server: what two have forgotten nobody may know.
+    fn damage(&mut self, server: usize) -> bool {
+        let spoiled = self.servers.iter().position(|other| other.spoiled);
+        let server = spoiled.unwrap_or(server);
+        self.stop(server, false);
+        let choice = self.random.usize(..);
+        let damaged = spoil(&self.servers[server].disk, choice);
+        self.servers[server].spoiled |= damaged;
+        damaged
+    }
+
+    /// The connection of a client breaks.
+    fn reset_client(&mut self) {
+        let conns: Vec<_> = self.links.keys().copied().collect();
+        if let Some(conn) = conns.get(self.random.usize(0..conns.len().max(1))) {
+            self.schedule(
+                self.now,
+                Event::ToClient {
+                    conn: *conn,
+                    bytes: None,
+                },
+            );
+            self.schedule(
+                self.now,
+                Event::ToServer {
+                    conn: *conn,
+                    bytes: None,
+                },
+            );
+        }
+    }
+
     pub(super) fn fault(&mut self) {
         if self.calm {
             return;
@@ -58,7 +92,7 @@ impl World {
         let at = self.soon(1_500);
         self.schedule(at, Event::Fault);
         let server = self.random.usize(0..self.servers.len());
-        let fault = match self.random.u8(0..8) {
+        let fault = match self.random.u8(0..9) {
             0 => {
                 self.stop(server, false);
                 "kill"
@@ -93,24 +127,14 @@ impl World {
                 "reset of a server's links"
             }
             6 => {
-                let conns: Vec<_> = self.links.keys().copied().collect();
-                if let Some(conn) = conns.get(self.random.usize(0..conns.len().max(1))) {
-                    self.schedule(
-                        self.now,
-                        Event::ToClient {
-                            conn: *conn,
-                            bytes: None,
-                        },
-                    );
-                    self.schedule(
-                        self.now,
-                        Event::ToServer {
-                            conn: *conn,
-                            bytes: None,
-                        },
-                    );
-                }
+                self.reset_client();
                 "reset of a client"
+            }
+            7 => {
+                if !self.damage(server) {
+                    return;
+                }
+                "damaged log"
             }
             _ => {
                 self.servers[server].skew_ms = self.random.i64(-3_600_000..3_600_000);

@@ -34,6 +34,8 @@ pub(super) struct Server {
     pub(super) paused_until: Duration,
     /// How far its wall clock is off, in milliseconds.
     pub(super) skew_ms: i64,
+    /// Whether a record in its log was ever spoiled.
+    pub(super) spoiled: bool,
 }
 
 /// A running server.
@@ -92,6 +94,7 @@ impl Server {
             incarnation: 0,
             paused_until: Duration::ZERO,
             skew_ms: 0,
+            spoiled: false,
         }
     }
 
@@ -107,11 +110,16 @@ impl Server {
     pub(super) fn start(&mut self, mono: Duration, config: ZabConfig, answers_early: bool) {
         let settings = settings();
         let directories = Directories::on(Arc::new(self.disk.clone())).unwrap();
-        let recovery = RecoveryOptions::of(&settings, 1);
+        let mut recovery = RecoveryOptions::of(&settings, 1);
+        recovery.can_be_synced = true;
         let recovered = recover(&directories, &recovery).unwrap();
         assert_eq!(
             recovered.digest_mismatch, None,
             "the log makes another tree"
+        );
+        assert!(
+            self.spoiled || !recovered.awaits_sync,
+            "nobody spoiled this log"
         );
         let last = recovered.tree.last_zxid().epoch();
         let epochs = Epochs {

@@ -43,6 +43,8 @@ pub(super) struct SessionClient {
     session: SessionId,
     /// The newest state it was shown, of this session.
     seen: Zxid,
+    /// The last write of this session that was acknowledged.
+    written: Zxid,
     made: u32,
     /// Asked and not answered, in order.
     asked: VecDeque<Asked>,
@@ -92,6 +94,7 @@ impl SessionClient {
             input: BytesMut::new(),
             session: SessionId::NONE,
             seen: Zxid::ZERO,
+            written: Zxid::ZERO,
             made: 0,
             asked: VecDeque::new(),
             watching: Vec::new(),
@@ -242,6 +245,7 @@ impl SessionClient {
                         history.resumed += 1;
                     } else {
                         (self.session, self.seen) = (info.id, Zxid::ZERO);
+                        self.written = Zxid::ZERO;
                     }
                 }
                 Output::SessionEnded { .. } => history.expired += 1,
@@ -286,12 +290,18 @@ impl SessionClient {
     fn answered(&mut self, asked: Asked, reply: Reply, history: &mut History) {
         let Reply { zxid, code, .. } = reply;
         assert_eq!(code, ErrorCode::Ok, "{:?}", asked.request);
+        let barrier = self.written;
+        assert!(
+            asked.name.is_some() || zxid >= barrier,
+            "G11: a read at {zxid} behind the own write {barrier}"
+        );
         assert!(zxid >= self.seen, "G8: {zxid} after {}", self.seen);
         if let Some(name) = asked.name {
             assert!(zxid > self.seen, "G6: a write at {zxid}");
             assert!(zxid > asked.floor, "G5: {zxid} after {}", asked.floor);
             history.acknowledge(self.session, reply.xid, zxid);
             history.named.insert(name, zxid);
+            self.written = zxid;
         }
         self.seen = zxid;
         let op = asked.request.op_code();

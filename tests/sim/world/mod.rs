@@ -126,6 +126,8 @@ pub(crate) struct World {
     line: String,
     /// What a scenario waits for somebody to do or say.
     awaited: Option<String>,
+    /// Within which message of a leader a scenario wants the link to break.
+    breaks_off: Option<String>,
     /// Faults of disks that a scenario wants to see strike.
     planned: Vec<Planned>,
     hash: u64,
@@ -167,6 +169,7 @@ impl World {
             trace: VecDeque::new(),
             line: String::new(),
             awaited: None,
+            breaks_off: None,
             planned: Vec::new(),
             hash: 0xcbf2_9ce4_8422_2325,
         }

@@ -176,6 +176,13 @@ impl World {
             .get(&link)
             .map_or(0, |link| id(link.learner.node).0);
         self.trace(format_args!("{} -> {to}  {}", id(node).0, Short(&message)));
+        if let Some(name) = &self.breaks_off
+            && Short(&message).to_string().starts_with(name)
+            && let Some(link) = self.net.links.get_mut(&link)
+        {
+            link.end(false).breaks_off = true;
+            self.breaks_off = None;
+        }
         let plan = match &message {
             LearnerMessage::LeaderInfo { epoch, .. } => {
                 self.oracle.check_promise(&self.nodes[node].durable, *epoch);
@@ -374,6 +381,15 @@ impl fmt::Display for Short<'_> {
             LearnerMessage::Diff(zxid) => write!(f, "DIFF {zxid}"),
             LearnerMessage::Trunc(zxid) => write!(f, "TRUNC {zxid}"),
             LearnerMessage::Snap(zxid) => write!(f, "SNAP {zxid}"),
+            LearnerMessage::CommitAndActivate {
+                zxid,
+                designated_leader,
+            } => write!(f, "COMMITANDACTIVATE {zxid} leader {}", designated_leader.0),
+            LearnerMessage::InformAndActivate {
+                zxid,
+                designated_leader,
+                ..
+            } => write!(f, "INFORMANDACTIVATE {zxid} leader {}", designated_leader.0),
             other => write!(f, "{other:?}"),
         }
     }

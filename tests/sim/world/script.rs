@@ -98,6 +98,11 @@ impl World {
         }
     }
 
+    /// The next message of this name that a leader sends arrives in part, and its link breaks.
+    pub(crate) fn break_off_within(&mut self, message: &str) {
+        self.breaks_off = Some(message.to_owned());
+    }
+
     /// What it is, as it tells others.
     pub(crate) fn state_of(&self, node: usize) -> Option<ServerState> {
         let process = self.nodes[node].process.as_ref()?;
