@@ -218,7 +218,7 @@ impl Peer {
             // No answer, but the end of this connection (`FinalRequestProcessor`, ZOOKEEPER-710): where the leader heard late of
             // a connection that the client has given up since, only its coming anew tells the leader where it is.
             let conn = slot.conn.clone();
-            return self.replies.close(&conn);
+            return self.replies.cut_off(&conn);
         }
         let before = slot.frames.len();
         let _ = frames::put_reply(&mut slot.frames, asker.xid, header.zxid, |out| {

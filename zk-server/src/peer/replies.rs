@@ -30,6 +30,8 @@ pub(super) struct Slot {
     /// The place in the peer's queue of the last request that waits there, and 0 before the first.
     pub(super) last_waiting: u64,
     close: bool,
+    /// Whether one of its requests gets no answer: then nothing behind that one may get one.
+    is_cut_off: bool,
     /// Whether more was to be sent in one batch than may wait.
     overflows: bool,
     is_touched: bool,
@@ -54,6 +56,7 @@ impl Replies {
             sent: 0,
             last_waiting: 0,
             close: false,
+            is_cut_off: false,
             overflows: false,
             is_touched: false,
         });
@@ -91,6 +94,13 @@ impl Replies {
         }
     }
 
+    /// Has a connection closed behind what it got up to here: the next answer is not for what its client takes it for.
+    pub(super) fn cut_off(&mut self, conn: &ConnHandle) {
+        if let Some(slot) = self.frame_to(conn.id, conn.serial) {
+            (slot.close, slot.is_cut_off) = (true, true);
+        }
+    }
+
     fn touch(&mut self, id: ConnId) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(id.0 as usize)?.as_mut()?;
         if !slot.is_touched {
@@ -98,7 +108,7 @@ impl Replies {
             self.touched.push(id.0);
         }
         slot.overflows |= slot.frames.own_len() > MAX_BACKLOG;
-        (!slot.overflows).then_some(slot)
+        (!slot.overflows && !slot.is_cut_off).then_some(slot)
     }
 
     /// Moves everything into the outboxes, and passes every connection touched to `wake`, which must not

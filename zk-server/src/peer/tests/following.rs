@@ -1,8 +1,9 @@
 //! A member that follows, and what its clients and its leader ask of it.
 
 use zk_proto::{
-    Epoch,
+    Encode as _, Epoch,
     quorum::{LearnerMessage, Notification, PROTOCOL_VERSION, ServerState, SessionTouch},
+    txn::{ErrorTxn, Txn, TxnHeader, TxnLogEntry},
 };
 
 use super::*;
@@ -165,6 +166,43 @@ fn what_comes_late_over_a_sessions_older_connection_goes_nowhere() {
         told(&mut world)[..],
         [LearnerMessage::Request { .. }]
     ));
+}
+
+#[test]
+fn nothing_behind_a_request_that_gets_no_answer_is_answered() {
+    let (mut world, link) = following(LocalSessions::Off);
+    let conn = resume(&mut world, link, SESSION);
+    let watch = world.shared.watches.lock().count();
+    let requests = vec![set("/a"), get("/", true), exists("/b")];
+    world.submit(&conn, 1, requests);
+    let asked = told(&mut world);
+    let [LearnerMessage::Request { .. }] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    let zxid = Zxid::new(Epoch(1), 1);
+    let txn = Txn::Error(ErrorTxn {
+        err: ErrorCode::SessionMoved.code(),
+    });
+    let header = TxnHeader {
+        client_id: SESSION,
+        cxid: Xid(1),
+        zxid,
+        time: 0,
+        kind: txn.op_code().code(),
+    };
+    let digest = None;
+    let entry = TxnLogEntry {
+        header,
+        txn,
+        digest,
+    };
+    let entry = entry.to_bytes();
+    hear(&mut world, link, LearnerMessage::Proposal { zxid, entry });
+    hear(&mut world, link, LearnerMessage::Commit(zxid));
+    assert_eq!(world.shared.tree.read().last_zxid(), zxid);
+    assert!(conn.outbox.is_closing());
+    assert_eq!(seen(&conn), [], "the client counts answers");
+    assert_eq!(world.shared.watches.lock().count(), watch);
 }
 
 #[test]
