@@ -208,3 +208,51 @@ async fn apaches_member_does_not_lead_one_that_has_lost_what_it_lacks() {
     let theirs = apache::launcher_with(Heap::SMALL, &[]).unwrap();
     what_the_absent_one_knows_is_waited_for(theirs).await;
 }
+
+/// Whoever goes back to Apache in that state must not get a voter that has forgotten what it acknowledged.
+#[tokio::test]
+async fn apache_does_not_start_on_what_is_left_of_a_damaged_log() {
+    let Some(_) = apache::launcher_or_skip("Apache on what is left of a damaged log") else {
+        return;
+    };
+    let theirs = apache::launcher_with(Heap::SMALL, &[]).unwrap();
+    let ours = ours::launcher().unwrap();
+    let launchers = [ours.clone(), theirs.clone(), theirs.clone()];
+    let mut members = Members::prepare(&launchers, &SETTINGS).unwrap();
+    members.start().unwrap();
+    let addresses = members.addresses();
+    write(addresses[0], "before", 40).await;
+    for member in 0..3 {
+        members.member(member).kill().unwrap();
+    }
+    let damaged = members.member(0);
+    spoil(damaged);
+    damaged.spawn().unwrap();
+    let told = "no vote until a leader has synced";
+    let waits = async {
+        while !four_letter_word(addresses[0], "srvr").is_ok_and(|answer| answer.contains(told)) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LIMIT, waits).await.unwrap();
+    let damaged = members.member(0);
+    assert!(awaits_sync(damaged));
+    damaged.kill().unwrap();
+    damaged.launch_as(theirs.clone());
+    let refused = damaged.start().unwrap_err().to_string();
+    assert!(refused.contains("ended with"), "{refused}");
+    let log = damaged.log();
+    let tells = |line: &str| line.contains("Found ") && line.contains("awaitingSync in ");
+    assert!(log.lines().any(tells), "{log}");
+
+    // A leader of Apache's has synced it: now it may be Apache's again.
+    members.member(0).launch_as(ours);
+    members.start().unwrap();
+    assert_eq!(count(addresses[0]).await, 40);
+    let synced = members.member(0);
+    assert!(!awaits_sync(synced));
+    synced.terminate().unwrap();
+    synced.launch_as(theirs);
+    synced.start().unwrap();
+    assert_eq!(count(addresses[0]).await, 40);
+}

@@ -140,6 +140,12 @@ impl Report {
         for name in ["currentEpoch", "acceptedEpoch"] {
             if let Ok(epoch) = fs::read_to_string(data.join(name)) {
                 self.says.push(format!("  {name} {}", epoch.trim()));
+                if epoch.contains("awaitingSync") {
+                    self.says.push(
+                        "  some of its history is lost: no vote until a leader has synced it, and Apache does not start here"
+                            .to_owned(),
+                    );
+                }
             }
         }
     }

@@ -1,13 +1,15 @@
 //! `awaitingSync`: the file in `dataDir` that says that this member's history lacks some of what it may have
-//! acknowledged, so that it has no vote until a leader has synced it. Apache has no such file, and takes no notice of it.
+//! acknowledged, so that it has no vote until a leader has synced it. Apache has no such file, and takes no notice of it; so
+//! that it does not start here, `currentEpoch` is guarded (`epochs.rs`) from before anything is set aside until the file goes.
 //!
 //! Who knows why it is there reads it there.
 
 use std::io;
 
 use super::{
-    Fatal,
+    Directories, Fatal,
     disk::{Access, Disk},
+    epochs,
     replace::replace,
 };
 
@@ -22,23 +24,35 @@ pub(super) fn is_set(disk: &dyn Disk) -> Result<bool, Fatal> {
     }
 }
 
-/// Makes the file, durably, unless it is there.
-pub(super) fn set(disk: &dyn Disk, why: &str) -> Result<(), Fatal> {
+/// Makes the file, durably, unless it is there, and has Apache refuse the directory.
+pub(super) fn set(directories: &Directories, why: &str) -> Result<(), Fatal> {
+    let disk = &*directories.data;
     if is_set(disk)? {
         // It may have been made a moment before the process ended.
-        return disk
-            .sync_dir()
-            .map_err(|error| failed("syncing", disk, &error));
+        sync(disk)?;
+    } else {
+        replace(disk, NAME, Access::Default, format!("{why}\n").as_bytes())
+            .map_err(|error| failed("writing", disk, &error))?;
     }
-    replace(disk, NAME, Access::Default, format!("{why}\n").as_bytes())
-        .map_err(|error| failed("writing", disk, &error))
+    epochs::guard(&*directories.snapshots)
 }
 
-/// Removes the file, durably: the history is complete.
-pub(super) fn clear(disk: &dyn Disk) -> Result<(), Fatal> {
-    disk.remove(NAME)
-        .and_then(|()| disk.sync_dir())
-        .map_err(|error| failed("removing", disk, &error))
+/// Removes the file, durably: the history is complete, and Apache may go on with it.
+///
+/// Somebody may have removed it meanwhile.
+pub(super) fn clear(disk: &dyn Disk, snapshots: &dyn Disk) -> Result<(), Fatal> {
+    epochs::lift_guard(snapshots)?;
+    match disk.remove(NAME) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("removing", disk, &error))
+        }
+        Ok(()) | Err(_) => sync(disk),
+    }
+}
+
+fn sync(disk: &dyn Disk) -> Result<(), Fatal> {
+    disk.sync_dir()
+        .map_err(|error| failed("syncing", disk, &error))
 }
 
 /// Where the file is.

@@ -116,14 +116,14 @@ impl LogExecutor {
             }
             DiskOp::SaveEpoch { kind, epoch } => {
                 self.flush(done)?;
-                epochs::save(&*self.snapshots, kind, epoch)?;
+                epochs::save(&*self.snapshots, kind, epoch, self.awaits_sync)?;
                 let epoch = Durable::new(epoch);
                 done.push(DiskDone::EpochSaved { kind, epoch });
             }
             DiskOp::HistoryComplete => {
                 self.flush(done)?;
                 if std::mem::take(&mut self.awaits_sync) {
-                    awaiting_sync::clear(&*self.data)?;
+                    awaiting_sync::clear(&*self.data, &*self.snapshots)?;
                     tracing::info!("a leader has synced this member: it has its vote again");
                 }
                 done.push(DiskDone::HistoryComplete);

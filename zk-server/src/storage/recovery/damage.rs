@@ -67,7 +67,7 @@ impl Damage {
              leader has synced it",
             self.what
         );
-        awaiting_sync::set(&*directories.data, &self.what)?;
+        awaiting_sync::set(directories, &self.what)?;
         let (log_disk, snapshot_disk) = (&*directories.logs, &*directories.snapshots);
         match &self.unusable {
             Unusable::Nothing => Ok(()),

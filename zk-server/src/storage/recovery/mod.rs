@@ -154,8 +154,14 @@ pub fn recover(directories: &Directories, options: &RecoveryOptions) -> Result<R
     loop {
         let mut awaits_sync = awaiting_sync::is_set(&*directories.data)?;
         if awaits_sync && base::is_meant_empty(directories)? {
-            awaiting_sync::clear(&*directories.data)?;
+            awaiting_sync::clear(&*directories.data, &*directories.snapshots)?;
             awaits_sync = false;
+        }
+        match awaits_sync {
+            // Some earlier process may not have come so far, or not have known of it.
+            true => epochs::guard(&*directories.snapshots)?,
+            // Whoever put a backup in place has removed the file.
+            false => epochs::lift_guard(&*directories.snapshots)?,
         }
         if awaits_sync && !options.can_be_synced {
             return Err(Fatal::new(format!(

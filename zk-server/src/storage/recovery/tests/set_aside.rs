@@ -23,6 +23,15 @@ fn awaits(disk: &MemDisk) -> bool {
     disk.open(AWAITING).is_ok()
 }
 
+/// Whether Apache reads a number in `currentEpoch`, or makes one up.
+fn apache_would_vote(disk: &MemDisk) -> bool {
+    if !names(disk).contains(&"currentEpoch".to_owned()) {
+        return true;
+    }
+    let text = content(disk, "currentEpoch");
+    str::from_utf8(&text).unwrap().parse::<i64>().is_ok()
+}
+
 /// What a leader's sync ends with.
 fn sync(recovered: &mut Recovered) {
     execute(&mut recovered.log, vec![DiskOp::HistoryComplete]).unwrap();
@@ -96,12 +105,51 @@ fn the_file_goes_when_a_leader_has_synced_the_member_and_not_before() {
     let saves = vec![save(EpochKind::Accepted), save(EpochKind::Current)];
     execute(&mut back.log, saves).unwrap();
     assert!(awaits(&disk) && back.log.awaits_sync());
+    assert!(!apache_would_vote(&disk));
     sync(&mut back);
     assert!(!awaits(&disk) && !back.log.awaits_sync());
     drop(back);
     disk.power_cut(1);
     assert!(!as_member(&disk).awaits_sync);
+    assert_eq!(content(&disk, "currentEpoch"), b"1");
+    assert_eq!(content(&disk, "acceptedEpoch"), b"1");
     recovered(&disk);
+}
+
+#[test]
+fn apache_does_not_start_on_what_is_left() {
+    let (disk, _) = rotten("log.7", 200);
+    for (name, was) in [("currentEpoch", "3"), ("acceptedEpoch", "4")] {
+        put(&disk, name, was.as_bytes());
+    }
+    for _ in 0..2 {
+        let back = as_member(&disk);
+        assert!(back.awaits_sync && !apache_would_vote(&disk));
+        let epochs = (back.current_epoch, back.accepted_epoch);
+        assert_eq!(epochs, (Some(Epoch(3)), Some(Epoch(4))));
+    }
+    // A build that knew of no guard has been here.
+    put(&disk, "currentEpoch", b"3");
+    let mut back = as_member(&disk);
+    assert!(!apache_would_vote(&disk));
+    sync(&mut back);
+    assert!(apache_would_vote(&disk));
+    assert_eq!(content(&disk, "currentEpoch"), b"3");
+    // A backup is in place, of everything but the epochs, and the file has been removed by hand.
+    put(&disk, "currentEpoch", b"3 awaitingSync");
+    assert_eq!(as_member(&disk).current_epoch, Some(Epoch(3)));
+    assert_eq!(content(&disk, "currentEpoch"), b"3");
+}
+
+#[test]
+fn one_whose_file_was_removed_under_it_goes_on() {
+    let (disk, _) = rotten("log.7", 200);
+    let mut back = as_member(&disk);
+    disk.remove(AWAITING).unwrap();
+    sync(&mut back);
+    assert!(!awaits(&disk) && !back.log.awaits_sync());
+    assert!(!as_member(&disk).awaits_sync);
+    assert!(apache_would_vote(&disk));
 }
 
 #[test]
@@ -131,6 +179,11 @@ fn whenever_the_power_goes_there_is_the_damage_or_the_file_that_tells_of_it() {
         disk.heal();
         disk.power_cut(seed);
         assert!(awaits(&disk) || try_recover(&disk).is_err(), "seed {seed}");
+        let is_set_aside = names(&disk).iter().any(|name| name.starts_with("damaged."));
+        assert!(
+            !is_set_aside || !apache_would_vote(&disk),
+            "seed {seed}: it reads what is left"
+        );
         let mut back = as_member(&disk);
         assert!(back.awaits_sync, "seed {seed}");
         let last = back.tree.last_zxid();
