@@ -8,7 +8,7 @@ use zk_server::{
     peer::{Input, Order, QuorumInput},
     storage::HistoryPieces,
     tree::DataTree,
-    zab::{LeaderInput, LearnerInput, LinkId, Transaction},
+    zab::{LeaderInput, LearnerInput, LinkId, Transaction, follows},
 };
 
 use super::{MS, World, id};
@@ -103,7 +103,7 @@ impl World {
     /// What a server's log has after the first one of these and up to the second.
     fn read_log(&self, server: usize, (after, until): (Zxid, Zxid)) -> Vec<Transaction> {
         let process = self.servers[server].process.as_ref().unwrap();
-        let mut history = HistoryPieces::open(&process.directories, after, until).unwrap();
+        let mut history = HistoryPieces::open(&process.directories, after, until, follows).unwrap();
         let pieces = std::iter::from_fn(|| history.next_piece(100).unwrap());
         let transaction = |(zxid, entry)| Transaction { zxid, entry };
         pieces.flatten().map(transaction).collect()

@@ -119,7 +119,8 @@ impl World {
                     continue;
                 }
                 // What is behind is on its way: the end of a session, for one.
-                let mut log = HistoryPieces::open(directories, Zxid::ZERO, applied).unwrap();
+                let mut log =
+                    HistoryPieces::open(directories, Zxid::ZERO, applied, follows).unwrap();
                 let log = log.next_piece(usize::MAX).unwrap().unwrap_or_default();
                 let decode = |(_, entry)| TxnLogEntry::decode(&mut Reader::new(entry)).unwrap();
                 let log: Vec<_> = log.into_iter().map(decode).collect();

@@ -164,7 +164,7 @@ impl World {
         (after, until): (Zxid, Zxid),
     ) -> Option<Vec<Transaction>> {
         let process = self.nodes[node].process.as_ref()?;
-        let mut history = HistoryPieces::open(&process.directories, after, until).ok()?;
+        let mut history = HistoryPieces::open(&process.directories, after, until, follows).ok()?;
         let mut all = Vec::new();
         while let Some(piece) = history.next_piece(100).ok()? {
             let transaction = |(zxid, entry)| Transaction { zxid, entry };

@@ -125,7 +125,10 @@ impl Snapshots {
         let (directories, mut history) = (self.directories.clone(), None);
         let mut next = move || match &mut history {
             Some(history) => next_piece(history),
-            none => next_piece(none.insert(HistoryPieces::open(&directories, after, until)?)),
+            none => {
+                let history = HistoryPieces::open(&directories, after, until, follows)?;
+                next_piece(none.insert(history))
+            }
         };
         let is_more = |piece: &Piece| matches!(piece, Ok(Some(_)));
         if !self.may_block {

@@ -79,15 +79,23 @@ pub struct HistoryPieces {
     files: Files,
     /// The last record that was given, or what is before the first one.
     last: Zxid,
+    after: Zxid,
     until: Zxid,
+    follows: fn(Zxid, Zxid) -> bool,
 }
 
 impl HistoryPieces {
-    /// Every record after `after` and up to `until`; [`survey_history`] has told that they are there.
+    /// Every record after `after` and up to `until`, each of which must follow the one before, as `follows` says;
+    /// [`survey_history`] has told that they are there.
     ///
     /// # Errors
     /// [`Fatal`] when the disk fails, or the file that has the first of them is there no more.
-    pub fn open(directories: &Directories, after: Zxid, until: Zxid) -> Result<Self, Fatal> {
+    pub fn open(
+        directories: &Directories,
+        after: Zxid,
+        until: Zxid,
+        follows: fn(Zxid, Zxid) -> bool,
+    ) -> Result<Self, Fatal> {
         let mut files = Files::from(directories, after)?;
         files.after = after;
         // From the very beginning on, there is nothing that a file could have before.
@@ -97,20 +105,29 @@ impl HistoryPieces {
         Ok(Self {
             files,
             last: after,
+            after,
             until,
+            follows,
         })
     }
 
     /// The next records: about so many bytes, and one at least; `None` behind the last. Blocks.
     ///
     /// # Errors
-    /// [`Fatal`] when the disk fails, a file is gone, or has become shorter: no piece of a history may be missing.
+    /// [`Fatal`] when the disk fails, a file is gone, or has become shorter, or something in it can be read no more: no
+    /// piece of a history may be missing.
     pub fn next_piece(&mut self, about: usize) -> Result<Option<Vec<(Zxid, Bytes)>>, Fatal> {
         let (mut piece, mut bytes) = (Vec::new(), 0);
         while bytes < about
             && let Some((zxid, entry)) = self.files.next_record()?
             && zxid <= self.until
         {
+            // What may be the first record behind an epoch's start is not known here.
+            let is_known = self.last > self.after || self.after.counter() > 0;
+            if is_known && !(self.follows)(self.last, zxid) {
+                let last = self.last;
+                return Err(Fatal::new(format!("the log goes from {last} to {zxid}")));
+            }
             bytes += entry.len();
             self.last = zxid;
             piece.push((zxid, entry));
@@ -164,7 +181,7 @@ impl Files {
             };
             let record = match log.next_record() {
                 Ok(record) => record,
-                // A torn end: whether anything is missing shows in what follows.
+                // A torn end: whether anything is missing shows in what follows, and whoever asks looks at that.
                 Err(ReadError::Damage(_)) => None,
                 Err(error) => return Err(failed(&*self.disk, name, error)),
             };

@@ -1,7 +1,9 @@
 //! The log, read back.
 
 use super::*;
-use crate::storage::{HistoryPieces, SnapshotOptions, snapshot::write_tree, survey_history};
+use crate::storage::{
+    HistoryPieces, SnapshotOptions, snapshot::write_tree, survey_history, txn_log::LogReader,
+};
 
 /// Any two records may follow each other.
 const ANY: fn(Zxid, Zxid) -> bool = |_, _| true;
@@ -17,7 +19,7 @@ fn survey(disk: &MemDisk, from: i64, limit: Option<u64>) -> Option<(i64, i64)> {
 /// The zxids of what is read back in pieces of about so many bytes, and of how many bytes the largest piece was.
 fn pieces(disk: &MemDisk, after: i64, until: i64, about: usize) -> (Vec<Vec<i64>>, usize) {
     let directories = Directories::on(Arc::new(disk.clone())).unwrap();
-    let mut history = HistoryPieces::open(&directories, Zxid(after), Zxid(until)).unwrap();
+    let mut history = HistoryPieces::open(&directories, Zxid(after), Zxid(until), NEXT).unwrap();
     let (mut zxids, mut most) = (Vec::new(), 0);
     while let Some(piece) = history.next_piece(about).unwrap() {
         zxids.push(piece.iter().map(|(zxid, _)| zxid.0).collect());
@@ -102,7 +104,7 @@ fn what_was_purged_meanwhile_is_an_error_and_no_gap() {
         execute(&mut back.log, ops).unwrap();
     }
     let directories = Directories::on(Arc::new(disk.clone())).unwrap();
-    let open = || HistoryPieces::open(&directories, Zxid(2), Zxid(12));
+    let open = || HistoryPieces::open(&directories, Zxid(2), Zxid(12), NEXT);
     let mut begun = open().unwrap();
     assert_eq!(begun.next_piece(1).unwrap().unwrap()[0].0, Zxid(3));
     for name in ["log.1", "log.5"] {
@@ -114,10 +116,38 @@ fn what_was_purged_meanwhile_is_an_error_and_no_gap() {
 }
 
 #[test]
+fn what_can_be_read_no_more_is_an_error_and_no_gap() {
+    let disk = MemDisk::new();
+    let mut author = Author::new();
+    for _ in 0..3 {
+        let mut back = recovered(&disk);
+        let ops: Vec<_> = (0..4).map(|_| append(author.write())).collect();
+        execute(&mut back.log, ops).unwrap();
+    }
+    assert_eq!(survey(&disk, 1, None), Some((1, 12)));
+    let directories = Directories::on(Arc::new(disk.clone())).unwrap();
+    let mut log = LogReader::open(&*directories.logs, "log.5").unwrap();
+    let mut records = std::iter::from_fn(|| log.next_record().unwrap());
+    let seventh = records.nth(2).unwrap().offset;
+    disk.rot("version-2/log.5", seventh + 20, 1).unwrap();
+    let mut history = HistoryPieces::open(&directories, Zxid(1), Zxid(12), NEXT).unwrap();
+    let mut read = Vec::new();
+    let failed = loop {
+        match history.next_piece(1) {
+            Ok(Some(piece)) => read.push(piece[0].0.0),
+            Ok(None) => panic!("7 and 8 are missing in {read:?}"),
+            Err(failed) => break failed.to_string(),
+        }
+    };
+    assert_eq!(read, [2, 3, 4, 5, 6]);
+    assert!(failed.contains("the log goes from"), "{failed}");
+}
+
+#[test]
 fn a_log_that_has_become_shorter_is_an_error_and_no_end() {
     let (disk, _) = written(4);
     let directories = Directories::on(Arc::new(disk.clone())).unwrap();
-    let mut history = HistoryPieces::open(&directories, Zxid(1), Zxid(5)).unwrap();
+    let mut history = HistoryPieces::open(&directories, Zxid(1), Zxid(5), NEXT).unwrap();
     let piece = history.next_piece(usize::MAX).unwrap();
     assert_eq!(piece.map(|piece| piece.len()), Some(3));
     assert!(history.next_piece(usize::MAX).is_err(), "5 is missing");
