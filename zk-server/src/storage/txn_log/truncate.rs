@@ -4,7 +4,7 @@ use std::io;
 
 use zk_proto::{Decode, Reader, Zxid, txn::TxnHeader};
 
-use super::{LogReader, ReadError};
+use super::{LogReader, ReadError, Tail, examine_tail};
 use crate::{
     error::Fatal,
     storage::{
@@ -46,17 +46,30 @@ pub(in crate::storage) fn truncate(
 }
 
 /// Where the records up to `to` end in a file, and the last of them.
+///
+/// A torn write is the end, as it is to recovery: Apache leaves one where it is, and goes on in the next file.
 fn end_of(disk: &dyn Disk, name: &str, to: Zxid) -> Result<(u64, Zxid), Fatal> {
     let path = disk.path_of(name);
     let unreadable = |why: String| Fatal::new(format!("{path} cannot be truncated: {why}"));
-    let read = |error| match error {
+    let mut log = LogReader::open(disk, name).map_err(|error| match error {
         ReadError::Io(fatal) => fatal,
         ReadError::Header(error) => unreadable(error.to_string()),
         ReadError::Damage(damage) => unreadable(damage.to_string()),
-    };
-    let mut log = LogReader::open(disk, name).map_err(read)?;
+    })?;
     let mut last = Zxid::ZERO;
-    while let Some(record) = log.next_record().map_err(read)? {
+    loop {
+        let record = match log.next_record() {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok((log.offset(), last)),
+            Err(ReadError::Io(fatal)) => return Err(fatal),
+            Err(ReadError::Header(error)) => return Err(unreadable(error.to_string())),
+            Err(ReadError::Damage(damage)) => {
+                return match end_if_torn(log, last, &path)? {
+                    Some(end) => Ok((end, last)),
+                    None => Err(unreadable(damage.to_string())),
+                };
+            }
+        };
         let header = TxnHeader::decode(&mut Reader::new(record.payload))
             .map_err(|error| unreadable(error.to_string()))?;
         if header.zxid > to {
@@ -64,7 +77,14 @@ fn end_of(disk: &dyn Disk, name: &str, to: Zxid) -> Result<(u64, Zxid), Fatal> {
         }
         last = header.zxid;
     }
-    Ok((log.offset(), last))
+}
+
+/// Where the intact part ends, if nothing but a torn write lies behind it.
+fn end_if_torn(log: LogReader, last: Zxid, path: &str) -> Result<Option<u64>, Fatal> {
+    let (end, len) = (log.offset(), log.len());
+    let tail = examine_tail(&mut *log.into_file(), end, len, last)
+        .map_err(|error| Fatal::io(format!("reading {path}"), &error))?;
+    Ok(matches!(tail, Tail::Clean | Tail::Torn { .. }).then_some(end))
 }
 
 fn cut(disk: &dyn Disk, name: &str, len: u64) -> Result<(), Fatal> {

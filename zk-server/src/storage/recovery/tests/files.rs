@@ -1,8 +1,8 @@
 //! Which files are used, made and removed.
 
-use zk_proto::Zxid;
+use zk_proto::{Zxid, persist::FileHeader};
 
-use super::*;
+use super::{damage::five_logs, *};
 use crate::storage::{
     EpochKind, SnapshotOptions, mem_disk::FaultyCall, purge, snapshot::write_tree,
 };
@@ -175,6 +175,36 @@ fn a_truncated_log_goes_on_from_where_it_was_cut() {
         let mut author = Author::after(back.tree);
         execute(&mut back.log, vec![append(author.write())]).unwrap();
         assert_eq!(dump(&mut recovered(&disk).tree), author.dump());
+    }
+}
+
+/// Apache leaves a write that was cut short where it is, and goes on in the next file.
+#[test]
+fn a_log_is_truncated_to_the_last_record_before_a_torn_write() {
+    let (files, _) = five_logs();
+    let torn = |whole: &[u8], next: &[u8]| {
+        let record = &next[FileHeader::LEN..];
+        [whole, &record[..50]].concat()
+    };
+    for to in 6..13 {
+        let mut files = files.clone();
+        files.retain(|(name, _)| !["log.13", "log.19"].contains(&name.as_str()));
+        let at = |name: &str| files.iter().position(|(n, _)| n == name).unwrap();
+        let (first, second) = (at("log.1"), at("log.7"));
+        files[first].1 = torn(&files[first].1, &files[second].1);
+        let all: Vec<_> = files.iter().map(|(n, b)| (n.as_str(), &b[..])).collect();
+        let disk = disk_of(&all);
+        let mut back = recovered(&disk);
+        assert_eq!(back.tree.last_zxid(), Zxid(18));
+        let mut done = Vec::new();
+        back.log
+            .execute([DiskOp::Truncate { to: Zxid(to) }], &mut done);
+        assert!(
+            matches!(&done[..], [DiskDone::Truncated { to: kept, .. }] if kept.get() == Zxid(to)),
+            "{to}: {done:?}"
+        );
+        drop(back);
+        assert_eq!(recovered(&disk).tree.last_zxid(), Zxid(to));
     }
 }
 
