@@ -23,7 +23,7 @@ use support::{
     server, soon, unique, until_children, until_contenders,
 };
 use tokio::task::JoinSet;
-use zk_client::{Acl, ErrorKind, Perms};
+use zk_client::{Acl, ErrorKind, Perms, SessionEnd};
 use zk_recipes::{Error, lock::LockContender, prelude::*};
 
 /// Opcodes (`ZooDefs.OpCode`).
@@ -881,6 +881,56 @@ async fn many_clients_and_breaking_connections_share_one_lock() {
         (30, 0, 0)
     );
     let other = client(address).await;
+    until_contenders(&other, &path, 0).await;
+}
+
+#[tokio::test]
+async fn who_may_not_delete_its_node_does_not_keep_its_client_open_for_it() {
+    let server = server().await;
+    let (other, path) = (client(server.address()).await, unique("undeletable-closed"));
+    for is_released in [true, false] {
+        let client = client(server.address()).await;
+        let guard = client.lock(&path).await.unwrap();
+        let closed = Acl::new(Perms(Perms::ALL.0 & !Perms::DELETE.0), "world", "anyone");
+        other.set_acl(&path, vec![closed]).await.unwrap();
+        match is_released {
+            true => drop(soon("the refusal", guard.release()).await.unwrap_err()),
+            false => drop(guard),
+        }
+        let ended = client.session().ended();
+        drop(client);
+        assert_eq!(soon("the end", ended).await, SessionEnd::Closed);
+        until_contenders(&other, &path, 0).await;
+        other.set_acl(&path, Acl::open()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_seen_to_be_first_waits_for_nothing_that_is_left_there() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (client, other, path) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+        unique("undeletable-first"),
+    );
+    client.lock(&path).await.unwrap().release().await.unwrap();
+    // Before it hears of its node, that is another's which has the same name, and may not be deleted for a while.
+    proxy.hold_next(CREATE2);
+    let contending = tokio::spawn(client.lock(&path).into_future());
+    until_contenders(&other, &path, 1).await;
+    let node = children(&other, &path).await.pop().unwrap();
+    let node = format!("{path}/{node}");
+    other.delete(&node).await.unwrap();
+    other.create(&node, "").await.unwrap();
+    let closed = Acl::new(Perms(Perms::ALL.0 & !Perms::DELETE.0), "world", "anyone");
+    other.set_acl(&path, vec![closed]).await.unwrap();
+    proxy.release();
+    soon("refusals", proxy.until_seen(DELETE, 2)).await;
+    assert!(!contending.is_finished());
+    other.set_acl(&path, Acl::open()).await.unwrap();
+    let guard = soon("the lock", contending).await.unwrap().unwrap();
+    guard.release().await.unwrap();
     until_contenders(&other, &path, 0).await;
 }
 

@@ -18,13 +18,18 @@ use support::{
     server, soon, unique, until_children, until_contenders,
 };
 use tokio::{sync::Notify, task::JoinSet};
-use zk_client::ErrorKind;
+use zk_client::{Acl, ErrorKind, Perms};
 use zk_recipes::{Error, prelude::*};
 
 /// Opcodes (`ZooDefs.OpCode`).
 const CREATE2: i32 = 15;
 const DELETE: i32 = 2;
 const GET_DATA: i32 = 4;
+
+/// Everything but to delete children.
+fn undeletable() -> Acl {
+    Acl::new(Perms(Perms::ALL.0 & !Perms::DELETE.0), "world", "anyone")
+}
 
 #[tokio::test]
 async fn readers_share_and_writers_wait_their_turn() {
@@ -143,6 +148,24 @@ async fn a_downgrade_without_proof_of_life_is_lost_and_leaves_nothing() {
     assert_eq!(*reason, LostReason::NoProofOfLife);
     proxy.restore();
     until_contenders(&other, &path, 0).await;
+}
+
+#[tokio::test]
+async fn a_downgrade_that_is_refused_gives_everything_back_once_it_may() {
+    let server = server().await;
+    let (client, path) = (client(server.address()).await, unique("downgrade-refused"));
+    let writer = client.write_lock(&path).await.unwrap();
+    client.set_acl(&path, vec![undeletable()]).await.unwrap();
+    let refused = soon("the refusal", writer.downgrade()).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::Client(error) if error.kind() == ErrorKind::NoAuth),
+        "{refused}"
+    );
+    until_contenders(&client, &path, 1).await;
+    client.set_acl(&path, Acl::open()).await.unwrap();
+    let next = soon("the next writer", client.write_lock(&path)).await;
+    next.unwrap().release().await.unwrap();
+    until_contenders(&client, &path, 0).await;
 }
 
 #[tokio::test]
@@ -386,6 +409,52 @@ async fn a_lease_that_turns_out_to_be_one_too_many_is_given_back() {
     assert!(!lease.node_path().ends_with(&first), "another one");
     assert_eq!(children(&other, &leases).await.len(), 1);
     lease.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_too_many_that_may_not_be_deleted_is_not_waited_behind() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (late, other, path) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+        unique("lease-undeletable"),
+    );
+    let leases = format!("{path}/leases");
+    for waits in [true, false] {
+        proxy.lose_multi_and_stay_cut();
+        let semaphore = late.semaphore(&path, 1);
+        let seeking = tokio::spawn(async move {
+            match waits {
+                true => semaphore.await.map(Some),
+                false => semaphore.try_acquire().await,
+            }
+        });
+        until_contenders(&other, &leases, 1).await;
+        let older = format!("{leases}/somebody");
+        other.create(&older, "").ephemeral().await.unwrap();
+        other.set_acl(&leases, vec![undeletable()]).await.unwrap();
+        proxy.seen();
+        proxy.restore();
+        let lease = match waits {
+            // Who does not wait is answered, and the node goes when it may.
+            false => soon("the answer", seeking).await,
+            true => {
+                soon("refusals", proxy.until_seen(DELETE, 2)).await;
+                other.set_acl(&leases, Acl::open()).await.unwrap();
+                other.delete(&older).await.unwrap();
+                soon("the lease", seeking).await
+            }
+        };
+        let lease = lease.unwrap().unwrap();
+        assert_eq!(lease.is_some(), waits);
+        if !waits {
+            other.set_acl(&leases, Acl::open()).await.unwrap();
+            other.delete(&older).await.unwrap();
+        }
+        drop(lease);
+        until_contenders(&other, &leases, 0).await;
+    }
 }
 
 #[tokio::test]
@@ -777,7 +846,7 @@ async fn what_a_stranger_may_not_create_is_refused() {
     let path = unique("family-noauth");
     let owner = builder(server.address())
         .auth("digest", "a:b")
-        .default_acl(zk_client::Acl::creator_all())
+        .default_acl(Acl::creator_all())
         .connect()
         .await
         .unwrap();

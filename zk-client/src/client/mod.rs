@@ -49,8 +49,8 @@ pub use session::{Session, SessionEnded};
 #[derive(Debug, Clone)]
 pub struct Client {
     parts: ClientParts,
-    /// Closes the session when the last handle is gone.
-    _handle: Arc<Handle>,
+    /// Closes the session when the last handle is gone; `None` where that is not to be waited for.
+    _handle: Option<Arc<Handle>>,
 }
 
 #[derive(Debug)]
@@ -582,7 +582,15 @@ impl Client {
         };
         Self {
             parts,
-            _handle: handle,
+            _handle: Some(handle),
+        }
+    }
+
+    /// The same client, but not kept open by this one.
+    fn unheld(&self) -> Self {
+        Self {
+            parts: self.parts.clone(),
+            _handle: None,
         }
     }
 

@@ -81,6 +81,15 @@ impl Session {
         (info.last_proof + info.timeout).since(shared.clock.now())
     }
 
+    /// The same session for work that nobody waits for: it does not keep the client open. When the last other handle is
+    /// dropped, the session is closed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unheld(&self) -> Self {
+        let (client, info) = (self.client.unheld(), self.info.clone());
+        Self { client, info }
+    }
+
     /// Resolves when the session is over, with the reason; at once if it is already.
     ///
     /// `'static` and sticky; does not keep the client open.

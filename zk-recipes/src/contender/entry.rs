@@ -340,15 +340,23 @@ impl Entry {
     }
 
     /// As [`withdraw`](Self::withdraw), and again as long as it is refused: whoever contends next in this session would
-    /// queue behind the node.
-    pub(crate) async fn withdraw_surely(&mut self) {
+    /// queue behind the node. Nobody waits for that: when everybody else has let go of the client it is closed, which deletes the node,
+    /// too.
+    pub(crate) async fn withdraw_surely(mut self) {
+        if let Withdrawn::Refused(_) = self.withdraw().await {
+            self.session = self.session.unheld();
+            self.until_gone().await;
+        }
+    }
+
+    /// After a refusal: withdraws it again and again, until it is gone, by itself or with its session.
+    pub(crate) async fn until_gone(&mut self) {
         let mut patience = Patience::new();
-        let mut withdrawn = self.withdraw().await;
-        while let Withdrawn::Refused(_) = withdrawn {
-            if patience.wait(&self.session).await.is_err() {
-                return;
+        while patience.wait(&self.session).await.is_ok() {
+            match withdrawals::withdraw(self).await {
+                Withdrawn::Refused(_) => {}
+                _ => return,
             }
-            withdrawn = withdrawals::withdraw(self).await;
         }
     }
 

@@ -67,7 +67,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(mut self, own: WatchChange, mut requests: Requests) {
+    async fn run(self, own: WatchChange, mut requests: Requests) {
         let ownership = Arc::clone(&self.ownership);
         let request = tokio::select! {
             biased;

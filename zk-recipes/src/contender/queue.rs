@@ -17,6 +17,7 @@ use super::{
     Grant, Kind, Naming, Options, Recipe, Role, Stop, Wanted, Warning,
     entry::{Entry, EntryName, EntryNode},
     who,
+    withdrawals::Withdrawn,
 };
 use crate::{
     connection::Persistence,
@@ -197,7 +198,12 @@ impl Recipe for Contender {
                         return Ok((node, Grant { own, evidence }));
                     }
                     // It is first in the queue, and not seen to be this session's: nothing may be left there to wait for.
-                    entry.withdraw().await;
+                    if let Withdrawn::Refused(_) = entry.withdraw().await {
+                        if !self.waits {
+                            return Err(Stop::Busy);
+                        }
+                        entry.until_gone().await;
+                    }
                     self.begin_anew(entry);
                 }
             }

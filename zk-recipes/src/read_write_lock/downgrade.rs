@@ -36,7 +36,7 @@ impl Downgrade {
     pub(crate) async fn run(mut self, reply: oneshot::Sender<Result<ReadGuard>>) {
         let name = self.writer.node().and_then(|node| downgraded(node.name()));
         let Some(name) = name else {
-            self.writer.withdraw().await;
+            self.writer.withdraw_surely().await;
             return;
         };
         let mut reader = self.writer.anew(EntryName::Exact(name.clone()));
@@ -58,8 +58,7 @@ impl Downgrade {
                 // Whoever asked may be gone.
                 let _ = reply.send(Err(error));
                 drop(self.evidence);
-                reader.withdraw().await;
-                self.writer.withdraw().await;
+                tokio::join!(reader.withdraw_surely(), self.writer.withdraw_surely());
             }
         }
     }

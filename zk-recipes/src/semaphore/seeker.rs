@@ -23,6 +23,7 @@ use crate::{
     connection::Persistence,
     contender::{
         Entry, EntryNode, Grant, Look, Options, Recipe, Stop, Wanted, Warning, holders, tell,
+        withdrawals::Withdrawn,
     },
     error::{Error, Result},
     lock::{Acquire, Lock, LockGuard, LockLayout},
@@ -325,7 +326,14 @@ impl Recipe for Seeker {
                 (Verdict::Granted, Some(own)) => self.own = Some(own),
                 _ => {
                     tracing::debug!(path = %self.path, "a lease too many is given back");
-                    entry.withdraw().await;
+                    if let Withdrawn::Refused(_) = entry.withdraw().await {
+                        if !self.waits {
+                            return Err(Stop::Busy);
+                        }
+                        // It counts until it is gone, also against the next one here; it is no reason to keep others waiting.
+                        self.mutex = None;
+                        entry.until_gone().await;
+                    }
                     let name = lease(self.options.layout, &entry.session().guid());
                     *entry = entry.anew(name);
                     if !self.waits {
