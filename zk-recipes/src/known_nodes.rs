@@ -13,7 +13,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
-use zk_client::{Client, Node, Session, Zxid};
+use zk_client::{Client, Node, Session, SessionId, Stat, Zxid};
 
 /// A path, and the transaction that created the node there.
 type Key = (Arc<str>, Zxid);
@@ -61,17 +61,43 @@ pub(crate) fn recognize(
     node: &Node,
     is_marked: impl FnOnce(&[u8]) -> bool,
 ) -> bool {
-    if node.stat.ephemeral_owner != session.id() {
-        return false;
+    let claimed = known.as_ref().map(|known| known.key.1);
+    let is_marked = || is_marked(&node.data);
+    match whose(session.id(), claimed, &node.stat, is_marked) {
+        Whose::Mine => true,
+        Whose::Others => false,
+        Whose::OfTheFirst => {
+            *known = KnownNode::take(session, path, node.stat.czxid);
+            known.is_some()
+        }
     }
-    if let Some(known) = known {
-        return known.key.1 == node.stat.czxid;
+}
+
+/// Whose a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Mine,
+    Others,
+    /// Of the first in this session that takes it.
+    OfTheFirst,
+}
+
+/// Whose a node with this Stat is to one in the session `me`, who created that of the transaction `known` or does not know which one.
+pub(crate) fn whose(
+    me: SessionId,
+    known: Option<Zxid>,
+    stat: &Stat,
+    is_marked: impl FnOnce() -> bool,
+) -> Whose {
+    if stat.ephemeral_owner != me {
+        return Whose::Others;
     }
-    if node.stat.version == 0 && !is_marked(&node.data) {
-        return false;
+    match known {
+        Some(known) if known == stat.czxid => Whose::Mine,
+        Some(_) => Whose::Others,
+        None if stat.version == 0 && !is_marked() => Whose::Others,
+        None => Whose::OfTheFirst,
     }
-    *known = KnownNode::take(session, path, node.stat.czxid);
-    known.is_some()
 }
 
 #[cfg(test)]

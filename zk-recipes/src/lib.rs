@@ -296,6 +296,7 @@ mod contender;
 mod error;
 mod ext;
 mod held;
+mod knowledge;
 mod known_nodes;
 mod own_node;
 mod parents;

@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zk_client::{
-    Client, ErrorKind, Multi, MultiResult, Node, Outcome, Session, SessionId, WatchChange, Zxid,
+    Client, ErrorKind, Multi, MultiResult, Node, Session, SessionId, WatchChange, Zxid,
 };
 
 use crate::{
-    connection::{Patience, Setback, connected, setback},
+    connection::{Patience, connected, setback},
     contender::withdrawals::{self, Withdraw},
     error::Result,
+    knowledge::{Knowledge, Marked, Marking},
     known_nodes::{KnownNode, recognize},
     parents,
 };
@@ -37,18 +38,7 @@ pub(crate) struct OwnNode {
     data: Bytes,
     /// The node, once it is known: anybody who is let may change the data.
     known: Option<KnownNode>,
-    presence: Presence,
-}
-
-/// What is known of the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    /// It was never asked for, or is gone.
-    Absent,
-    /// A create is on its way, or its outcome is unknown.
-    Unknown,
-    /// It exists, as far as is known.
-    Present,
+    knowledge: Knowledge,
 }
 
 /// A watch on a node that is ours, and the transaction that created it: a later one's node is another's.
@@ -86,7 +76,7 @@ impl OwnNode {
             path: path.into(),
             data: data.into(),
             known: None,
-            presence: Presence::Absent,
+            knowledge: Knowledge::new(),
         }
     }
 
@@ -100,15 +90,15 @@ impl OwnNode {
 
     /// Whether there is certainly no such node.
     pub(crate) fn is_absent(&self) -> bool {
-        self.presence == Presence::Absent
+        self.knowledge.is_absent()
     }
 
     /// Whether there is such a node, for as much as is known; looks where it is not.
     pub(crate) async fn settle(&mut self) -> ClientResult<bool> {
-        if self.presence == Presence::Unknown {
+        if self.knowledge.is_unknown() {
             self.find().await?;
         }
-        Ok(self.presence == Presence::Present)
+        Ok(self.knowledge.is_present())
     }
 
     /// Creates the node, and what is above it; the transaction that did, or `None` where somebody else's is there.
@@ -116,12 +106,13 @@ impl OwnNode {
     /// Repeat it after a connection loss. Dropped at any point, [`withdraw`](Self::withdraw) still knows what to do.
     pub(crate) async fn create(&mut self) -> ClientResult<Option<Zxid>> {
         loop {
-            if self.presence != Presence::Absent
+            if !self.knowledge.is_absent()
                 && let Some(node) = self.find().await?
             {
                 return Ok(Some(node.stat.czxid));
             }
-            (self.presence, self.known) = (Presence::Unknown, None);
+            self.knowledge.asked();
+            self.known = None;
             let created = self.session.create(&self.path, self.data.clone());
             match created.ephemeral().await {
                 Ok(created) => {
@@ -129,7 +120,7 @@ impl OwnNode {
                     return Ok(self.created(czxid).then_some(czxid));
                 }
                 Err(error) => {
-                    self.failed(&error);
+                    self.knowledge.failed(error.outcome());
                     match error.kind() {
                         ErrorKind::NodeExists => return Ok(None),
                         ErrorKind::NoNode => parents::of(&self.session, &self.path, error).await?,
@@ -150,14 +141,15 @@ impl OwnNode {
     ///
     /// After a lost connection, [`settle`](Self::settle) tells whether it was carried out.
     pub(crate) async fn commit<S>(&mut self, multi: Multi<S>) -> ClientResult<Vec<MultiResult>> {
-        (self.presence, self.known) = (Presence::Unknown, None);
+        self.knowledge.asked();
+        self.known = None;
         let committed = multi.commit().await;
         match &committed {
             Ok(results) => {
                 let stat = results.first().and_then(MultiResult::stat);
                 self.created(stat.map_or(Zxid::ZERO, |stat| stat.czxid));
             }
-            Err(error) => self.failed(error),
+            Err(error) => self.knowledge.failed(error.outcome()),
         }
         committed
     }
@@ -168,24 +160,24 @@ impl OwnNode {
     /// is harmless, and that the marker exists means that an earlier attempt was carried out.
     pub(crate) async fn commit_marked(&mut self, rest: impl Fn(Multi) -> Multi) -> Committed {
         let mut patience = Patience::new();
-        let mut undecided = false;
+        let mut marking = Marking::default();
         loop {
             let multi = rest(self.multi());
             let Err(error) = self.commit(multi).await else {
                 return Committed::Applied;
             };
-            undecided |= error.outcome() == Outcome::Unknown;
-            let over = match setback(&error) {
-                Setback::Refused if self.is_mine(&error) => {
-                    self.presence = Presence::Present;
+            let is_marker = self.is_mine(&error);
+            let over = match marking.failed(error.outcome(), setback(&error), is_marker) {
+                Marked::Applied => {
+                    self.knowledge.kept(());
                     return Committed::Applied;
                 }
-                Setback::Refused => return Committed::Refused(error),
-                Setback::Connection => patience.wait(&self.session).await.is_err(),
-                Setback::SessionEnded => true,
+                Marked::Refused => return Committed::Refused(error),
+                Marked::Again => patience.wait(&self.session).await.is_err(),
+                Marked::Over => true,
             };
             if over {
-                return match undecided {
+                return match marking.is_undecided {
                     true => Committed::Unknown(error),
                     false => Committed::NotApplied(error),
                 };
@@ -207,17 +199,11 @@ impl OwnNode {
             .then(|| KnownNode::take(&self.session, &self.path, czxid))
             .flatten();
         let is_mine = self.known.is_some() || !is_told;
-        self.presence = match is_mine {
-            true => Presence::Present,
-            false => Presence::Absent,
-        };
-        is_mine
-    }
-
-    fn failed(&mut self, error: &zk_client::Error) {
-        if error.outcome() == Outcome::NotApplied {
-            self.presence = Presence::Absent;
+        match is_mine {
+            true => self.knowledge.created(()),
+            false => self.knowledge.gone(),
         }
+        is_mine
     }
 
     /// Looks the node up, as the leader sees it; only if it is ours.
@@ -227,10 +213,7 @@ impl OwnNode {
         sync.await?;
         // Unknown it stays until all of this is done, whatever is dropped in between.
         let node = node.await?.filter(|node| self.owns(node));
-        self.presence = match &node {
-            Some(_) => Presence::Present,
-            None => Presence::Absent,
-        };
+        self.knowledge.found(node.as_ref().map(|_| ()));
         Ok(node)
     }
 
@@ -258,9 +241,7 @@ impl OwnNode {
 
     /// The node may be somebody else's by now: whoever deletes it looks first.
     pub(crate) fn doubt(&mut self) {
-        if self.presence == Presence::Present {
-            self.presence = Presence::Unknown;
-        }
+        self.knowledge.doubt();
     }
 
     /// Makes the node go away, however long that takes while the session lives; it counts among the client's [`withdrawals`].
@@ -273,8 +254,8 @@ impl OwnNode {
     }
 
     /// The node is certainly gone: a transaction deleted it, or somebody did. What has its path now is not ours.
-    pub(crate) const fn was_deleted(&mut self) {
-        self.presence = Presence::Absent;
+    pub(crate) fn was_deleted(&mut self) {
+        self.knowledge.gone();
     }
 }
 
@@ -284,22 +265,21 @@ impl Withdraw for OwnNode {
     }
 
     fn is_absent(&self) -> bool {
-        self.presence == Presence::Absent
+        self.knowledge.is_absent()
     }
 
     async fn try_withdraw(&mut self) -> ClientResult<bool> {
         let deleted = match self.settle().await? {
             false => true,
             true => {
-                // Deleted perhaps by this attempt, even if its answer is lost or not waited for; then it is looked for.
-                self.presence = Presence::Unknown;
+                self.knowledge.deleting();
                 match self.session.delete(&self.path).await {
                     Err(error) if error.kind() == ErrorKind::NoNode => false,
                     deleted => deleted.map(|()| true)?,
                 }
             }
         };
-        self.presence = Presence::Absent;
+        self.knowledge.gone();
         Ok(deleted)
     }
 }

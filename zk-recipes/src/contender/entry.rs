@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     connection::Patience,
+    knowledge::{Knowledge, Presence},
     known_nodes::{KnownNode, recognize},
     parents,
 };
@@ -35,7 +36,9 @@ pub(crate) struct Entry {
     name: EntryName,
     /// A node at a shared path, once it is known: anybody who is let may change its data.
     known: Option<KnownNode>,
-    presence: Presence,
+    knowledge: Knowledge<EntryNode>,
+    /// A create was submitted; its answer tells, and has not been looked at. Until then nothing is known.
+    asked: Option<Box<Asked>>,
 }
 
 /// What the node is called.
@@ -47,19 +50,6 @@ pub(crate) enum EntryName {
     Exact(String),
     /// The directory's path itself, which others want, too: the node's data ends with this identifier.
     Shared(String),
-}
-
-/// What is known of the node.
-#[derive(Debug)]
-enum Presence {
-    /// It was never asked for, or is gone.
-    Absent,
-    /// A create was submitted; its answer tells, and has not been looked at.
-    Asked(Box<Asked>),
-    /// A create or a delete is on its way, or its outcome is unknown.
-    Unknown,
-    /// It exists, as far as is known.
-    Present(EntryNode),
 }
 
 /// The answer to a create.
@@ -115,7 +105,8 @@ impl Entry {
             directory: Arc::clone(directory),
             name,
             known: None,
-            presence: Presence::Absent,
+            knowledge: Knowledge::new(),
+            asked: None,
         }
     }
 
@@ -125,7 +116,7 @@ impl Entry {
 
     /// The node, if it is known to exist.
     pub(crate) const fn node(&self) -> Option<&EntryNode> {
-        match &self.presence {
+        match self.knowledge.presence() {
             Presence::Present(node) => Some(node),
             _ => None,
         }
@@ -133,7 +124,7 @@ impl Entry {
 
     /// Whether there is certainly no node of this entry.
     pub(crate) const fn is_absent(&self) -> bool {
-        matches!(self.presence, Presence::Absent)
+        self.knowledge.is_absent()
     }
 
     /// What the contenders contend for: the directory of their nodes.
@@ -155,18 +146,21 @@ impl Entry {
         fence: Option<&str>,
     ) -> ClientResult<()> {
         loop {
-            match &self.presence {
-                Presence::Present(_) => return Ok(()),
-                Presence::Unknown => self.find().await?,
-                Presence::Absent => self.ask(options, fence).await?,
-                Presence::Asked(_) => match self.answered().await {
+            if self.asked.is_some() {
+                match self.answered().await {
                     Err(error) if error.kind() == ErrorKind::NoNode && fence.is_none() => {
                         if !self.create_parents(options.layout).await? {
                             return Err(error);
                         }
                     }
                     answered => answered?,
-                },
+                }
+                continue;
+            }
+            match self.knowledge.presence() {
+                Presence::Present(_) => return Ok(()),
+                Presence::Unknown => self.find().await?,
+                Presence::Absent => self.ask(options, fence).await?,
             }
         }
     }
@@ -225,22 +219,24 @@ impl Entry {
                 Asked::Fenced(create.fenced_by(fence).submit().await?)
             }
         };
-        (self.presence, self.known) = (Presence::Asked(Box::new(asked)), None);
+        self.knowledge.asked();
+        (self.asked, self.known) = (Some(Box::new(asked)), None);
         Ok(())
     }
 
     /// Waits for the answer to the create that was submitted.
     async fn answered(&mut self) -> ClientResult<()> {
-        let Presence::Asked(asked) = &mut self.presence else {
+        let Some(asked) = &mut self.asked else {
             return Ok(());
         };
         let created = asked.answer().await;
-        self.presence = match &created {
-            Ok(Some(node)) if self.is_taken(node) => Presence::Absent,
-            Ok(Some(node)) => Presence::Present(node.clone()),
-            Err(error) if error.outcome() == Outcome::NotApplied => Presence::Absent,
-            Ok(None) | Err(_) => Presence::Unknown,
-        };
+        self.asked = None;
+        match &created {
+            Ok(Some(node)) if self.is_taken(node) => self.knowledge.gone(),
+            Ok(Some(node)) => self.knowledge.created(node.clone()),
+            Ok(None) => {}
+            Err(error) => self.knowledge.failed(error.outcome()),
+        }
         created.map(drop)
     }
 
@@ -260,7 +256,7 @@ impl Entry {
             EntryName::Shared(_) => self.find_shared().await?,
         };
         // Unknown it stayed until all of this was done, whatever is dropped in between.
-        self.presence = found.map_or(Presence::Absent, Presence::Present);
+        self.knowledge.found(found);
         Ok(())
     }
 
@@ -374,14 +370,15 @@ impl Entry {
 
     /// From now on the node may exist, by a transaction that somebody else makes.
     pub(crate) fn expect(&mut self) {
-        (self.presence, self.known) = (Presence::Unknown, None);
+        self.knowledge.asked();
+        self.known = None;
     }
 
     /// The node may be gone: where its path is shared, another look comes before a delete, which could meet the next
     /// holder's node.
     pub(crate) fn doubt(&mut self) {
         if let EntryName::Shared(_) = self.name {
-            self.presence = Presence::Unknown;
+            self.knowledge.doubt();
         }
     }
 
@@ -393,7 +390,7 @@ impl Entry {
 
     /// The node is gone, by a transaction that somebody else made.
     pub(crate) fn forget(&mut self) {
-        self.presence = Presence::Absent;
+        self.knowledge.gone();
     }
 
     /// The path of a child of the directory.
@@ -408,29 +405,27 @@ impl Withdraw for Entry {
     }
 
     fn is_absent(&self) -> bool {
-        matches!(self.presence, Presence::Absent)
+        self.knowledge.is_absent()
     }
 
     async fn try_withdraw(&mut self) -> ClientResult<bool> {
         // The answer to a create is cheaper than a look at all children, and says the same; an error is in the presence.
         let _ = self.answered().await;
-        if let Presence::Unknown = self.presence {
+        if self.knowledge.is_unknown() {
             self.find().await?;
         }
-        let deleted = match &self.presence {
-            Presence::Present(node) => {
-                let node = node.clone();
-                // On a shared path a second delete could meet the next holder's node.
-                self.presence = Presence::Unknown;
+        let deleted = match self.node().cloned() {
+            Some(node) => {
+                self.knowledge.deleting();
                 let removed = self.remove(&node.path).await;
                 if (removed.as_ref()).is_err_and(|error| error.outcome() == Outcome::NotApplied) {
-                    self.presence = Presence::Present(node);
+                    self.knowledge.kept(node);
                 }
                 removed?
             }
-            _ => true,
+            None => true,
         };
-        self.presence = Presence::Absent;
+        self.knowledge.gone();
         Ok(deleted)
     }
 }

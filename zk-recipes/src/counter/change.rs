@@ -187,7 +187,7 @@ impl Place {
         Ok(match marker.commit_marked(rest).await {
             Committed::Applied => Written::Done,
             // NONODE is also the marker's, whose parent the counter is.
-            Committed::Refused(error) if is_beaten(&error) => Written::Beaten,
+            Committed::Refused(error) if is_beaten(error.kind()) => Written::Beaten,
             Committed::Refused(error) => return Err(Stop::Again(error)),
             Committed::NotApplied(error) => Written::NotApplied(error),
             Committed::Unknown(error) => Written::Open(error),
@@ -205,7 +205,7 @@ impl Place {
             let set = session.set(&self.path, content.clone());
             let error = match set.version(stat.version).await {
                 Ok(_) => return Ok(Written::Done),
-                Err(error) if is_beaten(&error) => return Ok(Written::Beaten),
+                Err(error) if is_beaten(error.kind()) => return Ok(Written::Beaten),
                 Err(error) => error,
             };
             if error.outcome() == Outcome::Unknown {
@@ -230,9 +230,7 @@ impl Place {
                 return false;
             }
             match read(&self.client, &self.path).await {
-                Ok(Some(node)) => {
-                    return node.stat.czxid == stat.czxid && node.stat.mzxid == stat.mzxid;
-                }
+                Ok(Some(node)) => return is_same(stat, &node.stat),
                 Ok(None) => return false,
                 // The client may be bound to the session that ended, and then nothing can be read any more.
                 Err(error) => {
@@ -253,8 +251,14 @@ async fn read(client: &Client, path: &str) -> zk_client::Result<Option<Node>> {
     node.await
 }
 
-fn is_beaten(error: &zk_client::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BadVersion | ErrorKind::NoNode)
+/// Whether nothing was written to the node since: what was on its way in a session that ended was not carried out, and never will be.
+pub(super) fn is_same(before: &Stat, now: &Stat) -> bool {
+    (before.czxid, before.mzxid) == (now.czxid, now.mzxid)
+}
+
+/// Whether somebody else was faster.
+pub(super) const fn is_beaten(refusal: ErrorKind) -> bool {
+    matches!(refusal, ErrorKind::BadVersion | ErrorKind::NoNode)
 }
 
 impl AtomicLong {

@@ -49,6 +49,8 @@
 mod atomic;
 mod change;
 mod layout;
+#[cfg(test)]
+mod model;
 mod shared;
 
 pub use self::{

@@ -18,7 +18,10 @@ use tokio::{
 use tracing::Instrument;
 use zk_client::Client;
 
-use super::{LeaderClaim, LeaderGuard, Leadership};
+use super::{
+    LeaderClaim, LeaderGuard, Leadership,
+    decision::{Next, Told, next},
+};
 use crate::{
     connection::{Patience, Setback, setback, within},
     contender::{Contender, Naming, Options, Role, Wanted, contenders, serve},
@@ -189,20 +192,31 @@ impl Outcome {
         answered: Result<Result<Option<LeaderGuard>>, oneshot::error::RecvError>,
         queued: bool,
     ) -> Self {
-        match answered {
-            Ok(Ok(Some(guard))) if guard.ensure().is_ok() => Self::Leads(guard),
-            Ok(Ok(_)) => Self::Lost,
-            Ok(Err(error)) if error.is_lost() => Self::Lost,
-            Ok(Err(error)) if queued && may_pass(&error) => {
-                tracing::warn!(%error, "cannot take part in the election now");
+        let told = match &answered {
+            Ok(Ok(Some(guard))) => Told::Granted {
+                is_certain: guard.ensure().is_ok(),
+            },
+            Ok(Ok(None)) => Told::Lost,
+            Ok(Err(error)) if error.is_lost() => Told::Lost,
+            Ok(Err(error)) => Told::Refused {
+                may_pass: may_pass(error),
+            },
+            Err(_) => Told::Gone,
+        };
+        match (next(told, queued), answered) {
+            (Next::Lead, Ok(Ok(Some(guard)))) => Self::Leads(guard),
+            (Next::Lead | Next::Contend, _) => Self::Lost,
+            (Next::Pause, answered) => {
+                let error = answered.ok().and_then(Result::err);
+                tracing::warn!(?error, "cannot take part in the election now");
                 Self::Refused
             }
-            Ok(Err(error)) => {
+            (Next::Stop, Ok(Err(error))) => {
                 tracing::warn!(%error, "does not take part in the election any more");
                 Self::Failed(error)
             }
             // The client's runtime is going down.
-            Err(_) => Self::Failed(Error::SessionGone {
+            (Next::Stop, _) => Self::Failed(Error::SessionGone {
                 reason: zk_client::ErrorKind::Closed,
             }),
         }

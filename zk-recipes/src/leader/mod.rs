@@ -52,8 +52,11 @@
 //! # }
 //! ```
 
+mod decision;
 mod latch;
 mod listener;
+#[cfg(test)]
+mod model;
 
 use zk_client::Client;
 

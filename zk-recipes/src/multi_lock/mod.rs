@@ -30,6 +30,9 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+mod model;
+
 use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt, select_all};
@@ -62,14 +65,19 @@ pub struct MultiLockGuard {
     guards: Vec<LockGuard>,
 }
 
+/// The paths, each once, in the order in which everybody locks them.
+fn in_order<P: AsRef<str>>(paths: impl IntoIterator<Item = P>) -> Vec<Arc<str>> {
+    let mut paths: Vec<Arc<str>> = paths.into_iter().map(|path| path.as_ref().into()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
 impl MultiLock {
     pub(crate) fn new<P: AsRef<str>>(client: &Client, paths: impl IntoIterator<Item = P>) -> Self {
-        let mut paths: Vec<Arc<str>> = paths.into_iter().map(|path| path.as_ref().into()).collect();
-        paths.sort_unstable();
-        paths.dedup();
         Self {
             client: client.clone(),
-            paths,
+            paths: in_order(paths),
             options: Options::default(),
             timeout: None,
         }
