@@ -205,6 +205,53 @@ fn nothing_behind_a_request_that_gets_no_answer_is_answered() {
     assert_eq!(world.shared.watches.lock().count(), watch);
 }
 
+/// ZOOKEEPER-710: the leader heard late of a connection that was given up, and takes the session for that server's.
+#[test]
+fn who_is_told_that_its_session_has_moved_is_not_answered_and_has_to_come_again() {
+    let moved = || {
+        let err = ErrorCode::SessionMoved.code();
+        Txn::Error(ErrorTxn { err })
+    };
+    let other = || {
+        let err = ErrorCode::NoNode.code();
+        Txn::Error(ErrorTxn { err })
+    };
+    // A multi is told it of each of its operations.
+    for (txn, ends) in [
+        (moved(), true),
+        (Txn::Multi(vec![moved(), moved()]), true),
+        (other(), false),
+    ] {
+        let (mut world, link) = following(LocalSessions::Off);
+        let conn = resume(&mut world, link, SESSION);
+        world.submit(&conn, 1, vec![set("/a"), get("/a", false)]);
+        let zxid = Zxid::new(Epoch(1), 1);
+        let header = TxnHeader {
+            client_id: SESSION,
+            cxid: Xid(1),
+            zxid,
+            time: 0,
+            kind: txn.op_code().code(),
+        };
+        let digest = None;
+        let entry = TxnLogEntry {
+            header,
+            txn,
+            digest,
+        };
+        let entry = entry.to_bytes();
+        hear(&mut world, link, LearnerMessage::Proposal { zxid, entry });
+        hear(&mut world, link, LearnerMessage::Commit(zxid));
+        assert_eq!(conn.outbox.is_closing(), ends);
+        let no_node = ErrorCode::NoNode.code();
+        let answers = match ends {
+            true => vec![],
+            false => vec![(1, no_node), (2, no_node)],
+        };
+        assert_eq!(seen(&conn), answers);
+    }
+}
+
 #[test]
 fn the_leader_is_told_of_every_sign_of_life() {
     let (mut world, link) = following(LocalSessions::Off);
