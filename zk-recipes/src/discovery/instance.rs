@@ -293,6 +293,11 @@ mod tests {
         back(Kind::Sized(u64::MAX));
         back(Wrapped(true));
         back("text".to_owned());
+        back((u128::MAX, i128::MIN));
+        // One that borrows from what is read.
+        let text = r#"{"name":"a","id":"b","payload":"eu"}"#;
+        let read: ServiceInstance<&str> = serde_json::from_str(text).unwrap();
+        assert_eq!(read.payload, Some("eu"));
         back(All {
             kinds: vec![Kind::Named { name: "n".into() }, Kind::Plain],
             unit: (),
