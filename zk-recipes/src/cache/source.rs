@@ -66,13 +66,13 @@ impl Source {
         persistent: bool,
     ) -> zk_client::Result<Self> {
         let known = session.shared_state::<Young<AddWatch>>();
-        if persistent && !known.is_unknown(session.id()) {
+        if persistent && !known.is_avoided() {
             let adding = session.watch(root);
             let added = match scope {
                 Scope::Node => adding.await,
                 Scope::Children | Scope::Tree => adding.recursive().await,
             };
-            known.learn(session.id(), added.as_ref().err());
+            known.learn(added.as_ref().err());
             match added {
                 Ok(watch) => {
                     let root = Arc::clone(root);

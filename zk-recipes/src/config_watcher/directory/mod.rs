@@ -8,7 +8,8 @@
 //!
 //! A field is a child of the directory and holds JSON; a field that serializes to `null` has no node. Nodes deeper down are
 //! not looked at. A directory without nodes is no configuration. On servers before 3.6, which know no `multiRead`, the
-//! nodes are read one by one, and shown when nothing was changed in between.
+//! nodes are read one by one, and shown when nothing was changed in between. (So it is for a while, too, where a lost
+//! connection took the place of the answer twice in a row: such a server may have closed it.)
 //!
 //! **CONNECTIONLOSS**, **suspension**, **expiry** and **cancellation**: as with `ConfigWatcher`. What tells that there is something
 //! new is a [`cache`](crate::cache) of the directory's children.

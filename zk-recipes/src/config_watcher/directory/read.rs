@@ -185,8 +185,7 @@ impl Reading {
     /// The directory as of one moment; `None` where it is not there or has no nodes.
     pub(super) async fn read(&self) -> zk_client::Result<Option<Seen>> {
         let (client, path) = (&self.client, &*self.path);
-        let session = client.session().id();
-        if self.known.is_unknown(session) {
+        if self.known.is_avoided() {
             return read_one_by_one(client, path).await;
         }
         // What the cache knows is a first guess.
@@ -194,7 +193,7 @@ impl Reading {
         let mut names: Vec<String> = held.values().map(|node| node.name().to_owned()).collect();
         loop {
             let found = read_together(client, path, &names).await;
-            self.known.learn(session, found.as_ref().err());
+            self.known.learn(found.as_ref().err());
             match found {
                 Ok(Found::Nothing) => return Ok(None),
                 Ok(Found::All(seen)) => return Ok(Some(seen)),
