@@ -101,18 +101,34 @@ impl<T: Send + 'static> Attempt<T> {
         place: (&Client, &Arc<str>, Span),
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Self {
-        Self::new(place, |mut answer| async move {
-            let result = tokio::select! {
-                biased;
-                () = answer.closed() => return,
-                result = work => result,
-            };
-            // Whoever waited may be gone by now.
-            let _ = answer.send(result);
+        Self::begun(place, || work)
+    }
+
+    /// The same where something is done at the first poll, whatever becomes of the rest.
+    pub(crate) fn begun<F>(
+        place: (&Client, &Arc<str>, Span),
+        begin: impl FnOnce() -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        Self::new(place, |mut answer| {
+            let work = begin();
+            async move {
+                let result = tokio::select! {
+                    biased;
+                    () = answer.closed() => return,
+                    result = work => result,
+                };
+                // Whoever waited may be gone by now.
+                let _ = answer.send(result);
+            }
         })
     }
 
     /// Gives up after this long, counted from the first poll, with [`Error::Timeout`].
+    ///
+    /// That is as if it had been dropped then.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

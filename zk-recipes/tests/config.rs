@@ -720,6 +720,82 @@ async fn a_server_without_multi_read_is_asked_no_more() {
 }
 
 #[tokio::test]
+async fn multi_read_is_tried_again_where_it_was_only_lost() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (client, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("directory-lossy");
+    proxy.close_at(MULTI_READ);
+    let source = client.config(&path).directory::<Parts>();
+    let source = source.or_start_with(parts("a", 1, None));
+    let mut config = soon("the start", source.watch()).await.unwrap();
+    soon("the set", config.set(&parts("b", 2, None)))
+        .await
+        .unwrap();
+    // Without an answer they are read one by one ...
+    assert!(proxy.seen().contains(&MULTI_READ));
+    proxy.close_at_none();
+    let mut asked = Vec::new();
+    for size in 3..50 {
+        let node = format!("{path}/size");
+        other.set(&node, size.to_string()).await.unwrap();
+        soon("the change", async {
+            while config.current().size != size {
+                config.changed().await.unwrap();
+            }
+        })
+        .await;
+        asked.push(proxy.seen().contains(&MULTI_READ));
+    }
+    // ... for a while.
+    assert!(!asked[0] && asked[46], "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_set_is_a_future_of_its_own_gives_up_in_time_and_relies_on_what_was_seen_before_it() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (other, path) = with_node(server.address(), "set-late").await;
+    let client = client(proxy.address()).await;
+    let mut config = watch(&client, &path).await;
+    let set = config.set(&settings(2));
+    other.set(&path, json(3)).await.unwrap();
+    assert_eq!(next(&mut config).await, "updated 3");
+    let refused = soon("the set", tokio::spawn(set)).await.unwrap();
+    assert!(
+        matches!(refused, Err(Error::Conflict { .. })),
+        "{refused:?}"
+    );
+    let parted = unique("directory-late");
+    let source = client.config(&parted).directory::<Parts>();
+    let mut directory = source
+        .or_start_with(parts("a", 1, None))
+        .watch()
+        .await
+        .unwrap();
+    let set = directory.set(&parts("b", 2, None));
+    directory.set(&parts("c", 3, None)).await.unwrap();
+    soon("the change", directory.changed()).await.unwrap();
+    let refused = soon("the set", tokio::spawn(set)).await.unwrap();
+    assert!(
+        matches!(refused, Err(Error::Conflict { .. })),
+        "{refused:?}"
+    );
+    proxy.cut();
+    let limit = Duration::from_millis(50);
+    for late in [
+        config.set(&settings(4)).timeout(limit),
+        directory.set(&parts("d", 4, None)).timeout(limit),
+    ] {
+        let late = soon("giving up", late).await;
+        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_watch_gives_up_in_time() {
     let server = server().await;
     let client = client(server.address()).await;

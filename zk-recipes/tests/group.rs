@@ -448,6 +448,44 @@ async fn after_a_lost_answer_nothing_is_told_before_a_look_at_what_the_node_hold
     assert_eq!(other.get(&path).await.unwrap().data, "3");
 }
 
+#[tokio::test]
+async fn what_waits_is_given_up_in_time() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (owner, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let (base, limit) = (unique("late"), Duration::from_millis(100));
+    let first = other.discovery(&base).register(instance("a", "eu"));
+    let first = first.await.unwrap();
+    let late = owner.discovery(&base).register(instance("a", "us"));
+    let late = soon("giving up", tokio::spawn(late.timeout(limit))).await;
+    assert!(matches!(late, Ok(Err(Error::Timeout { .. }))), "{late:?}");
+    first.release().await.unwrap();
+    let left = other.discovery(&base).instances::<Zone>("billing");
+    assert_eq!(left.await.unwrap(), []);
+    let member = owner.group(&base).join("me", "1").start().await.unwrap();
+    proxy.cut();
+    let late = soon("giving up", member.set("2").timeout(limit)).await;
+    assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    for late in [
+        soon("giving up", owner.group(&base).create().timeout(limit)).await,
+        soon("giving up", owner.group(&base).delete().timeout(limit)).await,
+    ] {
+        assert!(matches!(late, Err(Error::Timeout { .. })), "{late:?}");
+    }
+    proxy.restore();
+    // What was asked for holds.
+    soon("the data", async {
+        while other.get(&format!("{base}/me")).await.unwrap().data != "2" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    member.leave().await.unwrap();
+}
+
 #[test]
 fn a_node_is_started_and_a_value_set_without_a_runtime() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

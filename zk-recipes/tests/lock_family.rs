@@ -169,6 +169,24 @@ async fn a_downgrade_that_is_refused_gives_everything_back_once_it_may() {
 }
 
 #[tokio::test]
+async fn a_downgrade_gives_up_in_time_and_leaves_nothing() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let (client, other) = (
+        client(proxy.address()).await,
+        client(server.address()).await,
+    );
+    let path = unique("downgrade-late");
+    let writer = client.write_lock(&path).await.unwrap();
+    proxy.lose_multi_and_stay_cut();
+    let downgrade = writer.downgrade().timeout(Duration::from_millis(300));
+    let error = soon("giving up", downgrade).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    proxy.restore();
+    until_contenders(&other, &path, 0).await;
+}
+
+#[tokio::test]
 async fn a_downgrade_of_a_lost_lock_is_told_and_leaves_nothing() {
     let server = server().await;
     let (client, path) = (client(server.address()).await, unique("downgrade-none"));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use zk_client::{ErrorKind, Zxid};
 
@@ -50,8 +51,9 @@ pub(super) struct Observer<T> {
     told: Told,
     /// The value that was current at the start; only for the case that none is known, which is never.
     first: Arc<T>,
-    /// The wait for the next change, when polled as a stream.
-    waiting: Option<BoxFuture<'static, Next<T>>>,
+    /// The wait for the next change, when polled as a stream. (Behind a lock that nobody contends for, so that an observer can
+    /// be shared.)
+    waiting: Mutex<Option<BoxFuture<'static, Next<T>>>>,
     ended: bool,
 }
 
@@ -80,7 +82,7 @@ impl<T: Send + Sync + 'static> Observer<T> {
                     known,
                     told,
                     first: value,
-                    waiting: None,
+                    waiting: Mutex::new(None),
                     ended: false,
                 })
             }
@@ -159,15 +161,15 @@ impl<T: Send + Sync + 'static> Observer<T> {
     ) -> Poll<Option<Result<ConfigChange<T>>>> {
         while !self.ended {
             if let Some(told) = self.next_told() {
-                self.waiting = None;
+                *self.waiting.get_mut() = None;
                 self.ended = told.is_err();
                 return Poll::Ready(Some(told));
             }
-            let waiting = self
-                .waiting
+            let waiting = (self.waiting.get_mut())
                 .get_or_insert_with(|| Box::pin(next_state(self.known.clone())));
             let next = ready!(Pin::as_mut(waiting).poll(cx));
-            (self.known, self.waiting) = (next.known, None);
+            *self.waiting.get_mut() = None;
+            self.known = next.known;
             if next.is_last {
                 let told = self.next_told();
                 self.ended = told.is_none();
@@ -198,7 +200,7 @@ impl<T> Clone for Observer<T> {
             known: self.known.clone(),
             told: self.told,
             first: Arc::clone(&self.first),
-            waiting: None,
+            waiting: Mutex::new(None),
             ended: self.ended,
         }
     }

@@ -6,6 +6,7 @@ use zk_client::{ErrorKind, Stat};
 
 use super::{ConfigWatcher, writing};
 use crate::{
+    attempt::Attempt,
     connection::Patience,
     error::{BadContent, Error, Result},
     parents,
@@ -38,42 +39,52 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] when somebody else has changed the node meanwhile: look at the new value and decide again.
-    /// [`Error::BadContent`] when the value cannot be encoded, or its encoding is refused as every reader would refuse it;
-    /// nothing is written then. NONODE when the chroot is missing. [`Error::Unknown`] when the answer is lost and the session ends, and the client opens no
-    /// other.
+    /// The future fails with [`Error::Conflict`] when somebody else has changed the node since this watcher saw it last
+    /// before the call: look at the new value and decide again. [`Error::BadContent`] when the value cannot be encoded, or its
+    /// encoding is refused as every reader would refuse it; nothing is written then. NONODE when the chroot is missing.
+    /// [`Error::Unknown`] when the answer is lost and the session ends, and the client opens no other. Without a connection it
+    /// waits, at most as long as [told](Attempt::timeout).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves open whether the value is written.
-    pub async fn set(&self, value: &T) -> Result<()>
+    /// Dropping the future leaves open whether the value is written; so does its timeout.
+    pub fn set(&self, value: &T) -> Attempt<()>
     where
         T: Serialize,
     {
-        let encoded = self.codec.format.encode(value);
-        let bytes = encoded
-            .map_err(|source| Error::BadContent(BadContent::new(&self.codec.path, None, source)))?;
-        self.set_bytes(bytes).await
+        let encoded = self.codec.format.encode(value).map(Bytes::from);
+        let refused = |source| BadContent::new(&self.codec.path, None, source);
+        self.attempt(encoded.map_err(refused))
     }
 
     /// Writes new content in the configuration's own format, as [`set`](Self::set) does with a value.
     ///
     /// # Errors
     ///
-    /// As [`set`](Self::set).
-    pub async fn set_bytes(&self, content: impl Into<Bytes>) -> Result<()> {
-        let content = content.into();
-        self.codec
-            .decode(&content, None)
-            .map_err(Error::BadContent)?;
+    /// As [`set`](Self::set), and cancel safe as that.
+    pub fn set_bytes(&self, content: impl Into<Bytes>) -> Attempt<()> {
+        self.attempt(Ok(content.into()))
+    }
+
+    fn attempt(&self, content: Result<Bytes, BadContent>) -> Attempt<()> {
         let expected = self.stat().map_or(Expected::Missing, Expected::Present);
-        self.expect(expected).await?;
-        let (place, content) = ((&self.client, &self.codec.path), &content);
-        let attempt = || self.write(content, expected);
-        let written = writing::until_known(place, expected.conflicts(), attempt, || {
-            self.find(content, expected)
+        let (path, watcher) = (&self.codec.path, self.clone());
+        let span = tracing::debug_span!("config", %path);
+        Attempt::plain((&self.client, path, span), async move {
+            let content = content.map_err(Error::BadContent)?;
+            watcher.replace(&content, expected).await
         })
-        .await?;
+    }
+
+    async fn replace(&self, content: &Bytes, expected: Expected) -> Result<()> {
+        self.codec
+            .decode(content, None)
+            .map_err(Error::BadContent)?;
+        self.expect(expected).await?;
+        let place = (&self.client, &self.codec.path);
+        let attempt = || self.write(content, expected);
+        let find = || self.find(content, expected);
+        let written = writing::until_known(place, expected.conflicts(), attempt, find).await?;
         let (client, path) = place;
         self.observer
             .read_up_to(written.mzxid, || client.get_opt(path))

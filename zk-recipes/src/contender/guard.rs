@@ -213,6 +213,10 @@ impl<K: Kind> Claim<K> {
         .await
     }
 
+    pub(crate) const fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Ends it, as the guard's owner does, if it has not ended yet; the reason of its end.
     pub(crate) fn end(&self) -> LostReason {
         self.ownership.end(LostReason::Released)

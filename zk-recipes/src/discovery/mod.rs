@@ -34,6 +34,7 @@ pub use self::{
     provider::{ProviderSource, ServiceProvider},
 };
 use crate::{
+    attempt::Attempt,
     error::{BadContent, Error, Result},
     path::child,
     persistent_node::{PersistentNode, PersistentNodeSource, Presence},
@@ -60,16 +61,17 @@ impl Discovery {
     ///
     /// # Errors
     ///
-    /// [`Error::BadContent`] when the payload cannot be written as JSON; else as [`PersistentNodeSource::start`]. While another
-    /// session holds the identifier it waits.
+    /// The future fails with [`Error::BadContent`] when the payload cannot be written as JSON; else as
+    /// [`PersistentNodeSource::start`]. While another session holds the identifier it waits, at most as long as
+    /// [told](Attempt::timeout).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future unregisters, in the background.
-    pub async fn register<P: Serialize>(
+    /// Dropping the future unregisters, in the background; so does its timeout.
+    pub fn register<P: Serialize>(
         &self,
         mut instance: ServiceInstance<P>,
-    ) -> Result<Registration> {
+    ) -> Attempt<Registration> {
         if instance.id.is_empty() {
             instance.id = self.client.guid();
         }
@@ -77,27 +79,32 @@ impl Discovery {
             instance.registration_time_utc = now_utc_ms();
         }
         let path = child(&child(&self.base, &instance.name), &instance.id);
-        let content = encode(&path, &instance)?;
-        let node = PersistentNodeSource::new(&self.client, &path, content.into());
-        let node = node.start().await?;
-        let (name, id) = (instance.name, instance.id);
-        Ok(Registration { node, name, id })
+        let content = encode(&path, &instance);
+        let (name, id, client) = (instance.name, instance.id, self.client.clone());
+        self.attempt(&path.as_str().into(), async move {
+            let node = PersistentNodeSource::new(&client, &path, content?.into());
+            let node = node.start().await?;
+            Ok(Registration { node, name, id })
+        })
     }
 
     /// Lists the names of the services that have had instances, in order.
     ///
     /// # Errors
     ///
-    /// What the client reports. Cancel safe.
-    pub async fn names(&self) -> Result<Vec<String>> {
-        match self.client.children(&self.base).await {
-            Err(error) if error.kind() == ErrorKind::NoNode => Ok(Vec::new()),
-            names => {
-                let mut names = names?;
-                names.sort_unstable();
-                Ok(names)
+    /// The future fails with what the client reports. Cancel safe.
+    pub fn names(&self) -> Attempt<Vec<String>> {
+        let Self { client, base } = self.clone();
+        self.attempt(&self.base, async move {
+            match client.children(&base).await {
+                Err(error) if error.kind() == ErrorKind::NoNode => Ok(Vec::new()),
+                names => {
+                    let mut names = names?;
+                    names.sort_unstable();
+                    Ok(names)
+                }
             }
-        }
+        })
     }
 
     /// Reads the instances of a service as they are now. To choose among them again and again, use a
@@ -105,28 +112,24 @@ impl Discovery {
     ///
     /// # Errors
     ///
-    /// What the client reports. Cancel safe.
-    pub async fn instances<P: DeserializeOwned>(
+    /// The future fails with what the client reports. Cancel safe.
+    pub fn instances<P: DeserializeOwned + Send + 'static>(
         &self,
         name: &str,
-    ) -> Result<Vec<ServiceInstance<P>>> {
-        let service = child(&self.base, name);
-        let mut ids = match self.client.children(&service).await {
-            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(Vec::new()),
-            ids => ids?,
-        };
-        ids.sort_unstable();
-        let mut answers = Vec::with_capacity(ids.len());
-        for id in ids {
-            let path = child(&service, &id);
-            let answer = self.client.get_opt(&path).submit().await?;
-            answers.push((path, answer));
-        }
-        let mut instances = Vec::with_capacity(answers.len());
-        for (path, answer) in answers {
-            instances.extend(answer.await?.and_then(|node| decode(&path, &node.data)));
-        }
-        Ok(instances)
+    ) -> Attempt<Vec<ServiceInstance<P>>> {
+        let (client, service) = (self.client.clone(), child(&self.base, name));
+        self.attempt(&service.as_str().into(), async move {
+            instances(&client, &service).await
+        })
+    }
+
+    fn attempt<T: Send + 'static>(
+        &self,
+        path: &Arc<str>,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Attempt<T> {
+        let span = tracing::debug_span!("discovery", %path);
+        Attempt::plain((&self.client, path, span), work)
     }
 
     /// To be given one instance after the other of this service: [`ProviderSource::start`].
@@ -167,14 +170,16 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// [`Error::BadContent`] when it cannot be written as JSON; else as [`PersistentNode::set`].
-    pub async fn update<P: Serialize>(&self, mut instance: ServiceInstance<P>) -> Result<()> {
+    /// The future fails with [`Error::BadContent`] when it cannot be written as JSON; else as [`PersistentNode::set`], and is
+    /// cancel safe as that.
+    pub fn update<P: Serialize>(&self, mut instance: ServiceInstance<P>) -> Attempt<()> {
         self.name.clone_into(&mut instance.name);
         self.id.clone_into(&mut instance.id);
         if instance.registration_time_utc == 0 {
             instance.registration_time_utc = now_utc_ms();
         }
-        self.node.set(encode(self.node.path(), &instance)?).await
+        let content = encode(self.node.path(), &instance);
+        self.node.set_encoded(content.map(Bytes::from))
     }
 
     /// Unregisters, and returns when the instance is not listed any more.
@@ -185,6 +190,28 @@ impl Registration {
     pub async fn release(self) -> Result<()> {
         self.node.release().await
     }
+}
+
+async fn instances<P: DeserializeOwned>(
+    client: &Client,
+    service: &str,
+) -> Result<Vec<ServiceInstance<P>>> {
+    let mut ids = match client.children(service).await {
+        Err(error) if error.kind() == ErrorKind::NoNode => return Ok(Vec::new()),
+        ids => ids?,
+    };
+    ids.sort_unstable();
+    let mut answers = Vec::with_capacity(ids.len());
+    for id in ids {
+        let path = child(service, &id);
+        let answer = client.get_opt(&path).submit().await?;
+        answers.push((path, answer));
+    }
+    let mut instances = Vec::with_capacity(answers.len());
+    for (path, answer) in answers {
+        instances.extend(answer.await?.and_then(|node| decode(&path, &node.data)));
+    }
+    Ok(instances)
 }
 
 fn encode<P: Serialize>(path: &str, instance: &ServiceInstance<P>) -> Result<Vec<u8>> {

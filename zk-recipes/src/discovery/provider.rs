@@ -27,6 +27,7 @@ pub struct ProviderSource<P> {
     strategy: Strategy,
     down: DownPolicy,
     filter: Option<Filter<P>>,
+    timeout: Option<Duration>,
     payload: PhantomData<fn() -> P>,
 }
 
@@ -38,6 +39,7 @@ impl<P> ProviderSource<P> {
             strategy: Strategy::default(),
             down: DownPolicy::default(),
             filter: None,
+            timeout: None,
             payload: PhantomData,
         }
     }
@@ -76,6 +78,12 @@ impl<P> ProviderSource<P> {
         self
     }
 
+    /// Lets [`start`](Self::start) give up after this long.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
     /// Reads the instances and goes on following them; returns when all that are there now are known.
     ///
     /// # Errors
@@ -86,7 +94,10 @@ impl<P> ProviderSource<P> {
     ///
     /// Dropping the future stops it.
     pub async fn start(self) -> Result<ServiceProvider<P>> {
-        let source = CacheSource::new(&self.client, &self.path, CacheScope::Children);
+        let mut source = CacheSource::new(&self.client, &self.path, CacheScope::Children);
+        if let Some(timeout) = self.timeout {
+            source = source.timeout(timeout);
+        }
         let cache = source.start().await?;
         let seed = self.client.guid().bytes().fold(0_u64, |seed, byte| {
             seed.wrapping_mul(31).wrapping_add(byte.into())

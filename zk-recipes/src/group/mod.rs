@@ -23,6 +23,7 @@ use bytes::Bytes;
 use zk_client::{Client, ErrorKind, Payload, SessionId};
 
 use crate::{
+    attempt::Attempt,
     cache::{CacheScope, CacheSource},
     connection::Persistence,
     error::Result,
@@ -70,18 +71,29 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// [`Error::SessionGone`](crate::Error::SessionGone), and what the client reports. Without a connection it waits,
-    /// and goes on in the next session.
+    /// The future fails with [`Error::SessionGone`](crate::Error::SessionGone), and with what the client reports. Without a
+    /// connection it waits, and goes on in the next session.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves what has been created so far.
-    pub async fn create(&self) -> Result<()> {
-        let mut persistence = Persistence::new();
-        while let Err(error) = parents::create(&self.client, &self.path).await {
-            persistence.after(&self.client, error).await?;
-        }
-        Ok(())
+    pub fn create(&self) -> Attempt<()> {
+        let Self { client, path } = self.clone();
+        self.attempt(async move {
+            let mut persistence = Persistence::new();
+            while let Err(error) = parents::create(&client, &path).await {
+                persistence.after(&client, error).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn attempt<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Attempt<T> {
+        let span = tracing::debug_span!("group", path = %self.path);
+        Attempt::plain((&self.client, &self.path, span), work)
     }
 
     /// To join under this name, with this to say about oneself: [`Join::start`].
@@ -98,32 +110,14 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// What the client reports.
+    /// The future fails with what the client reports.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
-    pub async fn members(&self) -> Result<Vec<MemberInfo>> {
-        let mut names = match self.client.children(&self.path).await {
-            Err(error) if error.kind() == ErrorKind::NoNode => return Ok(Vec::new()),
-            names => names?,
-        };
-        names.sort_unstable();
-        let mut answers = Vec::with_capacity(names.len());
-        for name in names {
-            let path = child(&self.path, &name);
-            answers.push((name, self.client.get_opt(&path).submit().await?));
-        }
-        let mut members = Vec::with_capacity(answers.len());
-        for (name, answer) in answers {
-            members.extend(answer.await?.map(|node| MemberInfo {
-                name,
-                session: node.stat.ephemeral_owner,
-                since: since(node.stat.ctime),
-                data: node.data,
-            }));
-        }
-        Ok(members)
+    pub fn members(&self) -> Attempt<Vec<MemberInfo>> {
+        let Self { client, path } = self.clone();
+        self.attempt(async move { members(&client, &path).await })
     }
 
     /// The members as a cache of the group's children, with a stream of those who come and go:
@@ -136,13 +130,43 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// NOTEMPTY where there are members: they would come back. What the client reports otherwise.
-    pub async fn delete(&self) -> Result<()> {
-        match self.client.delete(&self.path).await {
-            Err(error) if error.kind() == ErrorKind::NoNode => Ok(()),
-            deleted => Ok(deleted?),
-        }
+    /// The future fails with NOTEMPTY where there are members: they would come back; with what the client reports otherwise.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves open whether the group is deleted.
+    pub fn delete(&self) -> Attempt<()> {
+        let Self { client, path } = self.clone();
+        self.attempt(async move {
+            match client.delete(&path).await {
+                Err(error) if error.kind() == ErrorKind::NoNode => Ok(()),
+                deleted => Ok(deleted?),
+            }
+        })
     }
+}
+
+async fn members(client: &Client, path: &str) -> Result<Vec<MemberInfo>> {
+    let mut names = match client.children(path).await {
+        Err(error) if error.kind() == ErrorKind::NoNode => return Ok(Vec::new()),
+        names => names?,
+    };
+    names.sort_unstable();
+    let mut answers = Vec::with_capacity(names.len());
+    for name in names {
+        let path = child(path, &name);
+        answers.push((name, client.get_opt(&path).submit().await?));
+    }
+    let mut members = Vec::with_capacity(answers.len());
+    for (name, answer) in answers {
+        members.extend(answer.await?.map(|node| MemberInfo {
+            name,
+            session: node.stat.ephemeral_owner,
+            since: since(node.stat.ctime),
+            data: node.data,
+        }));
+    }
+    Ok(members)
 }
 
 /// A membership to be taken up: [`Group::join`].
@@ -210,9 +234,9 @@ impl Member {
     ///
     /// # Errors
     ///
-    /// As [`PersistentNode::set`].
-    pub async fn set(&self, data: impl Into<Payload<'_>>) -> Result<()> {
-        self.node.set(data).await
+    /// As [`PersistentNode::set`], and cancel safe as that.
+    pub fn set<'d>(&self, data: impl Into<Payload<'d>>) -> Attempt<()> {
+        self.node.set(data)
     }
 
     /// Leaves the group and returns when the member is not listed any more.

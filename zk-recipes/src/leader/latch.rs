@@ -23,6 +23,7 @@ use super::{
     decision::{Next, Told, next},
 };
 use crate::{
+    attempt::Attempt,
     connection::{Patience, Setback, setback, within},
     contender::{Contender, Naming, Options, Role, Wanted, contenders, serve},
     error::{Error, Result},
@@ -99,10 +100,19 @@ impl LatchBuilder {
     ///
     /// # Errors
     ///
-    /// What the client reports.
-    pub async fn participants(&self) -> Result<Vec<LockContender>> {
+    /// The future fails with what the client reports. Cancel safe.
+    pub fn participants(&self) -> Attempt<Vec<LockContender>> {
         let naming = Naming::new(Role::Leader, self.options.layout);
-        contenders(&self.client, &self.path, naming).await
+        let (client, path) = (self.client.clone(), Arc::clone(&self.path));
+        self.attempt(async move { contenders(&client, &path, naming).await })
+    }
+
+    fn attempt<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Attempt<T> {
+        let span = tracing::debug_span!("latch", path = %self.path);
+        Attempt::plain((&self.client, &self.path, span), work)
     }
 
     /// Takes part from now on; returns when there is a place in the queue.
@@ -266,18 +276,20 @@ impl LeaderLatch {
     ///
     /// # Errors
     ///
-    /// Why it never will: what made the latch fail.
-    pub async fn leads(&self) -> Result<LeaderClaim> {
+    /// The future says why it never will: what made the latch fail, or that it was closed. Cancel safe.
+    pub fn leads(&self) -> Attempt<LeaderClaim> {
         let mut changes = self.changes();
-        while let Some(state) = changes.next().await {
-            match state {
-                LatchState::Leader(claim) if claim.ensure().is_ok() => return Ok(claim),
-                LatchState::Failed(error) => return Err(error),
-                _ => {}
+        self.builder.attempt(async move {
+            while let Some(state) = changes.next().await {
+                match state {
+                    LatchState::Leader(claim) if claim.ensure().is_ok() => return Ok(claim),
+                    LatchState::Failed(error) => return Err(error),
+                    _ => {}
+                }
             }
-        }
-        Err(Error::SessionGone {
-            reason: zk_client::ErrorKind::Closed,
+            Err(Error::SessionGone {
+                reason: zk_client::ErrorKind::Closed,
+            })
         })
     }
 
@@ -285,9 +297,9 @@ impl LeaderLatch {
     ///
     /// # Errors
     ///
-    /// What the client reports.
-    pub async fn participants(&self) -> Result<Vec<LockContender>> {
-        self.builder.participants().await
+    /// The future fails with what the client reports. Cancel safe.
+    pub fn participants(&self) -> Attempt<Vec<LockContender>> {
+        self.builder.participants()
     }
 
     /// Leaves the election, and returns when its node is gone, as far as that can be known.

@@ -17,7 +17,11 @@
 
 mod keeper;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -26,6 +30,7 @@ use zk_client::{Client, ErrorKind, Payload, SessionId, Zxid};
 
 use self::keeper::{Desired, Keeper, Status};
 use crate::{
+    attempt::Attempt,
     connection::within,
     error::{Error, Result},
 };
@@ -97,8 +102,9 @@ impl PersistentNodeSource {
         let (desired, wanted) = watch::channel(Desired { data, number: 1 });
         let (told, mut status) = watch::channel(Status::new());
         let node = PersistentNode {
+            client: client.clone(),
             path: Arc::clone(&path),
-            desired: Some(desired),
+            desired: Some(Arc::new(desired)),
             status: status.clone(),
         };
         let runtime = client.runtime().clone();
@@ -123,9 +129,10 @@ impl PersistentNodeSource {
 /// Dropping it deletes the node in the background, also outside a runtime. It keeps the client, and so the session, open.
 #[must_use = "dropping it deletes the node"]
 pub struct PersistentNode {
+    client: Client,
     path: Arc<str>,
     /// Tells the keeper what the node is to hold; closed by dropping.
-    desired: Option<watch::Sender<Desired>>,
+    desired: Option<Arc<watch::Sender<Desired>>>,
     status: watch::Receiver<Status>,
 }
 
@@ -164,31 +171,37 @@ impl PersistentNode {
     ///
     /// # Errors
     ///
-    /// [`Error::SessionGone`], and what the client or the server says against the data (too large, NOAUTH, ...): then the node
-    /// keeps what it held before, also when it is created again. Without a connection it waits.
+    /// The future fails with [`Error::SessionGone`], and with what the client or the server says against the data (too large,
+    /// NOAUTH, ...): then the node keeps what it held before, also when it is created again. [`Error::Timeout`] where a time
+    /// was [given](Attempt::timeout): nothing is taken back by that. [`Error::Unknown`] where an answer was lost and the server lets
+    /// nobody look at the node. Without a connection it waits.
     ///
     /// # Cancel safety
     ///
-    /// Once polled, the data is what the node will hold.
-    pub async fn set(&self, data: impl Into<Payload<'_>>) -> Result<()> {
-        let data = data.into().into_bytes();
-        let mut number = 0;
-        if let Some(desired) = &self.desired {
-            desired.send_modify(|desired| {
-                desired.number += 1;
-                desired.data = data;
-                number = desired.number;
-            });
-        }
+    /// Once polled, the data is what the node will hold, whatever becomes of the future.
+    pub fn set<'d>(&self, data: impl Into<Payload<'d>>) -> Attempt<()> {
+        self.set_encoded(Ok(data.into().into_bytes()))
+    }
+
+    /// The same with data of which it has to be told that there is none.
+    pub(crate) fn set_encoded(&self, data: Result<Bytes>) -> Attempt<()> {
+        let span = tracing::debug_span!("persistent_node", path = %self.path);
+        let place = (&self.client, &self.path, span);
+        // What waits does not keep the node.
+        let desired = self.desired.as_ref().map(Arc::downgrade);
         let mut status = self.status.clone();
-        let status = status
-            .wait_for(|status| status.settled >= number || status.ended.is_some())
-            .await
-            .map_err(|_| closed())?;
-        match (&status.ended, status.refusal(number)) {
-            (Some(error), _) | (None, Some(error)) => Err(error.clone()),
-            (None, None) => Ok(()),
-        }
+        Attempt::begun(place, move || {
+            let number = data.map(|data| desire(desired, data));
+            async move {
+                let number = number?.ok_or_else(closed)?;
+                let settled = |status: &Status| status.settled >= number || status.ended.is_some();
+                let status = status.wait_for(settled).await.map_err(|_| closed())?;
+                match (&status.ended, status.refusal(number)) {
+                    (Some(error), _) | (None, Some(error)) => Err(error.clone()),
+                    (None, None) => Ok(()),
+                }
+            }
+        })
     }
 
     /// Deletes the node and returns when it is gone.
@@ -224,6 +237,18 @@ impl fmt::Debug for PersistentNode {
             .field("presence", &self.presence())
             .finish_non_exhaustive()
     }
+}
+
+/// Says what the node is to hold; the number of that, or `None` where nobody keeps it any more.
+fn desire(desired: Option<Weak<watch::Sender<Desired>>>, data: Bytes) -> Option<u64> {
+    let desired = desired?.upgrade()?;
+    let mut number = 0;
+    desired.send_modify(|desired| {
+        desired.number += 1;
+        desired.data = data;
+        number = desired.number;
+    });
+    Some(number)
 }
 
 /// The client's runtime is gone, and with it the keeper.

@@ -48,7 +48,8 @@ use zk_client::Client;
 
 pub(crate) use self::downgrade::Downgrade;
 use crate::{
-    contender::{Acquire, Exclusive, Guard, Request, queued},
+    attempt::Attempt,
+    contender::{Acquire, Claim, Exclusive, Guard, Request, queued},
     error::Result,
     lock::LostReason,
 };
@@ -82,25 +83,44 @@ pub(crate) fn write(client: &Client, path: &str) -> Acquire<Write> {
 impl WriteGuard {
     /// Turns the writer into a reader, without letting anybody write in between.
     ///
-    /// The writer's claims are lost from now on. Dropping the future releases the lock.
+    /// The writer's claims are lost from the first poll on.
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`](crate::Error::Lost) when the lock was lost first, and what the server says against the transaction;
-    /// the lock is released then.
-    pub async fn downgrade(self) -> Result<ReadGuard> {
+    /// The future fails with [`Error::Lost`](crate::Error::Lost) when the lock was lost first, and with what the server says
+    /// against the transaction; the lock is released then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future releases the lock; so does its timeout.
+    pub fn downgrade(self) -> Attempt<ReadGuard> {
+        let (client, path) = (self.session().clone(), self.path().into());
+        let span = tracing::debug_span!("downgrade", %path);
+        Attempt::begun((&client, &path, span), move || {
+            let asked = self.ask_to_downgrade();
+            async move {
+                let (claim, ended, answer) = asked?;
+                answer.await.unwrap_or_else(|_| {
+                    // The keeper is gone: by a loss that it told, or with the client.
+                    Err(claim.loss(match ended {
+                        LostReason::Released => LostReason::SessionEnded,
+                        lost => lost,
+                    }))
+                })
+            }
+        })
+    }
+
+    fn ask_to_downgrade(self) -> Result<(Claim<Write>, LostReason, Downgraded)> {
         self.ensure()?;
         let (claim, mut hold) = self.into_parts();
         let (reply, answer) = oneshot::channel();
         hold.ask(Request::Downgrade(reply));
         // Before the transaction: after it others may read.
         let ended = claim.end();
-        answer.await.unwrap_or_else(|_| {
-            // The keeper is gone: by a loss that it told, or with the client.
-            Err(claim.loss(match ended {
-                LostReason::Released => LostReason::SessionEnded,
-                lost => lost,
-            }))
-        })
+        Ok((claim, ended, answer))
     }
 }
+
+/// Where the reader's guard is to be waited for.
+type Downgraded = oneshot::Receiver<Result<ReadGuard>>;

@@ -168,6 +168,11 @@ impl Proxy {
         self.shared.plan.lock().fatal = Some(op);
     }
 
+    /// From now on it answers that, too.
+    pub fn close_at_none(&self) {
+        self.shared.plan.lock().fatal = None;
+    }
+
     /// Waits until so many were lost and the line is cut.
     pub async fn until_lost(&self, count: usize) {
         let mut line = self.shared.line.subscribe();

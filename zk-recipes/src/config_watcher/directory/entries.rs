@@ -15,6 +15,9 @@ use crate::{
 /// The content of each field's node, by the field's name.
 pub(super) type Entries = BTreeMap<String, Bytes>;
 
+/// Which nodes there are, and when each was written last.
+pub(super) type Moments = Vec<(String, Zxid)>;
+
 /// A directory as it was at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
@@ -31,7 +34,7 @@ impl Seen {
     }
 
     /// Which nodes there are, and when each was written last.
-    pub(super) fn moments(&self) -> Vec<(String, Zxid)> {
+    pub(super) fn moments(&self) -> Moments {
         let moment = |(name, (_, stat)): (&String, &(Bytes, Stat))| (name.clone(), stat.mzxid);
         self.nodes.iter().map(moment).collect()
     }

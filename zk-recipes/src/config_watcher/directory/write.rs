@@ -11,9 +11,10 @@ use zk_client::{ErrorKind, Multi, MultiResult, Stat, Zxid};
 use super::{
     super::writing,
     ConfigDirectory,
-    entries::{Entries, Seen},
+    entries::{Entries, Moments, Seen},
 };
 use crate::{
+    attempt::Attempt,
     connection::Patience,
     error::{Error, Result},
     parents,
@@ -35,43 +36,52 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] when somebody else has changed it meanwhile: look at the new value and decide again. (After
-    /// CONNECTIONLOSS also where somebody wrote over this very write before it could be looked for.)
-    /// [`Error::BadContent`] when the value is no struct or map, or has no fields (without nodes there would be no
-    /// configuration), or is refused as every reader would refuse it; nothing is written then. [`Error::Unknown`] when the
-    /// answer is lost and the session ends, and the client opens no other.
+    /// The future fails with [`Error::Conflict`] when somebody else has changed it since it was last seen here before the call:
+    /// look at the new value and decide again. (After CONNECTIONLOSS also where somebody wrote over this very write before it
+    /// could be looked for.) [`Error::BadContent`] when the value is no struct or map, or has no fields (without nodes there
+    /// would be no configuration), or is refused as every reader would refuse it; nothing is written then.
+    /// [`Error::Unknown`] when the answer is lost and the session ends, and the client opens no other. Without a connection it
+    /// waits, at most as long as [told](Attempt::timeout).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves open whether the value is written.
-    pub async fn set(&self, value: &T) -> Result<()>
+    /// Dropping the future leaves open whether the value is written; so does its timeout.
+    pub fn set(&self, value: &T) -> Attempt<()>
     where
         T: Serialize,
     {
-        let entries = self.codec.encode(value).map_err(Error::BadContent)?;
+        let encoded = self.codec.encode(value);
+        let known = self.seen.lock().as_ref().map(Seen::moments);
+        let (path, directory) = (&self.codec.path, self.clone());
+        let span = tracing::debug_span!("config", %path);
+        Attempt::plain((&self.client, path, span), async move {
+            let entries = encoded.map_err(Error::BadContent)?;
+            directory.replace(&entries, known.unwrap_or_default()).await
+        })
+    }
+
+    async fn replace(&self, entries: &Entries, known: Moments) -> Result<()> {
         self.codec
-            .decode(&entries, None)
+            .decode(entries, None)
             .map_err(Error::BadContent)?;
-        let expected = self.expected().await?;
-        if expected.entries() == entries {
+        let expected = self.expected(known).await?;
+        if expected.entries() == *entries {
             return Ok(());
         }
         let place = (&self.client, &self.codec.path);
-        let attempt = || self.write(&entries, &expected);
-        let find = || self.find(&entries, &expected);
+        let attempt = || self.write(entries, &expected);
+        let find = || self.find(entries, &expected);
         let written = writing::until_known(place, &CONFLICTS, attempt, find).await?;
         let look = || self.reading.read();
         self.observer.read_up_to(written, look).await
     }
 
     /// What the write relies on: the nodes that were last seen, if they still are the same, or an empty directory.
-    async fn expected(&self) -> Result<Seen> {
+    async fn expected(&self, known: Moments) -> Result<Seen> {
         let mut patience = Patience::new();
-        let known = self.seen.lock().clone();
         loop {
             let error = match self.look().await {
                 Ok(found) => {
-                    let known = known.map(|seen| seen.moments()).unwrap_or_default();
                     return match found.moments() == known {
                         true => Ok(found),
                         false => Err(writing::conflict(&self.codec.path)),
