@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, split},
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,10 @@ use zk_proto::{
     quorum::{ELECTION_MESSAGE_MAX, ElectionAddress, InitialMessage, Notification},
 };
 
-use super::{Address, Hub, MemberPort, MemberStream, Vital, learner_port::NEWCOMERS_MAX};
+use super::{
+    Address, Hub, MemberPort, MemberStream, Vital,
+    newcomers::{MemberAddresses, Newcomers},
+};
 use crate::{
     election,
     peer::{Input, QuorumInput},
@@ -50,6 +53,7 @@ pub(super) struct ElectionPort {
     /// What this server says of itself on a new connection.
     hello: Mutex<Bytes>,
     others: Mutex<BTreeMap<ServerId, Other>>,
+    members: Arc<MemberAddresses>,
 }
 
 /// Another server.
@@ -69,12 +73,13 @@ impl Drop for Other {
 }
 
 impl ElectionPort {
-    pub(super) fn new(hub: Arc<Hub>, me: ServerId) -> Arc<Self> {
+    pub(super) fn new(hub: Arc<Hub>, me: ServerId, members: Arc<MemberAddresses>) -> Arc<Self> {
         Arc::new(Self {
             hub,
             me,
             hello: Mutex::default(),
             others: Mutex::default(),
+            members,
         })
     }
 
@@ -174,7 +179,7 @@ impl ElectionPort {
     /// Accepts until the server stops, or is reached elsewhere.
     pub(super) async fn accept(self: Arc<Self>, listener: MemberPort, end: CancellationToken) {
         let _vital = Vital::new(&self.hub, "the election port");
-        let newcomers = Arc::new(Semaphore::new(NEWCOMERS_MAX));
+        let newcomers = Newcomers::new(&self.members);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -183,7 +188,7 @@ impl ElectionPort {
             };
             match accepted {
                 Ok((stream, remote)) => {
-                    let Ok(newcomer) = newcomers.clone().try_acquire_owned() else {
+                    let Some(newcomer) = newcomers.admit(remote.ip()) else {
                         tracing::debug!(%remote, "too many connections that say nothing");
                         continue;
                     };

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
     sync::{
-        OwnedSemaphorePermit, Semaphore,
+        OwnedSemaphorePermit,
         mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel},
     },
     time::timeout,
@@ -26,7 +26,11 @@ use zk_proto::{
     quorum::{LearnerMessage, take_packet},
 };
 
-use super::{Hub, MemberPort, MemberStream, Piece, Vital, snapshot_stream::Outgoing};
+use super::{
+    Hub, MemberPort, MemberStream, Piece, Vital,
+    newcomers::{MemberAddresses, Newcomers},
+    snapshot_stream::Outgoing,
+};
 use crate::{
     peer::{Input, QuorumInput},
     zab::{LeaderInput, LinkId, Transaction},
@@ -40,9 +44,6 @@ const INTRODUCTION_MAX: usize = 1 << 10;
 
 /// How long it may take.
 const INTRODUCTION: Duration = Duration::from_secs(5);
-
-/// How many connections may not have said yet who they are: whoever opens more takes descriptors from those who have.
-pub(super) const NEWCOMERS_MAX: usize = 256;
 
 /// How much is encoded before it is written.
 const PIECE: usize = 256 << 10;
@@ -151,10 +152,11 @@ pub(super) async fn accept(
     hub: Arc<Hub>,
     listener: MemberPort,
     learners: Arc<Learners>,
+    members: Arc<MemberAddresses>,
     end: CancellationToken,
 ) {
     let _vital = Vital::new(&hub, "the quorum port");
-    let newcomers = Arc::new(Semaphore::new(NEWCOMERS_MAX));
+    let newcomers = Newcomers::new(&members);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -163,7 +165,7 @@ pub(super) async fn accept(
         };
         match accepted {
             Ok((stream, remote)) => {
-                let Ok(newcomer) = newcomers.clone().try_acquire_owned() else {
+                let Some(newcomer) = newcomers.admit(remote.ip()) else {
                     tracing::debug!(%remote, "too many connections that say nothing");
                     continue;
                 };
@@ -383,7 +385,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_say_who_it_is_soon_is_sent_away_and_who_does_may_be_silent() {
-        let newcomers = Arc::new(Semaphore::new(1));
+        let newcomers = Arc::new(tokio::sync::Semaphore::new(1));
         let newcomer = newcomers.clone().try_acquire_owned().unwrap();
         let (mut stranger, from) = duplex(1 << 10);
         stranger.write_all(&[0]).await.unwrap();

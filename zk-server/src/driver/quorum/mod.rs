@@ -5,6 +5,7 @@
 mod election_port;
 mod leader_link;
 mod learner_port;
+mod newcomers;
 mod snapshot_stream;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -17,6 +18,7 @@ use zk_proto::{Encode, ServerId};
 use self::{
     election_port::ElectionPort,
     learner_port::{Learners, ToLearner},
+    newcomers::MemberAddresses,
 };
 use super::{
     Hub,
@@ -126,6 +128,7 @@ pub(super) struct QuorumPorts {
     listening: CancellationToken,
     quorum_ports: BTreeMap<ServerId, Address>,
     learners: Arc<Learners>,
+    members: Arc<MemberAddresses>,
     /// The link to this member's leader.
     leader: Option<(mpsc::UnboundedSender<Bytes>, CancellationToken)>,
 }
@@ -138,14 +141,16 @@ impl QuorumPorts {
             election,
             quorum,
         } = bound;
+        let members = Arc::<MemberAddresses>::default();
         let mut ports = Self {
             me,
             tree,
-            election: ElectionPort::new(hub.clone(), me),
+            election: ElectionPort::new(hub.clone(), me, members.clone()),
             own: hub.config.servers.get(&me).cloned(),
             listening: CancellationToken::new(),
             quorum_ports: BTreeMap::new(),
             learners: Arc::new(Learners::default()),
+            members,
             leader: None,
             hub,
         };
@@ -154,6 +159,7 @@ impl QuorumPorts {
             ports.hub.clone(),
             quorum,
             ports.learners.clone(),
+            ports.members.clone(),
             ports.listening.clone(),
         );
         tokio::spawn(learners);
@@ -189,6 +195,9 @@ impl QuorumPorts {
             let quorum_port = at(address.quorum_port);
             self.quorum_ports.entry(*id).or_insert(quorum_port);
         }
+        let hosts = election_ports.values().map(|address| address.host.clone());
+        let asks = !matches!(self.hub.wiring, Wiring::Net(_));
+        self.members.set(hosts.collect(), asks);
         self.election.link_to(&election_ports);
     }
 
@@ -216,6 +225,7 @@ impl QuorumPorts {
         before.cancel();
         let (hub, learners) = (self.hub.clone(), self.learners.clone());
         let (port, end) = (self.election.clone(), self.listening.clone());
+        let members = self.members.clone();
         tokio::spawn(async move {
             let Some((address, election_port)) = first(&own) else {
                 return;
@@ -229,7 +239,7 @@ impl QuorumPorts {
                 match bound.await {
                     Ok((election, quorum)) => {
                         tokio::spawn(port.accept(election, end.clone()));
-                        return learner_port::accept(hub, quorum, learners, end).await;
+                        return learner_port::accept(hub, quorum, learners, members, end).await;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the ports of the new configuration");
