@@ -375,7 +375,15 @@ fn follow(votes: bool, said: &[u8]) -> Following {
     let last = disk.history();
     let committed = CommittedLog::new(last.get(), 500);
     let (now, config, epochs) = (Now::default(), config(votes), Epochs::default());
-    let learner = Learner::new(now, config, ServerId(2), epochs, last, committed, 1);
+    let learner = Learner::new(
+        now,
+        config,
+        (ServerId(2), Duration::ZERO),
+        epochs,
+        last,
+        committed,
+        1,
+    );
     let mut following = Following {
         learner,
         disk,

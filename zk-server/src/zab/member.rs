@@ -48,6 +48,10 @@ pub enum Input {
     Deadline,
 }
 
+/// How long a leader is not called again whose history could not be taken; doubled each time, so often.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: u32 = 5;
+
 #[derive(Debug)]
 enum Role {
     Idle,
@@ -72,6 +76,8 @@ pub struct Member {
     role: Role,
     /// Who leads next, by the configuration that ended the last role.
     designated: Option<ServerId>,
+    /// The leader whose history this member did not come to the end of, and how often in a row.
+    failed: Option<(ServerId, u32)>,
     epochs: Epochs,
     /// The latest epoch that another voter is known to have promised.
     seen: Epoch,
@@ -96,6 +102,7 @@ impl Member {
             config,
             role: Role::Idle,
             designated: None,
+            failed: None,
             epochs,
             seen: Epoch(0),
             committed,
@@ -234,7 +241,7 @@ impl Member {
             _ => Role::Learner(Box::new(Learner::new(
                 now,
                 config,
-                leader,
+                (leader, self.pause_before(leader)),
                 self.epochs,
                 history,
                 committed,
@@ -282,10 +289,41 @@ impl Member {
         }
     }
 
+    /// How long to wait before a leader is called whose history could not be taken: what cannot be read stays so, and
+    /// every attempt costs both of them. Never so long that the leader would give up a quorum that needs this server.
+    fn pause_before(&self, leader: ServerId) -> Duration {
+        match self.failed {
+            Some((failed, times)) if failed == leader => {
+                let pause = FIRST_PAUSE * (1 << times.saturating_sub(1).min(LONGEST_PAUSE));
+                pause.min(self.config.discovery_limit() / 2)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Notes how it went with a leader.
+    fn judge(&mut self, learner: &Learner, departure: Departure) {
+        let leader = learner.leader();
+        let fails = matches!(
+            departure,
+            Departure::LeaderLost | Departure::LeaderMisbehaved(_)
+        );
+        if learner.has_served() {
+            self.failed = None;
+        } else if fails {
+            let before = self.failed.filter(|(failed, _)| *failed == leader);
+            let times = before.map_or(0, |(_, times)| times);
+            self.failed = Some((leader, times.saturating_add(1)));
+        }
+    }
+
     fn leave_role(&mut self, departure: Departure) {
         let remains = match std::mem::replace(&mut self.role, Role::Idle) {
             Role::Leader(leader) => leader.end(),
-            Role::Learner(learner) => learner.end(),
+            Role::Learner(learner) => {
+                self.judge(&learner, departure);
+                learner.end()
+            }
             other => {
                 self.role = other;
                 return;

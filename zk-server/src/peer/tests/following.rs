@@ -3,7 +3,7 @@
 use zk_proto::{
     Encode as _, Epoch,
     quorum::{LearnerMessage, Notification, PROTOCOL_VERSION, ServerState, SessionTouch},
-    txn::{ErrorTxn, Txn, TxnHeader, TxnLogEntry},
+    txn::{ErrorTxn, SetDataTxn, Txn, TxnHeader, TxnLogEntry},
 };
 
 use super::*;
@@ -13,14 +13,14 @@ use crate::{
     zab::{COUNTER_MAX, LearnerInput, LinkId, ZabConfig},
 };
 
-/// Server 1 follows server 2.
-fn following(local_sessions: LocalSessions) -> (World, LinkId) {
+/// Server 1 of these, which looks for a leader.
+fn looking(local_sessions: LocalSessions, servers: &str, reconfig: bool) -> World {
     let mut world = World::new();
-    let two = Configuration::parse("server.1=h:1:2\nserver.2=h:3:4").unwrap();
+    let known = Configuration::parse(servers).unwrap();
     let second = Duration::from_secs(1);
     let config = ZabConfig {
         me: ServerId(1),
-        configurations: Configurations::new(ServerId(1), two, false),
+        configurations: Configurations::new(ServerId(1), known, reconfig),
         tick: 2 * second,
         init_limit: 20 * second,
         sync_limit: 10 * second,
@@ -32,10 +32,15 @@ fn following(local_sessions: LocalSessions) -> (World, LinkId) {
     world.peer = Peer::among(options, shared, now, config, Epochs::default());
     world.handle(Input::Quorum(QuorumInput::Start));
     world.sync();
-    let from = ServerId(2);
+    world
+}
+
+/// What a server says of its vote for server 2.
+fn vote(world: &mut World, from: i64, state: ServerState) {
+    let from = ServerId(from);
     let notification = Notification {
-        state: ServerState::Looking,
-        leader: from,
+        state,
+        leader: ServerId(2),
         zxid: Zxid::ZERO,
         round: 1,
         peer_epoch: Epoch(0),
@@ -44,39 +49,57 @@ fn following(local_sessions: LocalSessions) -> (World, LinkId) {
     let input = election::Input::Notification { from, notification };
     world.handle(Input::Quorum(QuorumInput::Election(input)));
     world.sync();
-    let connects = |world: &World| {
-        world.orders.iter().find_map(|order| match order {
+}
+
+/// The link that it wants, as soon as it wants one.
+fn connects(world: &mut World) -> LinkId {
+    for _ in 0..200 {
+        let link = world.orders.iter().find_map(|order| match order {
             Order::Connect { link, .. } => Some(*link),
             _ => None,
-        })
-    };
-    for _ in 0..20 {
-        if connects(&world).is_some() {
-            break;
+        });
+        if let Some(link) = link {
+            return link;
         }
-        world.later(second / 10);
+        world.later(Duration::from_millis(10));
         world.handle(Input::Deadline);
         world.sync();
     }
-    let link = connects(&world).expect("it has elected server 2");
-    tell(&mut world, link, LearnerInput::Connected);
-    let epoch = Epoch(1);
-    let protocol_version = PROTOCOL_VERSION;
-    let new_leader = Zxid::new(epoch, 0);
-    for message in [
-        LearnerMessage::LeaderInfo {
-            epoch,
-            protocol_version,
-        },
-        LearnerMessage::Diff(Zxid::ZERO),
-        LearnerMessage::NewLeader {
-            zxid: new_leader,
-            config: None,
-        },
-        LearnerMessage::UpToDate,
-    ] {
-        hear(&mut world, link, message);
+    panic!("it does not call server 2");
+}
+
+/// The leader's history is none, and here is its epoch.
+fn introduce(world: &mut World, link: LinkId) {
+    tell(world, link, LearnerInput::Connected);
+    let (epoch, protocol_version) = (Epoch(1), PROTOCOL_VERSION);
+    let info = LearnerMessage::LeaderInfo {
+        epoch,
+        protocol_version,
+    };
+    hear(world, link, info);
+    hear(world, link, LearnerMessage::Diff(Zxid::ZERO));
+}
+
+fn new_leader(text: Option<&str>) -> LearnerMessage {
+    LearnerMessage::NewLeader {
+        zxid: Zxid::new(Epoch(1), 0),
+        config: text.map(Into::into),
     }
+}
+
+/// Server 1 follows server 2.
+fn following(local_sessions: LocalSessions) -> (World, LinkId) {
+    following_with(local_sessions, false)
+}
+
+fn following_with(local_sessions: LocalSessions, reconfig: bool) -> (World, LinkId) {
+    let servers = "server.1=h:1:2\nserver.2=h:3:4";
+    let mut world = looking(local_sessions, servers, reconfig);
+    vote(&mut world, 2, ServerState::Looking);
+    let link = connects(&mut world);
+    introduce(&mut world, link);
+    hear(&mut world, link, new_leader(None));
+    hear(&mut world, link, LearnerMessage::UpToDate);
     assert_eq!(*world.shared.mode.read(), Some("follower"));
     world.orders.clear();
     (world, link)
@@ -99,6 +122,25 @@ fn told(world: &mut World) -> Vec<LearnerMessage> {
         _ => None,
     });
     told.collect()
+}
+
+/// The leader proposes what this session has asked for first.
+fn proposal(client_id: SessionId, zxid: Zxid, txn: Txn) -> LearnerMessage {
+    let header = TxnHeader {
+        client_id,
+        cxid: Xid(1),
+        zxid,
+        time: 0,
+        kind: txn.op_code().code(),
+    };
+    let digest = None;
+    let entry = TxnLogEntry {
+        header,
+        txn,
+        digest,
+    };
+    let entry = entry.to_bytes();
+    LearnerMessage::Proposal { zxid, entry }
 }
 
 /// A client comes with a session that the leader knows.
@@ -183,21 +225,7 @@ fn nothing_behind_a_request_that_gets_no_answer_is_answered() {
     let txn = Txn::Error(ErrorTxn {
         err: ErrorCode::SessionMoved.code(),
     });
-    let header = TxnHeader {
-        client_id: SESSION,
-        cxid: Xid(1),
-        zxid,
-        time: 0,
-        kind: txn.op_code().code(),
-    };
-    let digest = None;
-    let entry = TxnLogEntry {
-        header,
-        txn,
-        digest,
-    };
-    let entry = entry.to_bytes();
-    hear(&mut world, link, LearnerMessage::Proposal { zxid, entry });
+    hear(&mut world, link, proposal(SESSION, zxid, txn));
     hear(&mut world, link, LearnerMessage::Commit(zxid));
     assert_eq!(world.shared.tree.read().last_zxid(), zxid);
     assert!(conn.outbox.is_closing());
@@ -300,4 +328,71 @@ fn a_snapshot_of_a_tree_that_is_to_go_is_abandoned() {
     let recovered = QuorumInput::Recovered(Ok(Box::new(other)));
     world.handle(Input::Quorum(recovered));
     assert!(matches!(world.orders[..], [Order::AbandonSnapshot]));
+}
+
+#[test]
+fn a_reconfiguration_that_cannot_be_read_is_not_logged() {
+    let (mut world, link) = following_with(LocalSessions::Off, true);
+    let zxid = Zxid::new(Epoch(1), 1);
+    let txn = Txn::Reconfig(SetDataTxn {
+        path: "/zookeeper/config".into(),
+        data: Some(Bytes::from_static(b"x")),
+        version: 1,
+    });
+    hear(&mut world, link, proposal(SessionId(1), zxid, txn));
+    assert_ne!(*world.shared.mode.read(), Some("follower"));
+    assert_eq!(world.log.last_zxid(), Zxid::ZERO);
+    assert_eq!(world.shared.tree.read().last_zxid(), Zxid::ZERO);
+}
+
+#[test]
+fn whoever_cannot_read_what_it_would_be_counted_by_does_not_join() {
+    for (reconfig, joins) in [(true, false), (false, true)] {
+        let servers = "server.1=h:1:2\nserver.2=h:3:4";
+        let mut world = looking(LocalSessions::Off, servers, reconfig);
+        vote(&mut world, 2, ServerState::Looking);
+        let link = connects(&mut world);
+        introduce(&mut world, link);
+        told(&mut world);
+        hear(&mut world, link, new_leader(Some("nonsense")));
+        let told = told(&mut world);
+        let acknowledges = told
+            .iter()
+            .any(|message| matches!(message, LearnerMessage::Ack(_)));
+        assert_eq!(acknowledges, joins, "{told:?}");
+    }
+}
+
+#[test]
+fn a_leader_whose_history_cannot_be_read_is_not_called_without_a_pause() {
+    let servers = "server.1=h:1:2\nserver.2=h:3:4\nserver.3=h:5:6";
+    let mut world = looking(LocalSessions::Off, servers, false);
+    let (mut calls, began) = (0, world.now.mono);
+    while world.now.mono - began < Duration::from_secs(10) {
+        let link = connects_again(&mut world);
+        world.orders.clear();
+        introduce(&mut world, link);
+        tell(&mut world, link, LearnerInput::Disconnected);
+        calls += 1;
+        assert!(calls < 40, "after {:?}", world.now.mono - began);
+    }
+    assert!(calls > 10, "and it does not give up: {calls}");
+
+    // Whoever has served begins anew.
+    let link = connects_again(&mut world);
+    introduce(&mut world, link);
+    hear(&mut world, link, new_leader(None));
+    hear(&mut world, link, LearnerMessage::UpToDate);
+    world.orders.clear();
+    tell(&mut world, link, LearnerInput::Disconnected);
+    let lost = world.now.mono;
+    connects_again(&mut world);
+    assert_eq!(world.now.mono, lost);
+}
+
+/// The others have elected server 2 long ago.
+fn connects_again(world: &mut World) -> LinkId {
+    vote(world, 3, ServerState::Following);
+    vote(world, 2, ServerState::Leading);
+    connects(world)
 }

@@ -26,9 +26,13 @@ impl Learner {
         if transaction.entry.is_empty() {
             return self.misbehaved("a proposal of nothing");
         }
+        // Once it is in the log, nobody looks at it again: this server would count the wrong quorum for good.
+        self.see_configuration(&transaction);
+        if self.phase == Phase::Departed {
+            return;
+        }
         self.logged = zxid;
         self.enter_epoch_of(zxid);
-        self.see_configuration(&transaction);
         if acknowledge {
             self.to_ack.push_back(zxid);
         }

@@ -199,6 +199,9 @@ impl Learner {
     }
 
     pub(super) fn history_complete(&mut self, epoch: Epoch, zxid: Zxid) {
+        if self.phase == Phase::Departed {
+            return;
+        }
         if zxid != Zxid::new(epoch, 0) {
             return self.misbehaved("NEWLEADER of another epoch");
         }
@@ -245,6 +248,7 @@ impl Learner {
     pub(super) fn activate(&mut self, epoch: Epoch) {
         self.tell(LearnerMessage::Ack(Zxid::new(epoch, 0)));
         self.phase = Phase::Active;
+        self.has_served = true;
         let is_new = self.establish_configuration();
         self.apply();
         self.output(Output::Serve { epoch });

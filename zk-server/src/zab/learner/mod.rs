@@ -127,6 +127,8 @@ pub struct Learner {
     votes: bool,
     /// The version of the configuration that NEWLEADER brought.
     brought: Zxid,
+    /// Whether it has come to UPTODATE.
+    has_served: bool,
     give_up_at: Duration,
     last_heard: Duration,
     outputs: VecDeque<Output>,
@@ -135,12 +137,12 @@ pub struct Learner {
 impl Learner {
     /// A server that has elected another one; all of its history is on disk and applied.
     ///
-    /// `generation` is larger than that of any role before.
+    /// `generation` is larger than that of any role before. The leader is not called for this `pause`.
     #[must_use]
     pub fn new(
         now: Now,
         config: ZabConfig,
-        leader: ServerId,
+        (leader, pause): (ServerId, Duration),
         epochs: Epochs,
         history: Durable<Zxid>,
         committed: CommittedLog,
@@ -148,7 +150,9 @@ impl Learner {
     ) -> Self {
         let mut learner = Self {
             leader,
-            phase: Phase::Connecting { retry_at: None },
+            phase: Phase::Connecting {
+                retry_at: (!pause.is_zero()).then_some(now.mono + pause),
+            },
             epochs,
             generation,
             durable: history,
@@ -162,13 +166,16 @@ impl Learner {
             in_step: true,
             votes: config.follows(),
             brought: Zxid::ZERO,
-            give_up_at: now.mono + config.discovery_limit(),
+            has_served: false,
+            give_up_at: now.mono + pause + config.discovery_limit(),
             last_heard: now.mono,
             outputs: VecDeque::new(),
             config,
         };
         learner.output(Output::Disk(DiskOp::NewGeneration(generation)));
-        learner.output(Output::Connect(leader));
+        if pause.is_zero() {
+            learner.output(Output::Connect(leader));
+        }
         learner
     }
 
@@ -232,6 +239,18 @@ impl Learner {
     #[must_use]
     pub const fn is_active(&self) -> bool {
         matches!(self.phase, Phase::Active)
+    }
+
+    /// Whom it follows.
+    #[must_use]
+    pub const fn leader(&self) -> ServerId {
+        self.leader
+    }
+
+    /// Whether it has served clients in this role.
+    #[must_use]
+    pub const fn has_served(&self) -> bool {
+        self.has_served
     }
 
     /// Whether it waits for [`Input::SnapshotInstalled`].

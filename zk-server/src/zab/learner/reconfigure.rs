@@ -29,11 +29,18 @@ impl Learner {
         let Some(text) = text.filter(|text| text.len() > 1) else {
             return;
         };
-        if let Ok(configuration) = Configuration::parse(text) {
-            self.brought = configuration.version();
-            if self.config.configurations.see(configuration) {
-                self.configured();
+        match Configuration::parse(text) {
+            Ok(configuration) => {
+                self.brought = configuration.version();
+                if self.config.configurations.see(configuration) {
+                    self.configured();
+                }
             }
+            Err(_) if self.config.configurations.enabled() => {
+                self.misbehaved("NEWLEADER with a configuration that cannot be read");
+            }
+            // It is the one in everybody's file, whatever the leader makes of it.
+            Err(_) => {}
         }
     }
 
