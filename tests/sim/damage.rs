@@ -44,9 +44,10 @@ fn a_damaged_member_is_synced_and_votes_again() {
         let mut world = founded(memory);
         assert!(world.damage(A));
         world.restart(A);
-        assert!(world.awaits_sync(A));
+        assert!(world.awaits_sync(A) && world.has_lost(A));
         world.run_for(ms(500));
         assert!(!world.awaits_sync(A), "it is synced");
+        assert!(!world.has_lost(A), "and counts with what it has");
         write(&mut world, A, 2);
         // Its vote is needed now.
         world.stop(C, false);
@@ -105,4 +106,18 @@ fn a_damaged_member_that_dies_while_it_is_synced_has_no_vote_before_it_is() {
             world.come_to_rest();
         }
     }
+}
+
+/// An epoch that was followed was promised, though the file that says so is gone, and the log has nothing of it.
+#[test]
+fn a_promise_is_not_forgotten_with_its_file() {
+    let mut world = founded(500);
+    world.stop(C, false);
+    world.run_for(ms(500));
+    assert_eq!(world.leader(), Some(B));
+    world.stop(A, false);
+    world.forget_promise(A);
+    // What it follows is asserted there, and what it has promised.
+    world.restart(A);
+    world.come_to_rest();
 }

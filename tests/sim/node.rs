@@ -192,9 +192,11 @@ impl Node {
             applied.last(),
             safe.last()
         );
+        let current = current.unwrap_or_else(|| last.epoch());
+        let accepted = recovered.accepted_epoch.unwrap_or_else(|| last.epoch());
         let epochs = Epochs {
-            accepted: recovered.accepted_epoch.unwrap_or_else(|| last.epoch()),
-            current: recovered.current_epoch.unwrap_or_else(|| last.epoch()),
+            accepted: accepted.max(current),
+            current,
             awaits_sync: recovered.awaits_sync,
         };
         assert!(epochs.accepted >= self.durable.accepted && epochs.current >= self.durable.current);
@@ -357,6 +359,11 @@ impl Node {
         done
     }
 
+    /// Whoever looks after the server has removed the file with its promise.
+    pub(crate) fn forget_promise(&self) {
+        self.disk.remove("version-2/acceptedEpoch").unwrap();
+    }
+
     /// Whether it runs without a vote.
     pub(crate) fn awaits_sync(&self) -> bool {
         let process = self.process.as_ref();
@@ -376,7 +383,9 @@ impl DurableState {
                 EpochKind::Accepted => self.accepted = epoch.get(),
                 EpochKind::Current => self.current = epoch.get(),
             },
-            DiskDone::HistoryComplete | DiskDone::Barrier { .. } | DiskDone::Failed(_) => {}
+            // From here on it counts with what it has: a second loss must not be made good by the first one.
+            DiskDone::HistoryComplete => self.lost.clear(),
+            DiskDone::Barrier { .. } | DiskDone::Failed(_) => {}
         }
     }
 

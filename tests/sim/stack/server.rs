@@ -122,9 +122,10 @@ impl Server {
             "nobody spoiled this log"
         );
         let last = recovered.tree.last_zxid().epoch();
+        let current = recovered.current_epoch.unwrap_or(last);
         let epochs = Epochs {
-            accepted: recovered.accepted_epoch.unwrap_or(last),
-            current: recovered.current_epoch.unwrap_or(last),
+            accepted: recovered.accepted_epoch.unwrap_or(last).max(current),
+            current,
             awaits_sync: recovered.awaits_sync,
         };
         let auth = AuthConfig::default();

@@ -128,6 +128,17 @@ impl World {
         self.nodes[node].awaits_sync()
     }
 
+    /// Whether its loss is made good by others, as far as the oracle knows.
+    pub(crate) fn has_lost(&self, node: usize) -> bool {
+        !self.nodes[node].durable.lost.is_empty()
+    }
+
+    /// Somebody removes `acceptedEpoch` while the member does not run.
+    pub(crate) fn forget_promise(&self, node: usize) {
+        assert!(!self.is_running(node));
+        self.nodes[node].forget_promise();
+    }
+
     /// Whether it believes that it leads.
     pub(crate) fn leads(&self, node: usize) -> bool {
         self.leaders().contains(&node)
