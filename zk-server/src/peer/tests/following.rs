@@ -396,3 +396,54 @@ fn connects_again(world: &mut World) -> LinkId {
     vote(world, 2, ServerState::Leading);
     connects(world)
 }
+
+#[test]
+fn a_leader_hears_of_a_server_that_applies_a_long_history() {
+    const LAST: i64 = 20_000;
+    let servers = "server.1=h:1:2\nserver.2=h:3:4";
+    let mut world = looking(LocalSessions::Off, servers, false);
+    vote(&mut world, 2, ServerState::Looking);
+    let link = connects(&mut world);
+    introduce(&mut world, link);
+    let say = |world: &mut World, message| {
+        let input = LearnerInput::Message(message);
+        world.handle(Input::Quorum(QuorumInput::Learner { link, input }));
+    };
+    for counter in 1..=LAST {
+        let zxid = Zxid(counter);
+        let txn = Txn::Error(ErrorTxn { err: -1 });
+        say(&mut world, proposal(SessionId(1), zxid, txn));
+        say(&mut world, LearnerMessage::Commit(zxid));
+    }
+    hear(&mut world, link, new_leader(None));
+    hear(&mut world, link, LearnerMessage::UpToDate);
+    let applied = |world: &World| world.shared.tree.read().last_zxid();
+    let mut steps = 0;
+    while applied(&world) < Zxid(LAST) {
+        assert_ne!(
+            *world.shared.mode.read(),
+            Some("follower"),
+            "it lags behind"
+        );
+        assert!(steps > 0 || applied(&world) > Zxid::ZERO);
+        world.orders.clear();
+        let zxid = Zxid::new(Epoch(1), 0);
+        let touched = None;
+        hear(&mut world, link, LearnerMessage::Ping { zxid, touched });
+        assert!(matches!(
+            told(&mut world)[..],
+            [LearnerMessage::Ping { .. }]
+        ));
+        let due = world.peer.next_deadline().unwrap();
+        assert!(due <= world.now.mono, "it goes on at once");
+        world.handle(Input::Deadline);
+        steps += 1;
+    }
+    assert!(steps > 1, "{steps}");
+    assert_eq!(*world.shared.mode.read(), Some("follower"));
+    let zxid = Zxid::new(Epoch(1), 1);
+    let txn = Txn::Error(ErrorTxn { err: -1 });
+    hear(&mut world, link, proposal(SessionId(1), zxid, txn));
+    hear(&mut world, link, LearnerMessage::Commit(zxid));
+    assert_eq!(applied(&world), zxid, "then as ever");
+}

@@ -2,7 +2,7 @@
 
 use zk_proto::{Zxid, quorum::LearnerMessage};
 
-use super::{Learner, Phase};
+use super::{Beginning, Learner, Phase};
 #[cfg(zkmut)]
 use crate::storage::Durable;
 use crate::{
@@ -12,6 +12,11 @@ use crate::{
         synchronization::{ack_proposal, save_epoch_before},
     },
 };
+
+/// How much is applied at once: some thousand small transactions, or some large ones.
+const APPLY_AT_ONCE: usize = 8 << 20;
+/// What each counts for beside its length.
+const APPLIED_WEIGHT: usize = 1 << 10;
 
 impl Learner {
     pub(super) fn log(&mut self, transaction: Transaction, acknowledge: bool) {
@@ -74,20 +79,41 @@ impl Learner {
             return self.misbehaved("a commit out of order");
         }
         self.commit = zxid;
-        self.apply();
+        // What is behind already is applied bit by bit.
+        if self.resume_at.is_none() {
+            self.apply();
+        }
     }
 
+    /// Applies what is committed: not more at a time than a leader waits for, who wants to hear of this server meanwhile. Once
+    /// everything is applied that was committed when the epoch began, it serves.
     pub(super) fn apply(&mut self) {
-        while let Some(transaction) = self.unapplied.front()
-            && self.phase == Phase::Active
-            && transaction.zxid <= self.commit
+        let mut weight = 0;
+        while weight < APPLY_AT_ONCE
+            && self.is_behind()
+            && let Some(transaction) = self.unapplied.pop_front()
         {
-            let Some(transaction) = self.unapplied.pop_front() else {
-                return;
-            };
+            weight += APPLIED_WEIGHT + transaction.entry.len();
             self.committed.push(transaction.clone());
             self.output(Output::Commit(transaction));
         }
+        let next = self.unapplied.front().map(|next| next.zxid);
+        let is_due = |begun: &mut Beginning| next.is_none_or(|next| next > begun.commit);
+        if self.phase == Phase::Active
+            && let Some(begun) = self.beginning.take_if(is_due)
+        {
+            self.output(Output::Serve { epoch: begun.epoch });
+            self.acknowledge();
+            if begun.is_new {
+                self.leave_if_changed();
+            }
+        }
+    }
+
+    /// Whether it serves or is about to, and has not applied all that is committed.
+    pub(super) fn is_behind(&self) -> bool {
+        let is_committed = |next: &Transaction| next.zxid <= self.commit;
+        self.phase == Phase::Active && self.unapplied.front().is_some_and(is_committed)
     }
 
     pub(super) fn acknowledge(&mut self) {

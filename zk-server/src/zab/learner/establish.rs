@@ -5,7 +5,7 @@ use zk_proto::{
     quorum::{LearnerInfo, LearnerMessage, PROTOCOL_VERSION},
 };
 
-use super::{Alignment, Learner, Phase};
+use super::{Alignment, Beginning, Learner, Phase};
 use crate::{
     reconfig::Configuration,
     storage::{DiskOp, Durable},
@@ -250,11 +250,12 @@ impl Learner {
         self.phase = Phase::Active;
         self.has_served = true;
         let is_new = self.establish_configuration();
+        self.beginning = Some(Beginning {
+            epoch,
+            commit: self.commit,
+            is_new,
+        });
         self.apply();
-        self.output(Output::Serve { epoch });
         self.acknowledge();
-        if is_new {
-            self.leave_if_changed();
-        }
     }
 }

@@ -99,6 +99,16 @@ enum Alignment {
     Reloading(Zxid),
 }
 
+/// An epoch that is established and not served in yet.
+#[derive(Debug, Clone, Copy)]
+struct Beginning {
+    epoch: Epoch,
+    /// What must be applied before.
+    commit: Zxid,
+    /// Whether a configuration came into force with it.
+    is_new: bool,
+}
+
 /// A server that follows or observes, or is about to.
 #[derive(Debug)]
 pub struct Learner {
@@ -129,6 +139,10 @@ pub struct Learner {
     brought: Zxid,
     /// Whether it has come to UPTODATE.
     has_served: bool,
+    /// What UPTODATE began, until everything that was committed then is applied.
+    beginning: Option<Beginning>,
+    /// When to go on applying: now, but the leader may have to say something before.
+    resume_at: Option<Duration>,
     give_up_at: Duration,
     last_heard: Duration,
     outputs: VecDeque<Output>,
@@ -167,6 +181,8 @@ impl Learner {
             votes: config.follows(),
             brought: Zxid::ZERO,
             has_served: false,
+            beginning: None,
+            resume_at: None,
             give_up_at: now.mono + pause + config.discovery_limit(),
             last_heard: now.mono,
             outputs: VecDeque::new(),
@@ -208,6 +224,7 @@ impl Learner {
             Input::Disk(done) => self.disk_done(done),
             Input::Deadline => self.deadline(now),
         }
+        self.resume_at = self.is_behind().then_some(now.mono);
     }
 
     /// The next thing to do, until there is none.
@@ -222,7 +239,10 @@ impl Learner {
             Phase::Departed => None,
             Phase::Connecting { retry_at: Some(at) } => Some(at.min(self.give_up_at)),
             Phase::Connecting { retry_at: None } => Some(self.give_up_at),
-            _ => Some(self.last_heard + self.silence_limit()),
+            _ => {
+                let silent_at = self.last_heard + self.silence_limit();
+                Some(self.resume_at.map_or(silent_at, |at| at.min(silent_at)))
+            }
         }
     }
 
@@ -316,6 +336,7 @@ impl Learner {
             _ if now.mono >= self.last_heard + self.silence_limit() => {
                 self.depart(Departure::LeaderSilent);
             }
+            _ if self.resume_at.is_some() => self.apply(),
             _ => {}
         }
     }
