@@ -124,4 +124,15 @@ fn what_would_end_the_start_is_told_and_fails() {
     failing(&[&there], "no snapshot");
     let trusting = check(&cfg, &[&there, "snapshot.trust.empty=true"]);
     assert!(trusting.status.success(), "{}", text(&trusting.stderr));
+    let said = text(&trusting.stdout);
+    assert!(!said.contains("no vote"), "{said}");
+    // Part of its history is lost.
+    fs::create_dir(data.join("version-2")).unwrap();
+    fs::write(data.join("version-2/currentEpoch"), "7 awaitingSync").unwrap();
+    let waiting = check(&cfg, &[]);
+    let said = text(&waiting.stdout);
+    assert!(
+        said.contains("no vote until a leader has synced it"),
+        "{said}"
+    );
 }
