@@ -4,11 +4,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use zk_client::{ErrorKind, Zxid};
 
 use super::{
@@ -19,6 +20,9 @@ use crate::{
     connection::{Setback, setback},
     error::{Error, Result},
 };
+
+/// How long a writer waits to be told of what overtook it, before it looks again.
+const UNWATCHED: Duration = Duration::from_millis(500);
 
 /// What is watched, as a stream of what its observer is told, and by its path in a log.
 macro_rules! observed {
@@ -55,6 +59,38 @@ pub(super) struct Observer<T> {
     /// be shared.)
     waiting: Mutex<Option<BoxFuture<'static, Next<T>>>>,
     ended: bool,
+    /// What its user has seen; what is written, is written over that.
+    pub(super) basis: Basis,
+}
+
+/// The write that the user of one observer knows of: the last one before the value that it was given, or before it was told that
+/// there is none. The task may have read more since then.
+///
+/// Shared by an observer and its writes, and by no other observer.
+#[derive(Debug, Default)]
+pub(super) struct Basis(Arc<Mutex<Option<Zxid>>>);
+
+impl Basis {
+    pub(super) fn get(&self) -> Option<Zxid> {
+        *self.0.lock()
+    }
+
+    fn set(&self, written: Option<Zxid>) {
+        *self.0.lock() = written;
+    }
+
+    /// The user knows of its own write now, unless it was given something else meanwhile.
+    pub(super) fn advance(&self, from: Option<Zxid>, written: Zxid) {
+        let mut known = self.0.lock();
+        if *known == from {
+            *known = Some(written);
+        }
+    }
+
+    /// The same one, for a write.
+    pub(super) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
 impl<T: Send + Sync + 'static> Observer<T> {
@@ -77,6 +113,8 @@ impl<T: Send + Sync + 'static> Observer<T> {
         match (first.value(), first.problem()) {
             (Some(value), _) => {
                 let (told, value) = (first.told(), Arc::clone(value));
+                let basis = Basis::default();
+                basis.set(first.written());
                 drop(first);
                 Ok(Self {
                     known,
@@ -84,6 +122,7 @@ impl<T: Send + Sync + 'static> Observer<T> {
                     first: value,
                     waiting: Mutex::new(None),
                     ended: false,
+                    basis,
                 })
             }
             (None, Some(Problem::Bad(bad))) => Err(Error::BadContent(bad.clone())),
@@ -95,8 +134,9 @@ impl<T: Send + Sync + 'static> Observer<T> {
 
     /// The last good value.
     pub(super) fn current(&self) -> Arc<T> {
-        let value = self.known.borrow().value().map(Arc::clone);
-        value.unwrap_or_else(|| Arc::clone(&self.first))
+        let known = self.known.borrow();
+        self.basis.set(known.written());
+        known.value().unwrap_or(&self.first).clone()
     }
 
     /// Waits for the next thing to be told. Cancel safe.
@@ -143,7 +183,28 @@ impl<T: Send + Sync + 'static> Observer<T> {
     fn next_told(&mut self) -> Option<Result<ConfigChange<T>>> {
         let known = self.known.borrow_and_update();
         let change = known.next(&mut self.told).map(Ok);
+        if change.is_some() {
+            self.basis.set(known.written());
+        }
         change.or_else(|| known.ended().map(|error| Err(error.clone())))
+    }
+
+    /// What is known, to be asked for what follows the present state.
+    pub(super) fn asked(&self) -> watch::Receiver<Known<T>> {
+        let mut known = self.known.clone();
+        known.mark_unchanged();
+        known
+    }
+
+    /// Somebody else was faster than a write: waits until that is read, or was since `known` was asked for. Not for ever: not
+    /// everything that a write compares with is watched.
+    pub(super) async fn overtaken(&self, known: &mut watch::Receiver<Known<T>>) -> Result<()> {
+        let Ok(changed) = timeout(UNWATCHED, known.changed()).await else {
+            return Ok(());
+        };
+        changed.map_err(|_| self.task_gone())?;
+        let ended = known.borrow().ended().cloned();
+        ended.map_or(Ok(()), Err)
     }
 
     /// The task is gone: with its runtime, or after an error that it left.
@@ -202,6 +263,14 @@ impl<T> Clone for Observer<T> {
             first: Arc::clone(&self.first),
             waiting: Mutex::new(None),
             ended: self.ended,
+            basis: self.basis.clone(),
         }
+    }
+}
+
+impl Clone for Basis {
+    /// Another observer's, which begins with what this one's user has seen.
+    fn clone(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.get())))
     }
 }

@@ -1,8 +1,10 @@
 //! Writing a configuration: compare and set.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
-use zk_client::{ErrorKind, Stat};
+use zk_client::{ErrorKind, Stat, Zxid};
 
 use super::{ConfigWatcher, writing};
 use crate::{
@@ -31,7 +33,11 @@ impl Expected {
 }
 
 impl<T: Send + Sync + 'static> ConfigWatcher<T> {
-    /// Writes a new value, if the node is still as this watcher last saw it; creates the node if there was none.
+    /// Writes a new value, if the node is still what *this handle* last gave out; creates the node if there was none.
+    ///
+    /// What counts is what [`current`](Self::current), [`changed`](Self::changed) or the start last told the caller, and not what has
+    /// been read in the background since: who calls `current`, thinks, and calls `set` overwrites nothing that it has not
+    /// seen. Each clone remembers its own; tasks that write should not share one handle, or use [`update`](Self::update).
     ///
     /// Returns when [`current`](Self::current) is the new value, or a newer one, or the node is gone again. After
     /// CONNECTIONLOSS the node is read again to find out whether the write took place. ZooKeeper compares versions, which
@@ -39,10 +45,10 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     ///
     /// # Errors
     ///
-    /// The future fails with [`Error::Conflict`] when somebody else has changed the node since this watcher saw it last
-    /// before the call: look at the new value and decide again. [`Error::BadContent`] when the value cannot be encoded, or its
-    /// encoding is refused as every reader would refuse it; nothing is written then. NONODE when the chroot is missing.
-    /// [`Error::Unknown`] when the answer is lost and the session ends, and the client opens no other. Without a connection it
+    /// The future fails with [`Error::Conflict`] when somebody else has changed the node since, and nothing was written: look at
+    /// the new value and decide again. [`Error::BadContent`] when the value cannot be encoded, or its encoding is refused as every reader would refuse it;
+    /// nothing is written then. NONODE when the chroot is missing. [`Error::Unknown`] when the answer is lost and nothing can be
+    /// found out: somebody else has written since, or the session ends and the client opens no other. Without a connection it
     /// waits, at most as long as [told](Attempt::timeout).
     ///
     /// # Cancel safety
@@ -52,9 +58,7 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
     where
         T: Serialize,
     {
-        let encoded = self.codec.format.encode(value).map(Bytes::from);
-        let refused = |source| BadContent::new(&self.codec.path, None, source);
-        self.attempt(encoded.map_err(refused))
+        self.attempt(self.encode(value))
     }
 
     /// Writes new content in the configuration's own format, as [`set`](Self::set) does with a value.
@@ -66,21 +70,63 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
         self.attempt(Ok(content.into()))
     }
 
-    fn attempt(&self, content: Result<Bytes, BadContent>) -> Attempt<()> {
-        let expected = self.stat().map_or(Expected::Missing, Expected::Present);
-        let (path, watcher) = (&self.codec.path, self.clone());
-        let span = tracing::debug_span!("config", %path);
-        Attempt::plain((&self.client, path, span), async move {
-            let content = content.map_err(Error::BadContent)?;
-            watcher.replace(&content, expected).await
+    /// Writes what `change` makes of the last good value, again with the newer one where somebody else was faster; the value
+    /// that was written.
+    ///
+    /// `change` may be called several times, and must not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set) but for [`Error::Conflict`], and cancel safe as that.
+    pub fn update(&self, mut change: impl FnMut(&T) -> T + Send + 'static) -> Attempt<Arc<T>>
+    where
+        T: Serialize,
+    {
+        let (watcher, asked) = (self.clone(), self.observer.basis.share());
+        let span = tracing::debug_span!("config", path = %self.codec.path);
+        Attempt::plain((&self.client, &self.codec.path, span), async move {
+            loop {
+                let mut known = watcher.observer.asked();
+                let value = change(&watcher.current());
+                let (content, basis) = (watcher.encode(&value)?, watcher.observer.basis.get());
+                match watcher.replace(&content, basis).await {
+                    Ok(written) => {
+                        asked.advance(asked.get(), written);
+                        return Ok(Arc::new(value));
+                    }
+                    Err(Error::Conflict { .. }) => watcher.observer.overtaken(&mut known).await?,
+                    Err(error) => return Err(error),
+                }
+            }
         })
     }
 
-    async fn replace(&self, content: &Bytes, expected: Expected) -> Result<()> {
+    fn encode(&self, value: &T) -> Result<Bytes>
+    where
+        T: Serialize,
+    {
+        let refused = |source| Error::BadContent(BadContent::new(&self.codec.path, None, source));
+        (self.codec.format.encode(value))
+            .map_or_else(|error| Err(refused(error)), |bytes| Ok(bytes.into()))
+    }
+
+    fn attempt(&self, content: Result<Bytes>) -> Attempt<()> {
+        let (watcher, basis) = (self.clone(), self.observer.basis.share());
+        let given = basis.get();
+        let span = tracing::debug_span!("config", path = %self.codec.path);
+        Attempt::plain((&self.client, &self.codec.path, span), async move {
+            let written = watcher.replace(&content?, given).await?;
+            basis.advance(given, written);
+            Ok(())
+        })
+    }
+
+    /// Writes the content over what was given out; the write that did it.
+    async fn replace(&self, content: &Bytes, given: Option<Zxid>) -> Result<Zxid> {
         self.codec
             .decode(content, None)
             .map_err(Error::BadContent)?;
-        self.expect(expected).await?;
+        let expected = self.expected(given).await?;
         let place = (&self.client, &self.codec.path);
         let attempt = || self.write(content, expected);
         let find = || self.find(content, expected);
@@ -88,18 +134,20 @@ impl<T: Send + Sync + 'static> ConfigWatcher<T> {
         let (client, path) = place;
         self.observer
             .read_up_to(written.mzxid, || client.get_opt(path))
-            .await
+            .await?;
+        Ok(written.mzxid)
     }
 
-    /// Whether the node still is the one that was read: another one of the same name begins its versions anew.
-    async fn expect(&self, expected: Expected) -> Result<()> {
-        let Expected::Present(expected) = expected else {
-            return Ok(());
+    /// What the write relies on: the node that was given out, if it still is the same. (Another one of the same name begins its
+    /// versions anew.)
+    async fn expected(&self, given: Option<Zxid>) -> Result<Expected> {
+        let Some(given) = given else {
+            return Ok(Expected::Missing);
         };
         let mut patience = Patience::new();
         loop {
             match self.client.exists(&self.codec.path).await {
-                Ok(Some(stat)) if stat.mzxid == expected.mzxid => return Ok(()),
+                Ok(Some(stat)) if stat.mzxid == given => return Ok(Expected::Present(stat)),
                 Ok(_) => return Err(writing::conflict(&self.codec.path)),
                 Err(error) => writing::survives(&self.client, error, &mut patience).await?,
             }

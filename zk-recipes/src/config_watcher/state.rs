@@ -154,6 +154,11 @@ impl<T> Known<T> {
         self.stat.as_ref()
     }
 
+    /// The write that made the node what it is; `None` while there is no node.
+    pub(super) fn written(&self) -> Option<Zxid> {
+        self.stat.map(|stat| stat.mzxid)
+    }
+
     /// The zxid of the newest write that was read.
     pub(super) const fn newest(&self) -> Zxid {
         self.newest

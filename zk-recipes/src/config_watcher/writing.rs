@@ -21,8 +21,9 @@ pub(super) fn conflict(path: &Arc<str>) -> Error {
 ///
 /// # Errors
 ///
-/// [`Error::Conflict`] where an attempt meets one of `conflicts`. [`Error::Unknown`] where nothing can be found out any more: the
-/// session is over and no other follows, or what would tell is refused.
+/// [`Error::Conflict`] where an attempt meets one of `conflicts` and nothing was written. [`Error::Unknown`] where nothing can be
+/// found out any more: somebody else has written after an attempt of unknown outcome, the session is over and no other
+/// follows, or what would tell is refused.
 pub(super) async fn until_known<W, A, F>(
     (client, path): (&Client, &Arc<str>),
     conflicts: &[ErrorKind],
@@ -33,7 +34,7 @@ where
     A: Future<Output = zk_client::Result<W>>,
     F: Future<Output = zk_client::Result<Option<W>>>,
 {
-    let unknown = |_| Error::Unknown {
+    let unknown = || Error::Unknown {
         path: Arc::clone(path),
     };
     let mut persistence = Persistence::new();
@@ -53,15 +54,18 @@ where
         }
         let over = persistence.after(client, error).await;
         match undecided {
-            true => over.map_err(unknown)?,
+            true => over.map_err(|_| unknown())?,
             false => over?,
         }
     }
     let mut persistence = Persistence::new();
     loop {
         match find().await {
-            Ok(found) => return found.ok_or_else(|| conflict(path)),
-            Err(error) => persistence.after(client, error).await.map_err(unknown)?,
+            Ok(found) => return found.ok_or_else(unknown),
+            Err(error) => persistence
+                .after(client, error)
+                .await
+                .map_err(|_| unknown())?,
         }
     }
 }

@@ -15,9 +15,6 @@ use crate::{
 /// The content of each field's node, by the field's name.
 pub(super) type Entries = BTreeMap<String, Bytes>;
 
-/// Which nodes there are, and when each was written last.
-pub(super) type Moments = Vec<(String, Zxid)>;
-
 /// A directory as it was at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
@@ -34,17 +31,22 @@ impl Seen {
     }
 
     /// Which nodes there are, and when each was written last.
-    pub(super) fn moments(&self) -> Moments {
+    pub(super) fn moments(&self) -> Vec<(String, Zxid)> {
         let moment = |(name, (_, stat)): (&String, &(Bytes, Stat))| (name.clone(), stat.mzxid);
         self.nodes.iter().map(moment).collect()
     }
 
-    /// The directory's metadata, as if every change of a node were one of its own data.
-    pub(super) fn stat(&self) -> Stat {
+    /// The last write that made the nodes what they are; `None` where there are none. (Each later change of one is a later write
+    /// to it, or to the directory's list of them.)
+    pub(super) fn written(&self) -> Option<Zxid> {
         let newest = self.nodes.values().map(|(_, stat)| stat.mzxid).max();
-        let own = self.stat.mzxid.max(self.stat.pzxid);
+        newest.map(|newest| newest.max(self.stat.pzxid))
+    }
+
+    /// The directory's metadata, as if every change of its nodes were one of its own data.
+    pub(super) fn stat(&self) -> Stat {
         Stat {
-            mzxid: own.max(newest.unwrap_or(Zxid::ZERO)),
+            mzxid: self.written().unwrap_or(self.stat.pzxid),
             ..self.stat
         }
     }

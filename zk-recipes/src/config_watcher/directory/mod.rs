@@ -20,12 +20,11 @@ mod write;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use zk_client::Client;
 
 pub(super) use self::entries::DirectoryCodec;
-use self::{entries::Seen, read::Reading};
+use self::read::Reading;
 use super::{
     ConfigChange,
     builder::Start,
@@ -113,8 +112,6 @@ pub struct ConfigDirectory<T> {
     observer: Observer<T>,
     cache: Cache,
     reading: Arc<Reading>,
-    /// The nodes as they were last seen.
-    seen: Arc<Mutex<Option<Seen>>>,
 }
 
 impl<T: Send + Sync + 'static> ConfigDirectory<T> {
@@ -156,7 +153,6 @@ impl<T> Clone for ConfigDirectory<T> {
             observer: self.observer.clone(),
             cache: self.cache.clone(),
             reading: Arc::clone(&self.reading),
-            seen: Arc::clone(&self.seen),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn start<T: Send + Sync + 'static>(
     let cache = CacheSource::new(&client, &codec.path, CacheScope::Children)
         .start()
         .await?;
-    let (codec, seen) = (Arc::new(codec), Arc::new(Mutex::new(None)));
+    let codec = Arc::new(codec);
     let (sender, known) = watch::channel(Known::new(initial));
     let reading = Arc::new(Reading {
         client: client.clone(),
@@ -54,7 +54,6 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         cache: cache.clone(),
         reading: Arc::clone(&reading),
         known: sender,
-        seen: Arc::clone(&seen),
     };
     let span = tracing::debug_span!("config", path = %codec.path);
     client.runtime().spawn(reader.run().instrument(span));
@@ -65,7 +64,6 @@ pub(super) async fn start<T: Send + Sync + 'static>(
         observer,
         cache,
         reading,
-        seen,
     })
 }
 
@@ -85,7 +83,6 @@ struct Reader<T> {
     cache: Cache,
     reading: Arc<Reading>,
     known: watch::Sender<Known<T>>,
-    seen: Arc<Mutex<Option<Seen>>>,
 }
 
 impl<T: Send + Sync + 'static> Reader<T> {
@@ -133,7 +130,6 @@ impl<T: Send + Sync + 'static> Reader<T> {
 
     fn tell(&self, found: Option<Seen>) {
         let Some(found) = found else {
-            *self.seen.lock() = None;
             self.known.send_modify(|known| {
                 known.missing();
             });
@@ -152,7 +148,6 @@ impl<T: Send + Sync + 'static> Reader<T> {
                 tracing::warn!(path = %self.codec.path, zxid = %stat.mzxid, "settings refused")
             }
         }
-        *self.seen.lock() = Some(found);
         self.known.send_modify(|known| {
             known.read(stat, content);
         });

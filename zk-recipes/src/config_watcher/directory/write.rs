@@ -3,7 +3,7 @@
 //! Every write also sets the directory's own node to what it is, on condition of its version; so two writers exclude each
 //! other, and a writer whose answer was lost sees by that version whether it was carried out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use zk_client::{ErrorKind, Multi, MultiResult, Stat, Zxid};
@@ -11,7 +11,7 @@ use zk_client::{ErrorKind, Multi, MultiResult, Stat, Zxid};
 use super::{
     super::writing,
     ConfigDirectory,
-    entries::{Entries, Moments, Seen},
+    entries::{Entries, Seen},
 };
 use crate::{
     attempt::Attempt,
@@ -29,19 +29,21 @@ const CONFLICTS: [ErrorKind; 3] = [
 ];
 
 impl<T: Send + Sync + 'static> ConfigDirectory<T> {
-    /// Writes a new value, if the directory is still as it was last seen; creates it if there was none.
+    /// Writes a new value, if the directory is still what *this handle* last gave out; creates it if there was none.
+    ///
+    /// What counts is what [`current`](Self::current), [`changed`](Self::changed) or the start last told the caller, as with
+    /// [`ConfigWatcher::set`](crate::ConfigWatcher::set); each clone remembers its own.
     ///
     /// Returns when [`current`](Self::current) is the new value, or a newer one. After CONNECTIONLOSS the directory is read to
     /// find out whether the write took place.
     ///
     /// # Errors
     ///
-    /// The future fails with [`Error::Conflict`] when somebody else has changed it since it was last seen here before the call:
-    /// look at the new value and decide again. (After CONNECTIONLOSS also where somebody wrote over this very write before it
-    /// could be looked for.) [`Error::BadContent`] when the value is no struct or map, or has no fields (without nodes there
-    /// would be no configuration), or is refused as every reader would refuse it; nothing is written then.
-    /// [`Error::Unknown`] when the answer is lost and the session ends, and the client opens no other. Without a connection it
-    /// waits, at most as long as [told](Attempt::timeout).
+    /// The future fails with [`Error::Conflict`] when somebody else has changed it since, and nothing was written: look at the
+    /// new value and decide again. [`Error::BadContent`] when the value is no struct or map, or has no fields (without nodes
+    /// there would be no configuration), or is refused as every reader would refuse it; nothing is written then.
+    /// [`Error::Unknown`] when the answer is lost and nothing can be found out: somebody else has written since, or the session
+    /// ends and the client opens no other. Without a connection it waits, at most as long as [told](Attempt::timeout).
     ///
     /// # Cancel safety
     ///
@@ -50,39 +52,78 @@ impl<T: Send + Sync + 'static> ConfigDirectory<T> {
     where
         T: Serialize,
     {
-        let encoded = self.codec.encode(value);
-        let known = self.seen.lock().as_ref().map(Seen::moments);
-        let (path, directory) = (&self.codec.path, self.clone());
-        let span = tracing::debug_span!("config", %path);
-        Attempt::plain((&self.client, path, span), async move {
-            let entries = encoded.map_err(Error::BadContent)?;
-            directory.replace(&entries, known.unwrap_or_default()).await
+        let encoded = self.codec.encode(value).map_err(Error::BadContent);
+        let (directory, basis) = (self.clone(), self.observer.basis.share());
+        let given = basis.get();
+        let span = tracing::debug_span!("config", path = %self.codec.path);
+        Attempt::plain((&self.client, &self.codec.path, span), async move {
+            let written = directory.replace(&encoded?, given).await?;
+            if let Some(written) = written {
+                basis.advance(given, written);
+            }
+            Ok(())
         })
     }
 
-    async fn replace(&self, entries: &Entries, known: Moments) -> Result<()> {
+    /// Writes what `change` makes of the last good value, again with the newer one where somebody else was faster; the value
+    /// that was written.
+    ///
+    /// `change` may be called several times, and must not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`set`](Self::set) but for [`Error::Conflict`], and cancel safe as that.
+    pub fn update(&self, mut change: impl FnMut(&T) -> T + Send + 'static) -> Attempt<Arc<T>>
+    where
+        T: Serialize,
+    {
+        let (directory, asked) = (self.clone(), self.observer.basis.share());
+        let span = tracing::debug_span!("config", path = %self.codec.path);
+        Attempt::plain((&self.client, &self.codec.path, span), async move {
+            loop {
+                let mut known = directory.observer.asked();
+                let value = change(&directory.current());
+                let entries = directory.codec.encode(&value).map_err(Error::BadContent)?;
+                let given = directory.observer.basis.get();
+                match directory.replace(&entries, given).await {
+                    Ok(written) => {
+                        if let Some(written) = written.or(given) {
+                            asked.advance(asked.get(), written);
+                        }
+                        return Ok(Arc::new(value));
+                    }
+                    Err(Error::Conflict { .. }) => directory.observer.overtaken(&mut known).await?,
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+    }
+
+    /// Writes over what was given out; the transaction that did it, if there was a difference.
+    async fn replace(&self, entries: &Entries, given: Option<Zxid>) -> Result<Option<Zxid>> {
         self.codec
             .decode(entries, None)
             .map_err(Error::BadContent)?;
-        let expected = self.expected(known).await?;
+        let expected = self.expected(given).await?;
         if expected.entries() == *entries {
-            return Ok(());
+            return Ok(None);
         }
         let place = (&self.client, &self.codec.path);
         let attempt = || self.write(entries, &expected);
         let find = || self.find(entries, &expected);
         let written = writing::until_known(place, &CONFLICTS, attempt, find).await?;
         let look = || self.reading.read();
-        self.observer.read_up_to(written, look).await
+        self.observer.read_up_to(written, look).await?;
+        Ok(Some(written))
     }
 
-    /// What the write relies on: the nodes that were last seen, if they still are the same, or an empty directory.
-    async fn expected(&self, known: Moments) -> Result<Seen> {
+    /// What the write relies on: the nodes that were given out, if they still are the same, or an empty directory.
+    async fn expected(&self, given: Option<Zxid>) -> Result<Seen> {
         let mut patience = Patience::new();
         loop {
             let error = match self.look().await {
                 Ok(found) => {
-                    return match found.moments() == known {
+                    return match found.written() == given {
                         true => Ok(found),
                         false => Err(writing::conflict(&self.codec.path)),
                     };
