@@ -72,7 +72,7 @@ pub enum Error {
     /// The content of a configuration could not be decoded, encoded, or was refused by a validation.
     #[error(transparent)]
     BadContent(BadContent),
-    /// The configuration changed since it was last seen, so it was not written.
+    /// The configuration changed since it was last seen through this handle, so it was not written.
     #[error("{path} has changed since it was last seen")]
     Conflict {
         /// The node's path.

@@ -149,6 +149,7 @@
 //! }
 //!
 //! config.set(&Settings { url: "db".into(), pool_size: 10 }).await?;  // unless somebody was faster
+//! config.update(|old| Settings { url: old.url.clone(), pool_size: old.pool_size + 1 }).await?;  // again, where somebody was
 //! # Ok(())
 //! # }
 //! ```

@@ -10,7 +10,7 @@
 //! **Fairness** does not apply. **CONNECTIONLOSS** and **suspension**: the last good value is served, and the node is read again
 //! after every reconnect. **Expiry**: the same in the client's next session; where the client opens none, observers are told
 //! with an error. After CONNECTIONLOSS during [`ConfigWatcher::set`] the node is read to find out what became of the
-//! write. **Cancellation** of any future is harmless. One task on the client's runtime reads and decodes; it stops when the
+//! write; where that does not tell, it is said to be unknown. **Cancellation** of any future is harmless. One task on the client's runtime reads and decodes; it stops when the
 //! last clone of the watcher is dropped.
 
 mod builder;
@@ -41,7 +41,8 @@ use crate::error::Result;
 
 /// A configuration that is watched: the last good value, and a stream of its changes.
 ///
-/// Clones share the task behind them and are told of changes independently of each other.
+/// Clones share the task behind them, and are independent of each other in what they have been told, and in what their
+/// [`set`](Self::set) compares with.
 ///
 /// As a [`Stream`](futures::Stream) it yields what [`changed`](Self::changed) returns, and ends after an error.
 pub struct ConfigWatcher<T> {

@@ -3,8 +3,8 @@
 //! **What it guarantees.** [`ConfigDirectory::current`] is the last value that was read and accepted, and every value is what the
 //! directory held at *one* moment: all nodes are read in one `multiRead`, which is repeated until it finds the nodes that it
 //! asked for. The last change is never missed, as with [`ConfigWatcher`](crate::ConfigWatcher). [`ConfigDirectory::set`] writes what
-//! differs in one transaction, if the directory still is as it was last seen; two who write at once do not both succeed. It
-//! does **not** notice, when writing, a node that somebody *added* by other means in that moment; that node stays.
+//! differs in one transaction, if the directory still is what this handle last gave out; two who write at once do not both
+//! succeed. It does **not** notice, when writing, a node that somebody *added* by other means in that moment; that node stays.
 //!
 //! A field is a child of the directory and holds JSON; a field that serializes to `null` has no node. Nodes deeper down are
 //! not looked at. A directory without nodes is no configuration. On servers before 3.6, which know no `multiRead`, the
