@@ -79,7 +79,7 @@ pub enum Error {
         path: Arc<str>,
     },
     /// Whether it was carried out cannot be told: the answer was lost, and nothing tells any more, because the session ended, or
-    /// may have, or because no marker was asked for.
+    /// may have, or somebody else has written since, or because no marker was asked for.
     #[error("{path}: whether it was carried out is unknown")]
     Unknown {
         /// The path of what was to be changed.
