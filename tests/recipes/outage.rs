@@ -1,4 +1,4 @@
-//! Ten minutes without a server, or cut off from it: everything is as it should be afterwards, with no code of the user's.
+//! Ten minutes without a server or a quorum, or cut off from them: everything is as it should be afterwards, with no code of the user's.
 
 use std::{
     sync::{
@@ -17,14 +17,12 @@ use crate::{
     holds::{Holds, Mode},
     seeds,
     servers::Servers,
-    world::{self, T, now},
+    world::{self, Reach, T, now},
 };
 
 const BEGINS: Duration = Duration::from_secs(5);
 const OUTAGE: Duration = Duration::from_secs(600);
 const LIMIT: Duration = Duration::from_secs(900);
-/// The one server's host.
-const SERVER: &str = "server-1";
 const PROCESS: &str = "process";
 const RIVAL: &str = "rival";
 const TERMINATED: &str = "terminated";
@@ -39,19 +37,19 @@ struct Settings {
 #[test]
 fn after_ten_minutes_cut_off_everything_is_current() {
     seeds::each_long(|seed| {
-        let election = Arc::new(Election::default());
-        let mut sim = begin(seed, true, &election);
-        sim.client("other", change_meanwhile(seed, Arc::clone(&election)));
+        let (servers, election) = (Servers::draw(seed), Arc::new(Election::default()));
+        let mut sim = begin(seed, &servers, true, &election);
+        let reach = servers.reach();
+        sim.client(
+            "other",
+            change_meanwhile(seed, reach, Arc::clone(&election)),
+        );
+        let cut_off = || [PROCESS, TERMINATED].into_iter();
+        let links = || cut_off().flat_map(|one| servers.names().iter().map(move |it| (one, &**it)));
         run(
             sim,
-            |sim| {
-                sim.partition(PROCESS, SERVER);
-                sim.partition(TERMINATED, SERVER);
-            },
-            |sim| {
-                sim.repair(PROCESS, SERVER);
-                sim.repair(TERMINATED, SERVER);
-            },
+            |sim| links().for_each(|(one, server)| sim.partition(one, server)),
+            |sim| links().for_each(|(one, server)| sim.repair(one, server)),
         )?;
         election.judge()
     });
@@ -59,29 +57,51 @@ fn after_ten_minutes_cut_off_everything_is_current() {
 
 #[test]
 fn after_ten_minutes_without_a_server_everything_is_there_again() {
+    seeds::each_long(|seed| without(seed, &Servers::one(), &[0]));
+}
+
+#[test]
+fn after_ten_minutes_without_a_quorum_everything_is_there_again() {
     seeds::each_long(|seed| {
-        // Sessions outlive their server: they begin anew with it, and their clients are back in time.
-        let election = Arc::new(Election::default());
-        let sim = begin(seed, false, &election);
-        run(sim, |sim| sim.crash(SERVER), |sim| sim.bounce(SERVER))?;
-        election.judge()
+        // The one that stays is the leader, or is not; all come back, and perhaps another one leads.
+        let stays = usize::try_from(seed % 3).unwrap_or(0);
+        let die: Vec<_> = (0..3).filter(|&server| server != stays).collect();
+        without(seed, &Servers::three(), &die)
     });
 }
 
-fn begin(seed: u64, expires: bool, election: &Arc<Election>) -> turmoil::Sim<'static> {
+/// These servers are down. Sessions outlive that: they begin anew with who leads next, and their clients are back in time.
+fn without(seed: u64, servers: &Servers, die: &[usize]) -> Result<(), String> {
+    let election = Arc::new(Election::default());
+    let sim = begin(seed, servers, false, &election);
+    let names = || die.iter().map(|&server| &*servers.names()[server]);
+    run(
+        sim,
+        |sim| names().for_each(|name| sim.crash(name)),
+        |sim| names().for_each(|name| sim.bounce(name)),
+    )?;
+    election.judge()
+}
+
+fn begin(
+    seed: u64,
+    servers: &Servers,
+    expires: bool,
+    election: &Arc<Election>,
+) -> turmoil::Sim<'static> {
     let mut sim = world::simulation(seed, LIMIT);
-    Servers::one().add(&mut sim);
-    sim.client(PROCESS, live_through(seed, expires, Arc::clone(election)));
-    sim.client(RIVAL, stand_for_election(seed, Arc::clone(election)));
-    sim.client(TERMINATED, end_in_the_outage(seed));
+    servers.add(&mut sim);
+    let process = live_through((seed, servers.reach()), expires, Arc::clone(election));
+    sim.client(PROCESS, process);
+    let rival = stand_for_election((seed, servers.reach()), Arc::clone(election));
+    sim.client(RIVAL, rival);
+    sim.client(TERMINATED, end_in_the_outage(seed, servers.reach()));
     sim
 }
 
 /// A program that is told to end at any time of the outage, as SIGTERM does, and ends as `examples/service.rs` does.
-async fn end_in_the_outage(seed: u64) -> turmoil::Result {
-    let client = world::client(seed * 7 + 3, &Servers::one().reach())
-        .connect()
-        .await?;
+async fn end_in_the_outage(seed: u64, reach: Reach) -> turmoil::Result {
+    let client = world::client(seed * 7 + 3, &reach).connect().await?;
     let member = client.group("/ends").join("me", "").start().await?;
     let latch = client.latch("/ends-election").start().await?;
     let guard = client.lock("/ends-lock").await?;
@@ -160,10 +180,11 @@ impl Election {
 }
 
 /// The other one who would lead.
-async fn stand_for_election(seed: u64, election: Arc<Election>) -> turmoil::Result {
-    let client = world::client(seed * 7 + 2, &Servers::one().reach())
-        .connect()
-        .await?;
+async fn stand_for_election(
+    (seed, reach): (u64, Reach),
+    election: Arc<Election>,
+) -> turmoil::Result {
+    let client = world::client(seed * 7 + 2, &reach).connect().await?;
     // The process is first.
     sleep(T * 2).await;
     let latch = client.latch("/election").identity(RIVAL).start().await?;
@@ -204,10 +225,8 @@ fn run(
 }
 
 /// Somebody who is not cut off changes everything in the middle of it.
-async fn change_meanwhile(seed: u64, election: Arc<Election>) -> turmoil::Result {
-    let client = world::client(seed * 7 + 1, &Servers::one().reach())
-        .connect()
-        .await?;
+async fn change_meanwhile(seed: u64, reach: Reach, election: Arc<Election>) -> turmoil::Result {
+    let client = world::client(seed * 7 + 1, &reach).connect().await?;
     sleep(BEGINS + OUTAGE / 2).await;
     if !client.group("/group").members().await?.is_empty() {
         return Err("a member is listed long after its session".into());
@@ -223,10 +242,12 @@ async fn change_meanwhile(seed: u64, election: Arc<Election>) -> turmoil::Result
 }
 
 /// Everything that a program may have running, set up once.
-async fn live_through(seed: u64, expires: bool, election: Arc<Election>) -> turmoil::Result {
-    let client = world::client(seed, &Servers::one().reach())
-        .connect()
-        .await?;
+async fn live_through(
+    (seed, reach): (u64, Reach),
+    expires: bool,
+    election: Arc<Election>,
+) -> turmoil::Result {
+    let client = world::client(seed, &reach).connect().await?;
     let latch = client.latch("/election").identity(PROCESS).start().await?;
     let latch = Arc::new(latch);
     timeout(BEGINS, latch.leads()).await??;

@@ -41,10 +41,15 @@ impl Servers {
         Self::new(1)
     }
 
+    /// An ensemble.
+    pub(crate) fn three() -> Self {
+        Self::new(3)
+    }
+
     /// One alone or three, as the seed says.
     pub(crate) fn draw(seed: u64) -> Self {
         match fastrand::Rng::with_seed(seed ^ 0x5e7).bool() {
-            true => Self::new(3),
+            true => Self::three(),
             false => Self::one(),
         }
     }
