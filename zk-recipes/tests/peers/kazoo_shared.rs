@@ -213,8 +213,8 @@ async fn kazoo_and_we_share_everything_at_once() {
     let (lock, write, leader, delivery, change) = ours.unwrap();
     assert_eq!((text(&delivery).as_str(), change.after), ("item", 2));
 
-    for kind in ["lock", "write"] {
-        assert!(!kazoo.tries(kind, &at(kind)).await, "{kind}");
+    for (kind, place) in [("lock", "lock"), ("write", "write"), ("read", "write")] {
+        assert!(!kazoo.tries(kind, &at(place)).await, "{kind}");
     }
     assert_eq!(kazoo.ask("queue", &at("queue"), "get 0.2").await, "None");
     assert_eq!(kazoo.ask("text", &at("text"), "add 1").await, "3");
@@ -229,6 +229,18 @@ async fn kazoo_and_we_share_everything_at_once() {
         claim.unwrap();
     }
     kazoo.has_acquired().await;
+    // Readers of both share, and keep writers of both out.
+    let reads = || client.read_lock(&at("write")).layout(LockLayout::Kazoo);
+    let read = soon("our reader", reads()).await.unwrap();
+    kazoo.acquires("read", &at("write")).await;
+    assert!(!kazoo.tries("write", &at("write")).await);
+    read.release().await.unwrap();
+    let write = client.write_lock(&at("write")).layout(LockLayout::Kazoo);
+    assert!(write.try_acquire().await.unwrap().is_none());
+    let read = soon("beside kazoo's", reads()).await.unwrap();
+    kazoo.releases("read", &at("write")).await;
+    read.release().await.unwrap();
+
     kazoo.acquires("lock", &at("lock")).await;
     kazoo.acquires("write", &at("write")).await;
     for kind in KINDS {
