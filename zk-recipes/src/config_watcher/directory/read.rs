@@ -8,7 +8,6 @@ use std::{
 
 use bytes::Bytes;
 use futures::FutureExt;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::Instrument;
 use zk_client::{Client, ErrorKind, MultiReadResult};
