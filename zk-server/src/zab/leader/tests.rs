@@ -264,6 +264,41 @@ fn strangers_learn_nothing() {
 }
 
 #[test]
+fn an_epoch_that_nobody_can_have_reached_is_not_believed() {
+    for (ahead, is_believed) in [((1 << 20) + 1, false), (1 << 20, true)] {
+        let mut alone = Alone::new();
+        alone.disk();
+        alone.events();
+        let reached = alone
+            .leader
+            .epochs
+            .accepted
+            .max(alone.leader.epochs.current);
+        let link = LinkId(1);
+        alone.input(Input::Opened(link));
+        let info = zk_proto::quorum::LearnerInfo {
+            server_id: ServerId(1),
+            protocol_version: zk_proto::quorum::PROTOCOL_VERSION,
+            config_version: Zxid::ZERO,
+        };
+        let accepted_epoch = Epoch(reached.0 + ahead);
+        let message = LearnerMessage::FollowerInfo {
+            accepted_epoch,
+            info,
+        };
+        alone.input(Input::Message { link, message });
+        let has = |what: fn(&Output) -> bool| alone.outputs.iter().any(what);
+        let is_closed = has(|output| matches!(output, Output::Close { .. }));
+        let has_left = has(|output| matches!(output, Output::State { .. }));
+        assert_eq!(
+            (is_closed, has_left),
+            (!is_believed, is_believed),
+            "{ahead}"
+        );
+    }
+}
+
+#[test]
 fn a_learner_is_not_closed_for_what_it_was_sent_while_it_synced() {
     let mut alone = Alone::new();
     alone.disk();
