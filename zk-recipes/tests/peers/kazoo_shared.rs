@@ -229,22 +229,25 @@ async fn kazoo_and_we_share_everything_at_once() {
         claim.unwrap();
     }
     kazoo.has_acquired().await;
-    // Readers of both share, and keep writers of both out.
-    let reads = || client.read_lock(&at("write")).layout(LockLayout::Kazoo);
-    let read = soon("our reader", reads()).await.unwrap();
-    kazoo.acquires("read", &at("write")).await;
-    assert!(!kazoo.tries("write", &at("write")).await);
-    read.release().await.unwrap();
-    let write = client.write_lock(&at("write")).layout(LockLayout::Kazoo);
-    assert!(write.try_acquire().await.unwrap().is_none());
-    let read = soon("beside kazoo's", reads()).await.unwrap();
-    kazoo.releases("read", &at("write")).await;
-    read.release().await.unwrap();
-
+    readers_share(&client, &mut kazoo, &at("write")).await;
     kazoo.acquires("lock", &at("lock")).await;
     kazoo.acquires("write", &at("write")).await;
     for kind in KINDS {
         kazoo.releases(kind, &at(kind)).await;
         until_contenders(&client, &at(kind), 0).await;
     }
+}
+
+/// Readers of both share, and keep writers of both out.
+async fn readers_share(client: &zk_client::Client, kazoo: &mut Peer, path: &str) {
+    let reads = || client.read_lock(path).layout(LockLayout::Kazoo);
+    let read = soon("our reader", reads()).await.unwrap();
+    kazoo.acquires("read", path).await;
+    assert!(!kazoo.tries("write", path).await);
+    read.release().await.unwrap();
+    let write = client.write_lock(path).layout(LockLayout::Kazoo);
+    assert!(write.try_acquire().await.unwrap().is_none());
+    let read = soon("beside kazoo's", reads()).await.unwrap();
+    kazoo.releases("read", path).await;
+    read.release().await.unwrap();
 }
