@@ -219,6 +219,36 @@ async fn nobody_leaves_before_all_do_and_the_dead_are_not_waited_for() {
     ));
 }
 
+/// On several threads, where what was dropped and what begins meet in any order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gave_up_enters_again_at_once() {
+    let server = server().await;
+    let (one, path) = (client(server.address()).await, unique("again"));
+    let (barrier, other) = (one.double_barrier(&path, 2), one.double_barrier(&path, 2));
+    let rounds = tokio::spawn(async move {
+        for round in 0..50 {
+            // Given up twice when its node is there.
+            let mut entering = barrier.enter();
+            for _ in 0..3 {
+                let before = children(&one, &path).await;
+                entering = barrier.enter();
+                tokio::select! {
+                    entered = &mut entering => panic!("{entered:?}"),
+                    () = until_children(&one, &path, "its node", |names| {
+                        names.len() == 1 && *names != before
+                    }) => {}
+                }
+            }
+            let (entered, others) = tokio::join!(entering, other.enter());
+            assert_eq!((entered.unwrap(), others.unwrap()), (round, round));
+            // It leaves, and does not wait for the other one.
+            assert!(barrier.leave().now_or_never().is_none());
+            other.leave().await.unwrap();
+        }
+    });
+    soon("fifty rounds", rounds).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_member_in_time_is_inside_however_late_it_notices() {
     let server = server().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zk_client::{ErrorKind, Node, Session, WatchChange};
 
-use super::{Entered, Inside, Member, Place, round};
+use super::{GivenUp, Inside, Member, round};
 use crate::{
     attempt::Answer,
     connection::{Persistence, Setback, setback},
@@ -36,11 +36,11 @@ struct Joined {
 }
 
 /// The task that enters.
-pub(super) async fn run(member: Arc<Member>, mut answer: Answer<Entered>) {
+pub(super) async fn run(member: Arc<Member>, given_up: GivenUp, mut answer: Answer<u64>) {
     let begun = tokio::select! {
         biased;
         () = answer.closed() => return,
-        begun = member.begin_entering() => begun,
+        begun = member.begin_entering(&given_up) => begun,
     };
     if let Err(error) = begun {
         // Whoever waited may be gone by now.
@@ -51,20 +51,15 @@ pub(super) async fn run(member: Arc<Member>, mut answer: Answer<Entered>) {
     let entered = tokio::select! {
         biased;
         () = answer.closed() => None,
-        entered = member.enter(&mut place) => Some(entered),
+        entered = member.enter(&mut place, &given_up) => Some(entered),
     };
     match (entered, place) {
         (Some(Ok(inside)), _) => {
             let round = inside.round;
             tracing::debug!(round, "entered");
-            let entered = Entered {
-                node: Arc::clone(inside.held.node_path()),
-                member: Some(Arc::clone(&member)),
-                round,
-            };
-            member.now(Place::Inside(inside));
-            // If nobody waits any more it comes back here, and dropping it leaves.
-            drop(answer.send(Ok(entered)));
+            member.entered(inside);
+            // Whoever waited may be gone by now, and has taken the place back.
+            let _ = answer.send(Ok(round));
         }
         (other, mut place) => {
             let node = place.as_mut().map(|place| &mut place.node);
@@ -78,12 +73,19 @@ pub(super) async fn run(member: Arc<Member>, mut answer: Answer<Entered>) {
 }
 
 impl Member {
-    async fn enter(&self, place: &mut Option<Joined>) -> Result<Inside> {
+    async fn enter(&self, place: &mut Option<Joined>, given_up: &GivenUp) -> Result<Inside> {
         let mut persistence = Persistence::new();
         loop {
             let session = present_session(&self.client).await?;
             let error = match self.enter_in(&session, place, &mut persistence).await {
-                Ok(inside) => return Ok(inside),
+                Ok((held, round)) => {
+                    let given_up = Arc::clone(given_up);
+                    return Ok(Inside {
+                        held,
+                        round,
+                        given_up,
+                    });
+                }
                 Err(Stop::Fail(error)) => return Err(error),
                 Err(Stop::Again(error)) => error,
             };
@@ -100,7 +102,7 @@ impl Member {
         session: &Session,
         place: &mut Option<Joined>,
         persistence: &mut Persistence,
-    ) -> Result<Inside, Stop> {
+    ) -> Result<(Held, u64), Stop> {
         loop {
             let evidence = session.evidence().submit().await?;
             let (gate, change) = self.gate(session).await?;
@@ -259,7 +261,7 @@ impl Member {
         &self,
         place: &mut Option<Joined>,
         evidence: zk_client::Evidence,
-    ) -> Result<Option<Inside>, Stop> {
+    ) -> Result<Option<(Held, u64)>, Stop> {
         let own = match place {
             Some(place) => place.node.watch().await?,
             None => None,
@@ -267,7 +269,7 @@ impl Member {
         match (own, place.take()) {
             (Some(own), Some(Joined { node, round })) => {
                 let held = Held::new(&self.path, node, own, evidence);
-                Ok(Some(Inside { held, round }))
+                Ok(Some((held, round)))
             }
             _ => Ok(None),
         }

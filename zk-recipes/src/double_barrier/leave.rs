@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// The task that leaves.
-pub(super) async fn run(member: Arc<Member>, mut answer: Answer<()>) {
-    let inside = match member.begin_leaving() {
+pub(super) async fn run(member: Arc<Member>, begun: Result<Inside>, mut answer: Answer<()>) {
+    let inside = match begun {
         Ok(inside) => inside,
         Err(error) => {
             // Whoever waited may be gone by now.
@@ -27,7 +27,7 @@ pub(super) async fn run(member: Arc<Member>, mut answer: Answer<()>) {
             return;
         }
     };
-    let Inside { held, round } = inside;
+    let Inside { held, round, .. } = inside;
     let mut node = match held.hand_over().await {
         Ok(node) => node,
         Err(lost) => {

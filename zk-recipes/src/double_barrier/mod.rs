@@ -39,7 +39,10 @@ mod leave;
 mod model;
 mod round;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -77,8 +80,8 @@ struct Member {
 #[derive(Debug)]
 enum Place {
     Outside,
-    /// Entering or leaving.
-    Between,
+    /// Entering or leaving, for whoever asked for it.
+    Between(GivenUp),
     /// Its node is going: whoever gave up has to be gone before it can come again, or it would count twice.
     Withdrawing,
     Inside(Inside),
@@ -88,28 +91,39 @@ enum Place {
 struct Inside {
     held: Held,
     round: u64,
+    /// Of whoever asked to enter.
+    given_up: GivenUp,
 }
 
-/// A member that has entered and was not told yet. Dropped by then, it leaves: nobody else would.
-struct Entered {
-    member: Option<Arc<Member>>,
-    node: Arc<str>,
-    round: u64,
+/// Whether whoever asked for something does not wait for it any more; set with the place locked.
+type GivenUp = Arc<AtomicBool>;
+
+/// Whoever waits to be told. Dropped before, what was begun for it is undone: nobody else would.
+struct Waiting {
+    member: Arc<Member>,
+    given_up: GivenUp,
+    told: bool,
 }
 
-impl Entered {
-    /// Whoever entered knows it from here on.
-    fn told(mut self) -> u64 {
-        self.member = None;
-        self.round
+impl Waiting {
+    fn new(member: &Arc<Member>) -> Self {
+        Self {
+            member: Arc::clone(member),
+            given_up: GivenUp::default(),
+            told: false,
+        }
+    }
+
+    fn told(mut self) {
+        self.told = true;
     }
 }
 
-impl Drop for Entered {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(member) = self.member.take() {
+        if !self.told {
             // Dropping the place withdraws its node.
-            drop(member.leave_untold(&self.node));
+            drop(self.member.give_up(&self.given_up));
         }
     }
 }
@@ -145,12 +159,16 @@ impl DoubleBarrier {
     ///
     /// Dropping the future leaves the barrier again; the next `enter` begins when the node of this one is gone.
     pub fn enter(&self) -> Attempt<u64> {
-        let member = Arc::clone(&self.member);
         let span = tracing::debug_span!("enter", path = %self.member.path);
+        let waiting = Waiting::new(&self.member);
+        let (member, given_up) = (Arc::clone(&self.member), Arc::clone(&waiting.given_up));
         Attempt::taking(
             (&self.member.client, &self.member.path, span),
-            |answer| enter::run(member, answer),
-            Entered::told,
+            |answer| enter::run(member, given_up, answer),
+            |round| {
+                waiting.told();
+                round
+            },
         )
     }
 
@@ -165,11 +183,18 @@ impl DoubleBarrier {
     ///
     /// Dropping the future leaves without waiting for the others.
     pub fn leave(&self) -> Attempt<()> {
-        let member = Arc::clone(&self.member);
         let span = tracing::debug_span!("leave", path = %self.member.path);
-        Attempt::new((&self.member.client, &self.member.path, span), |answer| {
-            leave::run(member, answer)
-        })
+        let waiting = Waiting::new(&self.member);
+        let (member, given_up) = (Arc::clone(&self.member), Arc::clone(&waiting.given_up));
+        Attempt::taking(
+            (&self.member.client, &self.member.path, span),
+            |answer| {
+                // At once, so that whoever enters next is not still inside.
+                let begun = member.begin_leaving(given_up);
+                leave::run(member, begun, answer)
+            },
+            |()| waiting.told(),
+        )
     }
 
     /// Resolves when the place inside is lost or left, with the reason; `None` outside.
@@ -184,18 +209,20 @@ impl DoubleBarrier {
 
 impl Member {
     /// Takes the member from outside to between, as soon as it is outside if it is on its way there.
-    async fn begin_entering(&self) -> Result<()> {
+    async fn begin_entering(&self, given_up: &GivenUp) -> Result<()> {
         loop {
             let withdrawn = self.withdrawn.notified();
             {
                 let mut place = self.place.lock();
-                match *place {
+                match &*place {
                     Place::Outside => {
-                        *place = Place::Between;
+                        *place = Place::Between(Arc::clone(given_up));
                         return Ok(());
                     }
                     Place::Withdrawing => {}
-                    Place::Between | Place::Inside(_) => return Err(self.out_of_turn()),
+                    // Its task will see it, too.
+                    Place::Between(other) if other.load(Ordering::Relaxed) => {}
+                    Place::Between(_) | Place::Inside(_) => return Err(self.out_of_turn()),
                 }
             }
             withdrawn.await;
@@ -212,11 +239,26 @@ impl Member {
         self.withdrawn.notify_waiters();
     }
 
-    /// Takes the member from inside to outside, if it is inside with this node.
-    fn leave_untold(&self, node: &Arc<str>) -> Option<Inside> {
+    /// Takes the member from between to inside, unless it was given up; its node goes then.
+    fn entered(&self, inside: Inside) {
         let mut place = self.place.lock();
+        let (next, left) = match inside.given_up.load(Ordering::Relaxed) {
+            true => (Place::Outside, Some(inside)),
+            false => (Place::Inside(inside), None),
+        };
+        *place = next;
+        drop(place);
+        if left.is_some() {
+            self.withdrawn.notify_waiters();
+        }
+    }
+
+    /// Nobody waits any more: the task that carries it out sees that. Who was inside by then and did not know is outside now.
+    fn give_up(&self, given_up: &GivenUp) -> Option<Inside> {
+        let mut place = self.place.lock();
+        given_up.store(true, Ordering::Relaxed);
         match std::mem::replace(&mut *place, Place::Outside) {
-            Place::Inside(inside) if inside.held.node_path() == node => Some(inside),
+            Place::Inside(inside) if Arc::ptr_eq(&inside.given_up, given_up) => Some(inside),
             other => {
                 *place = other;
                 None
@@ -225,10 +267,13 @@ impl Member {
     }
 
     /// Takes the member from inside to between.
-    fn begin_leaving(&self) -> Result<Inside> {
+    fn begin_leaving(&self, given_up: GivenUp) -> Result<Inside> {
         let mut place = self.place.lock();
-        match std::mem::replace(&mut *place, Place::Between) {
-            Place::Inside(inside) => Ok(inside),
+        match std::mem::replace(&mut *place, Place::Outside) {
+            Place::Inside(inside) => {
+                *place = Place::Between(given_up);
+                Ok(inside)
+            }
             other => {
                 *place = other;
                 Err(self.out_of_turn())
