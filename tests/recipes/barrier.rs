@@ -84,7 +84,16 @@ async fn wait(
     let (barrier, mut rng) = (client.barrier(GATE), process.rng());
     while now() < FAULTS {
         let before = phase.load(SeqCst);
-        barrier.wait().await?;
+        let moment = T.mul_f64(rng.f64().powi(2));
+        let waited = match rng.u8(..6) {
+            0 => timeout(moment, barrier.wait()).await.ok(),
+            1 => Some(barrier.wait().timeout(moment).await),
+            _ => Some(barrier.wait().await),
+        };
+        match waited {
+            None | Some(Err(Error::Timeout { .. })) => continue,
+            Some(waited) => waited?,
+        }
         if before.is_multiple_of(2) {
             passed.fetch_add(1, SeqCst);
             if phase.load(SeqCst) == before {
@@ -93,7 +102,26 @@ async fn wait(
         }
         sleep((T / 4).mul_f64(rng.f64())).await;
     }
-    Ok(())
+    faults_over().await;
+    leaves_nothing(&client).await
+}
+
+/// Somebody with a place in the double barrier.
+struct Member<'m> {
+    client: &'m Client,
+    who: &'m str,
+    barrier: DoubleBarrier,
+}
+
+impl<'m> Member<'m> {
+    fn new(client: &'m Client, who: &'m str) -> Self {
+        let barrier = client.double_barrier(JOB, MEMBERS);
+        Self {
+            client,
+            who,
+            barrier,
+        }
+    }
 }
 
 /// One attempt to enter.
@@ -150,15 +178,16 @@ fn members_enter_and_leave_together_under_faults() {
 async fn take_part(process: Process, rounds: Shared, violations: Violations) -> turmoil::Result {
     let client = process.connect().await?;
     let mut rng = process.rng();
+    let mut member = Member::new(&client, &process.name);
     while now() < FAULTS {
-        turn(&client, &process.name, &mut rng, &rounds, &violations).await?;
+        turn(&mut member, &mut rng, &rounds, &violations).await?;
     }
     faults_over().await;
     // The mortal one may be inside until its session has ended; then three are enough.
     sleep(T * 4).await;
-    let last = (Patience::Endless, T / 5);
-    once(&client, &process.name, last, &rounds, &violations).await?;
-    leaves_nothing(&client, JOB).await
+    let last = (Patience::Endless, T / 5, Way::Leave);
+    once(&mut member, last, &rounds, &violations).await?;
+    leaves_nothing(&client).await
 }
 
 async fn until_faults_end(
@@ -175,8 +204,9 @@ async fn until_faults_end(
             attempt.ended.get_or_insert_with(|| (now(), None));
         }
     }
+    let mut member = Member::new(&client, &who);
     while now() < FAULTS {
-        turn(&client, &who, &mut rng, &rounds, &violations).await?;
+        turn(&mut member, &mut rng, &rounds, &violations).await?;
     }
     Ok(())
 }
@@ -191,9 +221,18 @@ enum Patience {
     Endless,
 }
 
+/// How to get out again.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Leave,
+    /// The future is dropped.
+    Cancelled(Duration),
+    /// The barrier is.
+    Dropped,
+}
+
 async fn turn(
-    client: &Client,
-    who: &str,
+    member: &mut Member<'_>,
     rng: &mut fastrand::Rng,
     rounds: &Shared,
     violations: &Violations,
@@ -204,20 +243,24 @@ async fn turn(
         _ => Patience::Deadline(time + T),
     };
     let work = (T * 2).mul_f64(rng.f64().powi(3));
-    once(client, who, (patience, work), rounds, violations).await?;
+    let way = match rng.u8(..6) {
+        0 => Way::Cancelled((T / 4).mul_f64(rng.f64().powi(2))),
+        1 => Way::Dropped,
+        _ => Way::Leave,
+    };
+    once(member, (patience, work, way), rounds, violations).await?;
     sleep((T / 4).mul_f64(rng.f64().powi(2))).await;
     Ok(())
 }
 
 /// Enters, works, and leaves; or gives up.
 async fn once(
-    client: &Client,
-    who: &str,
-    (patience, work): (Patience, Duration),
+    member: &mut Member<'_>,
+    (patience, work, way): (Patience, Duration, Way),
     rounds: &Shared,
     violations: &Violations,
 ) -> turmoil::Result {
-    let barrier = client.double_barrier(JOB, MEMBERS);
+    let (who, barrier) = (member.who, &member.barrier);
     let began = now();
     let number = {
         let mut rounds = rounds.lock();
@@ -262,10 +305,18 @@ async fn once(
         rounds.lock().lost += 1;
     }
     drop(listed);
-    match barrier.leave().timeout(T * 20).await {
-        Ok(()) => left(who, round, rounds, violations),
-        Err(error) if error.is_lost() => {}
-        Err(error) => return Err(error.into()),
+    let left = match way {
+        Way::Leave => Some(barrier.leave().timeout(T * 20).await),
+        Way::Cancelled(time) => timeout(time, barrier.leave()).await.ok(),
+        Way::Dropped => {
+            member.barrier = member.client.double_barrier(JOB, MEMBERS);
+            None
+        }
+    };
+    match left {
+        Some(Ok(())) => all_left(who, round, rounds, violations),
+        Some(Err(error)) if !error.is_lost() => return Err(error.into()),
+        _ => {}
     }
     Ok(())
 }
@@ -310,7 +361,7 @@ fn inside(
 }
 
 /// Somebody has left: nobody is certain to be inside any more.
-fn left(who: &str, round: u64, rounds: &Shared, violations: &Violations) {
+fn all_left(who: &str, round: u64, rounds: &Shared, violations: &Violations) {
     let rounds = rounds.lock();
     let inside: Vec<_> = rounds
         .inside

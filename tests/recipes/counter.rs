@@ -1,7 +1,8 @@
 //! Counters and unique numbers on the whole stack, under seeded faults in virtual time.
 //!
 //! Checked: changes that returned `Ok` do not overlap, come in the order of real time, and with those of unknown outcome
-//! add up to the value; no number is handed out twice; no marker stays on a session that lives on.
+//! add up to the value; what a shared count shows never goes back and ends with the value; no number is handed out twice; no
+//! marker stays on a session that lives on.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,6 +19,7 @@ use crate::{
 
 const COUNTER: &str = "/counters/hits";
 const PLAIN: &str = "/counters/plain";
+const SHARED: &str = "/counters/shared";
 const IDS: &str = "/counters/ids";
 const PROCESSES: usize = 3;
 const CHANGES: usize = 25;
@@ -32,10 +34,30 @@ struct Ledger {
     open: i64,
 }
 
+/// Which counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Marked,
+    Plain,
+    Shared,
+}
+
+impl Which {
+    const ALL: [Self; 3] = [Self::Marked, Self::Plain, Self::Shared];
+
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Marked => COUNTER,
+            Self::Plain => PLAIN,
+            Self::Shared => SHARED,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    marked: Ledger,
-    plain: Ledger,
+    /// In the order of [`Which::ALL`].
+    ledgers: [Ledger; 3],
     ids: BTreeSet<i64>,
     unknown: usize,
     cancelled: usize,
@@ -62,7 +84,7 @@ fn counters_are_exact_or_unknown_under_faults() {
         scenario.run(&violations)?;
         let state = state.lock();
         let mut totals = totals.lock();
-        totals.0 += state.marked.made.len() + state.plain.made.len();
+        totals.0 += state.ledgers.iter().map(|it| it.made.len()).sum::<usize>();
         totals.1 += state.unknown;
         totals.2 += state.cancelled;
         Ok(())
@@ -75,16 +97,17 @@ fn counters_are_exact_or_unknown_under_faults() {
 async fn count(process: Process, state: Shared, violations: Violations) -> turmoil::Result {
     let client = process.connect().await?;
     let mut rng = process.rng();
+    let mut counters = Counters::start(&client).await?;
     for _ in 0..CHANGES {
-        turn(&client, &mut rng, &state, &violations).await?;
+        counters.turn(&mut rng, &state, &violations).await?;
         sleep((T / 2).mul_f64(rng.f64().powi(2))).await;
     }
     faults_over().await;
-    turn(&client, &mut rng, &state, &violations).await?;
-    leaves_nothing(&client, COUNTER).await?;
+    counters.turn(&mut rng, &state, &violations).await?;
+    leaves_nothing(&client).await?;
     // Whoever comes last finds everything settled; whoever comes earlier finds less, which is as well.
     sleep(T * 10).await;
-    audit(&client, &state, &violations).await
+    counters.audit(&state, &violations).await
 }
 
 async fn until_faults_end(
@@ -94,93 +117,134 @@ async fn until_faults_end(
 ) -> turmoil::Result {
     let client = process.connect().await?;
     let mut rng = process.rng();
+    let mut counters = Counters::start(&client).await?;
     while now() < FAULTS {
-        turn(&client, &mut rng, &state, &violations).await?;
+        counters.turn(&mut rng, &state, &violations).await?;
     }
     Ok(())
 }
 
-async fn turn(
-    client: &Client,
-    rng: &mut fastrand::Rng,
-    state: &Shared,
-    violations: &Violations,
-) -> turmoil::Result {
-    if rng.u8(..4) == 0 {
-        let number = client.ids(IDS).block(rng.u32(1..4)).next().await?;
-        if !state.lock().ids.insert(number) {
-            violations.note(format!("{number} was handed out twice"));
-        }
-        return Ok(());
+/// What a process counts with.
+struct Counters {
+    client: Client,
+    shared: SharedCount,
+    /// What the shared one showed last.
+    shown: i64,
+}
+
+impl Counters {
+    async fn start(client: &Client) -> zk_recipes::Result<Self> {
+        let shared = client.shared_count(SHARED).start().await?;
+        Ok(Self {
+            client: client.clone(),
+            shown: shared.current(),
+            shared,
+        })
     }
-    let marked = rng.bool();
-    let amount = rng.i64(1..100);
-    let counter = match marked {
-        true => client.atomic_long(COUNTER),
-        false => client.atomic_long(PLAIN).without_marker(),
-    };
-    let earliest = {
-        let mut state = state.lock();
-        // Open until it is known, which for those that are killed is never.
-        ledger(&mut state, marked).open += amount;
-        ledger(&mut state, marked).newest
-    };
-    let patience = match rng.u8(..5) {
-        0 => T.mul_f64(rng.f64().powi(3)),
-        _ => T * 1000,
-    };
-    let made = timeout(patience, counter.add(amount)).await;
-    let mut state = state.lock();
-    match made {
-        Ok(Ok(change)) => {
-            if change.before < earliest {
-                violations.note(format!("{change:?} is older than {earliest}"));
+
+    /// Takes a number or changes a counter, with patience or not.
+    async fn turn(
+        &mut self,
+        rng: &mut fastrand::Rng,
+        state: &Shared,
+        violations: &Violations,
+    ) -> turmoil::Result {
+        self.look(violations);
+        let patience = match rng.u8(..5) {
+            0 => T.mul_f64(rng.f64().powi(3)),
+            _ => T * 1000,
+        };
+        if rng.u8(..4) == 0 {
+            let next = self.client.ids(IDS).block(rng.u32(1..4)).next();
+            let Ok(number) = timeout(patience, next).await else {
+                state.lock().cancelled += 1;
+                return Ok(());
+            };
+            let number = number?;
+            if !state.lock().ids.insert(number) {
+                violations.note(format!("{number} was handed out twice"));
             }
-            let ledger = ledger(&mut state, marked);
-            ledger.open -= amount;
-            ledger.newest = ledger.newest.max(change.after);
-            ledger.made.push((change.before, change.after));
+            return Ok(());
         }
-        Ok(Err(Error::Unknown { .. })) => state.unknown += 1,
-        Ok(Err(error)) => return Err(error.into()),
-        Err(_) => state.cancelled += 1,
-    }
-    Ok(())
-}
-
-fn ledger(state: &mut State, marked: bool) -> &mut Ledger {
-    match marked {
-        true => &mut state.marked,
-        false => &mut state.plain,
-    }
-}
-
-/// The changes made, and those whose outcome is open, add up to the value.
-async fn audit(client: &Client, state: &Shared, violations: &Violations) -> turmoil::Result {
-    for (path, marked) in [(COUNTER, true), (PLAIN, false)] {
-        let value = client.atomic_long(path).get().await?;
+        let which = Which::ALL[rng.usize(..3)];
+        let amount = rng.i64(1..100);
+        let earliest = {
+            let ledger = &mut state.lock().ledgers[which as usize];
+            // Open until it is known, which for those that are killed is never.
+            ledger.open += amount;
+            ledger.newest
+        };
+        let change = match which {
+            Which::Marked => self.client.atomic_long(COUNTER).add(amount),
+            Which::Plain => {
+                let counter = self.client.atomic_long(PLAIN).without_marker();
+                counter.add(amount)
+            }
+            Which::Shared => self.shared.add(amount),
+        };
+        let made = timeout(patience, change).await;
         let mut state = state.lock();
-        let ledger = ledger(&mut state, marked);
-        ledger.made.sort_unstable();
-        for pair in ledger.made.windows(2) {
-            if pair[0].1 > pair[1].0 {
-                violations.note(format!("{path}: {pair:?} overlap"));
+        match made {
+            Ok(Ok(change)) => {
+                if change.before < earliest {
+                    violations.note(format!("{change:?} is older than {earliest}"));
+                }
+                let ledger = &mut state.ledgers[which as usize];
+                ledger.open -= amount;
+                ledger.newest = ledger.newest.max(change.after);
+                ledger.made.push((change.before, change.after));
+            }
+            Ok(Err(Error::Unknown { .. })) => state.unknown += 1,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => state.cancelled += 1,
+        }
+        Ok(())
+    }
+
+    /// What is shown grows, since nobody takes anything away.
+    fn look(&mut self, violations: &Violations) {
+        let shown = self.shared.current();
+        if shown < self.shown {
+            violations.note(format!("{shown} is shown after {}", self.shown));
+        }
+        self.shown = shown;
+    }
+
+    /// The changes made, and those whose outcome is open, add up to the value.
+    async fn audit(&mut self, state: &Shared, violations: &Violations) -> turmoil::Result {
+        for which in Which::ALL {
+            let path = which.path();
+            let counter = self.client.atomic_long(path);
+            let value = match which {
+                Which::Shared => counter.layout(CounterLayout::CuratorCount).get().await?,
+                _ => counter.get().await?,
+            };
+            let ledger = &mut state.lock().ledgers[which as usize];
+            ledger.made.sort_unstable();
+            for pair in ledger.made.windows(2) {
+                if pair[0].1 > pair[1].0 {
+                    violations.note(format!("{path}: {pair:?} overlap"));
+                }
+            }
+            let changes = ledger.made.iter().map(|(before, after)| after - before);
+            let sum: i64 = changes.sum();
+            if !(sum..=sum + ledger.open).contains(&value) {
+                let open = ledger.open;
+                violations.note(format!(
+                    "{path} is {value}; {sum} was added, and perhaps {open}"
+                ));
+            }
+            if ledger.newest > value {
+                violations.note(format!("{path} is {value}, and was {}", ledger.newest));
             }
         }
-        let sum: i64 = ledger
-            .made
-            .iter()
-            .map(|(before, after)| after - before)
-            .sum();
-        if !(sum..=sum + ledger.open).contains(&value) {
-            let open = ledger.open;
-            violations.note(format!(
-                "{path} is {value}; {sum} was added, and perhaps {open}"
-            ));
+        // A moment later it is shown; others may have gone on meanwhile.
+        let newest = state.lock().ledgers[Which::Shared as usize].newest;
+        sleep(T).await;
+        self.look(violations);
+        if self.shown < newest || self.shared.is_stale() {
+            violations.note(format!("{} is shown, and {newest} there", self.shown));
         }
-        if ledger.newest > value {
-            violations.note(format!("{path} is {value}, and was {}", ledger.newest));
-        }
+        Ok(())
     }
-    Ok(())
 }

@@ -8,12 +8,13 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
-use zk_client::{Client, ErrorKind};
-use zk_recipes::prelude::*;
+use zk_client::Client;
+use zk_recipes::{lock::Acquire, prelude::*};
 
 use crate::{
     faults::Plan,
     resource::{Resource, Tally},
+    scenario::leaves_nothing,
     seeds,
     servers::Servers,
     world::{self, Reach, T, now},
@@ -61,11 +62,11 @@ fn run(seed: u64) -> Result<Tally, String> {
         .map(|place| format!("process-{place}"))
         .collect();
     for (place, name) in (0..).zip(&processes) {
-        let process = Process::new(name, seed * 31 + place, &resource, &reach);
+        let process = Process::new(name, (seed, place), &resource, &reach);
         sim.client(name.as_str(), process.run());
     }
     let mortal = "mortal".to_owned();
-    let doomed = Process::new(&mortal, seed * 31 + 17, &resource, &reach);
+    let doomed = Process::new(&mortal, (seed, 17), &resource, &reach);
     sim.host(mortal.as_str(), move || doomed.clone().until_faults_end());
 
     let everybody: Vec<_> = processes.iter().chain([&mortal]).cloned().collect();
@@ -92,7 +93,7 @@ fn cancelled_attempts_leave_nothing() {
         servers.add(&mut sim);
         for place in 0..2 {
             let name = format!("process-{place}");
-            let process = Process::new(&name, seed * 31 + place, &resource, &reach);
+            let process = Process::new(&name, (seed, place), &resource, &reach);
             sim.client(name.as_str(), process.cancel());
         }
         sim.run().map_err(|error| error.to_string())
@@ -104,19 +105,29 @@ fn cancelled_attempts_leave_nothing() {
 struct Process {
     name: String,
     seed: u64,
+    layout: LockLayout,
     resource: Arc<Resource>,
     reach: Reach,
 }
 
 impl Process {
-    fn new(name: &str, seed: u64, resource: &Arc<Resource>, reach: &Reach) -> Self {
+    fn new(name: &str, (seed, salt): (u64, u64), resource: &Arc<Resource>, reach: &Reach) -> Self {
         let (name, resource, reach) = (name.to_owned(), Arc::clone(resource), reach.clone());
+        let layout = match seed % 2 {
+            0 => LockLayout::Curator,
+            _ => LockLayout::Kazoo,
+        };
         Self {
             name,
-            seed,
+            seed: seed * 31 + salt,
+            layout,
             resource,
             reach,
         }
+    }
+
+    fn lock(&self, client: &Client) -> Acquire {
+        client.lock(PATH).layout(self.layout)
     }
 
     /// Takes its turns, during the faults and after them, and leaves nothing behind.
@@ -129,10 +140,10 @@ impl Process {
         }
         sleep(FAULTS.saturating_sub(now())).await;
         // Whatever was, after the faults the lock is to be had.
-        let guard = client.lock(PATH).await?;
+        let guard = self.lock(&client).await?;
         self.resource.granted(&self.name, guard.token());
         guard.release().await?;
-        self.leaves_nothing(&client).await?;
+        leaves_nothing(&client).await?;
         client.close().await?;
         Ok(())
     }
@@ -144,12 +155,12 @@ impl Process {
         self.reach.one_in(12);
         for _ in 0..CANCELLED {
             let moment = Duration::from_millis(rng.u64(..250));
-            let attempt = timeout(moment, client.lock(PATH)).await;
+            let attempt = timeout(moment, self.lock(&client)).await;
             // Or acquired: dropping the guard releases.
             drop(attempt.ok().transpose()?);
         }
         self.reach.one_in(0);
-        self.leaves_nothing(&client).await?;
+        leaves_nothing(&client).await?;
         client.close().await?;
         Ok(())
     }
@@ -171,17 +182,17 @@ impl Process {
         let guard = match rng.u8(..10) {
             0 | 1 => {
                 let moment = T.mul_f64(rng.f64().powi(3));
-                timeout(moment, client.lock(PATH)).await.ok().transpose()?
+                timeout(moment, self.lock(client)).await.ok().transpose()?
             }
-            2 => client.lock(PATH).try_acquire().await?,
+            2 => self.lock(client).try_acquire().await?,
             3 => {
                 let patience = T.mul_f64(2.0 * rng.f64());
-                match client.lock(PATH).timeout(patience).await {
+                match self.lock(client).timeout(patience).await {
                     Err(zk_recipes::Error::Timeout { .. }) => None,
                     guard => Some(guard?),
                 }
             }
-            _ => match client.lock(PATH).await {
+            _ => match self.lock(client).await {
                 // Lost in the moment of the grant.
                 Err(error) if error.is_lost() => None,
                 guard => Some(guard?),
@@ -193,8 +204,12 @@ impl Process {
         };
         self.resource.granted(&self.name, guard.token());
         self.hold(&guard, rng).await;
-        match rng.u8(..3) {
+        match rng.u8(..5) {
             0 => drop(guard),
+            1 => {
+                let moment = (T / 4).mul_f64(rng.f64().powi(2));
+                drop(timeout(moment, guard.release()).await);
+            }
             // It may have been lost.
             _ => drop(guard.release().await),
         }
@@ -225,26 +240,6 @@ impl Process {
             if guard.ensure().is_ok() {
                 self.resource.certain(&self.name, guard.token());
             }
-        }
-    }
-
-    /// Waits until no node of this session is left; what is undone in the background takes its time.
-    async fn leaves_nothing(&self, client: &Client) -> turmoil::Result {
-        let session = client.session().id();
-        loop {
-            let names = match client.children(PATH).await {
-                Err(error) if error.kind() == ErrorKind::NoNode => return Ok(()),
-                names => names?,
-            };
-            let mut mine = 0;
-            for name in names {
-                let stat = client.exists(&format!("{PATH}/{name}")).await?;
-                mine += usize::from(stat.is_some_and(|stat| stat.ephemeral_owner == session));
-            }
-            if mine == 0 {
-                return Ok(());
-            }
-            sleep(T / 10).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Read-write lock, semaphore, leadership, multi-lock and unfair lock on the whole stack, under seeded faults in virtual
+//! Read-write lock, semaphore, leadership in all its forms, multi-lock and unfair lock on the whole stack, under seeded faults in virtual
 //! time. (Sessions expire in most runs: many of the faults last longer than a session.)
 //!
 //! Checked: who is certain at the same time; tokens and epochs grow from grant to grant, and late writes meet the fence;
@@ -6,6 +6,7 @@
 //! what was told of them, and in the order of the tokens. The count of some semaphores changes meanwhile.
 
 use std::{
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,11 +14,13 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use zk_client::{Client, ErrorKind, Zxid};
 use zk_recipes::{
+    leader::{LeaderClaim, LeaderListener},
     lock::{Acquire, Fenced, Guard, Kind},
     multi_lock::MultiLock,
     prelude::*,
@@ -56,6 +59,7 @@ enum Recipe {
     Semaphore,
     Leader,
     Latch,
+    Listener,
     Multi,
     Unfair,
 }
@@ -87,6 +91,13 @@ fn there_is_one_leader_of_an_epoch() {
 fn latches_show_one_leader_and_queue_again() {
     let tally = every_seed(Recipe::Latch);
     assert!(tally.lost > 0 && tally.refused > 0, "{tally:?}");
+}
+
+#[test]
+fn listeners_lead_one_at_a_time() {
+    let tally = every_seed(Recipe::Listener);
+    assert!(tally.lost > 0 && tally.refused > 0, "{tally:?}");
+    assert!(tally.cancelled > 0, "{tally:?}");
 }
 
 #[test]
@@ -468,6 +479,9 @@ impl Process {
         if self.recipe == Recipe::Latch {
             return self.take_part(client, rng).await;
         }
+        if self.recipe == Recipe::Listener {
+            return self.listen(client, rng).await;
+        }
         match self.acquire(client, rng).await? {
             Some(held) => self.hold(held, client, rng).await,
             None => self.resource.cancelled(),
@@ -502,7 +516,7 @@ impl Process {
             Recipe::Unfair => attempt(client.unfair_lock("/unfair"), rng)
                 .await?
                 .map(Held::Unfair),
-            Recipe::Latch => None,
+            Recipe::Latch | Recipe::Listener => None,
         };
         Ok(held)
     }
@@ -519,6 +533,11 @@ impl Process {
                 let latch = client.latch("/election").start().await?;
                 latch.leads().await?;
                 latch.close().await?;
+                return Ok(());
+            }
+            Recipe::Listener => {
+                let last = Listens::new(self, 1);
+                client.latch("/election").listen(last).await?;
                 return Ok(());
             }
         };
@@ -566,10 +585,14 @@ impl Process {
             self.resource.lost();
             return;
         }
-        match (held, rng.u8(..5)) {
+        match (held, rng.u8(..6)) {
             (Held::Write(writer), 0 | 1) => self.downgrade(writer, rng).await,
             (held, 2) => drop(held),
             (held, 3) => held.commit_and_release(self, client).await,
+            (held, 4) => {
+                let moment = (T / 4).mul_f64(rng.f64().powi(2));
+                drop(timeout(moment, held.release()).await);
+            }
             (held, _) => held.release().await,
         }
     }
@@ -641,10 +664,68 @@ impl Process {
                 () = sleep(ASK) => {}
             }
         }
-        match rng.bool() {
-            true => drop(latch),
-            false => latch.close().await?,
+        match rng.u8(..4) {
+            0 => drop(latch),
+            1 => drop(timeout(moment / 4, latch.close()).await),
+            _ => latch.close().await?,
         }
         Ok(())
+    }
+
+    /// Lets a listener lead, until it has enough or is given up.
+    async fn listen(&self, client: &Client, rng: &mut Rng) -> turmoil::Result {
+        let moment = T.mul_f64(4.0 * rng.f64());
+        let listener = Listens::new(self, rng.u64(..));
+        let election = client.latch("/election").identity(&*self.name);
+        match timeout(moment, election.listen(listener)).await {
+            Ok(listened) => listened?,
+            Err(_) => self.resource.cancelled(),
+        }
+        Ok(())
+    }
+}
+
+/// Leads, and asks all the time whether it still does.
+struct Listens {
+    process: Process,
+    rng: Rng,
+}
+
+impl Listens {
+    fn new(process: &Process, salt: u64) -> Self {
+        let rng = Rng::with_seed(process.seed ^ salt);
+        let process = process.clone();
+        Self { process, rng }
+    }
+}
+
+#[async_trait]
+impl LeaderListener for Listens {
+    async fn lead(&mut self, leadership: &LeaderClaim) -> ControlFlow<()> {
+        let Process {
+            name,
+            resource,
+            holds,
+            ..
+        } = &self.process;
+        let token = leadership.token();
+        resource.granted(name, token);
+        let ticket = holds.granted(name, Mode::Alone);
+        for _ in 0..self.rng.u8(1..30) {
+            if leadership.ensure().is_ok() {
+                holds.certain(ticket);
+                resource.certain(name, token);
+            }
+            self.process.write_late(Some(token), &mut self.rng);
+            sleep(ASK).await;
+        }
+        match self.rng.bool() {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+
+    async fn lost(&mut self, _reason: LostReason) {
+        self.process.resource.lost();
     }
 }

@@ -18,6 +18,7 @@ mod cache;
 mod config;
 mod counter;
 mod directory;
+mod discovery;
 mod faults;
 mod holds;
 mod ledger;

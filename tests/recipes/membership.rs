@@ -20,6 +20,7 @@ use zk_recipes::prelude::*;
 
 use crate::{
     faults::Plan,
+    scenario::leaves_nothing,
     seeds,
     servers::Servers,
     world::{self, Reach, T, now},
@@ -96,10 +97,12 @@ async fn member(name: String, seed: u64, reach: Reach) -> turmoil::Result {
         match rng.u8(..6) {
             0 => {
                 // Leaves, in one way or the other, and comes back.
-                match rng.bool() {
-                    true => drop(member),
+                let moment = (T / 4).mul_f64(rng.f64().powi(2));
+                match rng.u8(..3) {
+                    0 => drop(member),
+                    1 => drop(timeout(moment, member.leave()).await),
                     // It may have found no server.
-                    false => drop(member.leave().await),
+                    _ => drop(member.leave().await),
                 }
                 member = group.join(&name, number.to_string()).start().await?;
             }
@@ -138,15 +141,24 @@ async fn member(name: String, seed: u64, reach: Reach) -> turmoil::Result {
         let registered = timeout(moment, discovery.register(instance)).await;
         // Or registered: dropping it unregisters.
         drop(registered);
+        let other = client.persistent_node(&format!("/other-nodes/{name}"), "");
+        drop(timeout(moment, other.start()).await);
+        let other = client.group("/others").join(&name, "");
+        if let Ok(joined) = timeout(moment, other.start()).await {
+            drop(timeout(moment, joined?.leave()).await);
+        }
     }
     reach.one_in(0);
-    leaves_nothing(&client, &format!("/services/service/{name}")).await?;
+    gone(&client, &format!("/other-nodes/{name}")).await?;
+    gone(&client, &format!("/others/{name}")).await?;
+    gone(&client, &format!("/services/service/{name}")).await?;
     node.release().await?;
     let left = member.leave().await;
     if let Err(error) = left {
         return Err(format!("{name} could not leave: {error}").into());
     }
-    leaves_nothing(&client, &path).await?;
+    gone(&client, &path).await?;
+    leaves_nothing(&client).await?;
     client.close().await?;
     Ok(())
 }
@@ -190,7 +202,7 @@ async fn audit(seed: u64, reach: Reach, creations: Creations) -> turmoil::Result
 }
 
 /// Waits until the node is gone; what is undone in the background takes its time.
-async fn leaves_nothing(client: &Client, path: &str) -> turmoil::Result {
+async fn gone(client: &Client, path: &str) -> turmoil::Result {
     for _ in 0..200 {
         if matches!(client.exists(path).await, Ok(None)) {
             return Ok(());

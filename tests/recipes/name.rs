@@ -17,7 +17,6 @@ use crate::{
     world::{T, now},
 };
 
-const DIRECTORY: &str = "/names";
 const PATH: &str = "/names/alice";
 
 #[test]
@@ -65,7 +64,7 @@ async fn hold(process: Process, resource: Arc<Resource>) -> turmoil::Result {
     let guard = client.name(PATH).register_waiting().await?;
     resource.granted(&process.name, guard.token());
     guard.release().await?;
-    leaves_nothing(&client, DIRECTORY).await
+    leaves_nothing(&client).await
 }
 
 async fn until_faults_end(process: Process, resource: Arc<Resource>) -> turmoil::Result {
@@ -122,8 +121,12 @@ async fn turn(
             break;
         }
     }
-    match rng.u8(..3) {
+    match rng.u8(..5) {
         0 => drop(guard),
+        1 => {
+            let moment = (T / 4).mul_f64(rng.f64().powi(2));
+            drop(timeout(moment, guard.release()).await);
+        }
         // It may have been lost.
         _ => drop(guard.release().await),
     }

@@ -146,7 +146,7 @@ async fn produce(process: Process, state: Shared) -> turmoil::Result {
         sleep((T / 2).mul_f64(rng.f64().powi(2))).await;
     }
     faults_over().await;
-    leaves_nothing(&client, &format!("{PATH}/puts")).await?;
+    leaves_nothing(&client).await?;
     state.lock().producing -= 1;
     Ok(())
 }
@@ -161,7 +161,7 @@ async fn consume(process: Process, state: Shared, violations: Violations) -> tur
             break;
         }
     }
-    leaves_nothing(&client, &format!("{PATH}/taken")).await
+    leaves_nothing(&client).await
 }
 
 /// Whether nothing is left; what died is counted, and put back to be processed once more.
@@ -253,10 +253,12 @@ async fn process(
         }
     }
     let choice = rng.u8(..6);
+    let moment = (T / 4).mul_f64(rng.f64().powi(2));
     if choice < 2 {
-        match choice {
-            0 => drop(delivery),
+        match (choice, rng.u8(..4)) {
+            (0, _) => drop(delivery),
             // It may have been lost.
+            (_, 0) => drop(timeout(moment, delivery.nack()).await),
             _ => drop(delivery.nack().await),
         }
         return Ok(());
@@ -264,7 +266,11 @@ async fn process(
     if let Some(item) = state.lock().items.get_mut(&content) {
         item.perhaps += 1;
     }
-    let acknowledged = delivery.ack().await;
+    let patience = if rng.u8(..8) == 0 { moment } else { T * 1000 };
+    let Ok(acknowledged) = timeout(patience, delivery.ack()).await else {
+        // Carried out or not, or still to be.
+        return Ok(());
+    };
     let mut state = state.lock();
     state.unknown += usize::from(matches!(acknowledged, Err(Error::Unknown { .. })));
     let Some(item) = state.items.get_mut(&content) else {

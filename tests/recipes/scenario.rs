@@ -1,10 +1,10 @@
-//! A run: one server, some processes, and the faults of a seed.
+//! A run: the servers, some processes, and the faults of a seed.
 
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::sleep;
-use zk_client::{Client, ErrorKind};
+use zk_client::{Client, Session};
 
 use crate::{
     faults::Plan,
@@ -86,6 +86,17 @@ impl Scenario {
         self.mortals.push(name.to_owned());
     }
 
+    /// A process that runs to its end and looks on: nobody cuts it off, but servers die and connections break.
+    pub(crate) fn add_observer<F>(&mut self, name: &str, life: impl FnOnce(Process) -> F)
+    where
+        F: Future<Output = turmoil::Result> + 'static,
+    {
+        let mut process = self.process(name);
+        process.seed ^= 0x0b5e;
+        process.reach = self.reach.well();
+        self.sim.client(name, life(process));
+    }
+
     /// Runs until all processes but the mortal ones are done; fails with what they noted.
     pub(crate) fn run(mut self, violations: &Violations) -> Result<(), String> {
         let who = (&*self.processes, &*self.mortals);
@@ -132,25 +143,33 @@ pub(crate) async fn faults_over() {
     sleep(FAULTS.saturating_sub(now())).await;
 }
 
-/// Waits until no node of this session is left in a directory; what is undone in the background takes its time.
-pub(crate) async fn leaves_nothing(client: &Client, directory: &str) -> turmoil::Result {
-    // The session may end just now, and what it had with it.
-    while count_mine(client, directory).await != Some(0) {
-        sleep(T / 10).await;
+/// Waits until the session that there is owns no node at all; what is undone in the background takes its time.
+///
+/// For when the faults are over: fails if the session does not live on.
+pub(crate) async fn leaves_nothing(client: &Client) -> turmoil::Result {
+    let session = living_session(client).await;
+    let start = now();
+    loop {
+        match session.ephemerals("/").await {
+            Ok(left) if left.is_empty() => return Ok(()),
+            Ok(left) if now() > start + T * 60 => {
+                return Err(format!("{left:?} are still there").into());
+            }
+            Err(_) if !session.is_current() => {
+                return Err("the session that was to be looked at is gone".into());
+            }
+            _ => sleep(T / 10).await,
+        }
     }
-    Ok(())
 }
 
-async fn count_mine(client: &Client, directory: &str) -> Option<usize> {
-    let session = client.session();
-    let names = match session.children(directory).await {
-        Err(error) if error.kind() == ErrorKind::NoNode => return Some(0),
-        names => names.ok()?,
-    };
-    let mut mine = 0;
-    for name in names {
-        let stat = session.exists(&format!("{directory}/{name}")).await.ok()?;
-        mine += usize::from(stat.is_some_and(|stat| stat.ephemeral_owner == session.id()));
+/// The session that the leader knows now; what the faults have ended is no session any more.
+async fn living_session(client: &Client) -> Session {
+    loop {
+        let session = client.session();
+        if session.sync("/").await.is_ok() {
+            return session;
+        }
+        sleep(T / 10).await;
     }
-    Some(mine)
 }
