@@ -19,7 +19,7 @@ use std::{
 
 use futures::{FutureExt as _, future::select};
 use support::{
-    builder, children, client,
+    PATIENCE, builder, children, client, patient_server,
     proxy::{Leg, Proxy},
     reaping_server, server, soon, unique, until_children, until_reaped,
 };
@@ -30,6 +30,7 @@ use zk_recipes::{Error, prelude::*};
 /// `ZooDefs.OpCode`.
 const EXISTS: i32 = 3;
 const GET_DATA: i32 = 4;
+const SYNC: i32 = 9;
 const MULTI: i32 = 14;
 const CREATE2: i32 = 15;
 
@@ -247,6 +248,46 @@ async fn who_gave_up_enters_again_at_once() {
         }
     });
     soon("fifty rounds", rounds).await.unwrap();
+}
+
+/// Who is told that its session ended by a leader that is deposed has a node there for a while: here another server tells it.
+#[tokio::test]
+async fn a_session_that_goes_on_is_no_second_member() {
+    let (right, wrong) = (patient_server().await, patient_server().await);
+    let [right, wrong] = [right, wrong].map(|server| (server.connect_string(), server));
+    let (there, elsewhere) = (client(&right.0).await, client(&wrong.0).await);
+    let (way, detour) = (Proxy::start(&right.0).await, Proxy::start(&wrong.0).await);
+    detour.cut();
+    let hosts = format!("{},{}", way.address(), detour.address());
+    let member = builder(&hosts).session_timeout(PATIENCE * 2);
+    let member = member.connect().await.unwrap();
+    let (first, path) = (member.session(), unique("twice"));
+    let entering = tokio::spawn(member.double_barrier(&path, 2).enter());
+    until_children(&there, &path, "its node", |names| names.len() == 1).await;
+    let before = children(&there, &path).await;
+    // No client goes back to a server that knows less than it has seen.
+    for (other, writes) in [(&elsewhere, 100), (&there, 200)] {
+        other.create("/writes", "").await.unwrap();
+        for _ in 0..writes {
+            other.set("/writes", "").await.unwrap();
+        }
+    }
+    way.cut();
+    // It is told that, and nothing else.
+    detour.restore();
+    detour.lose_next_and_stay_cut(SYNC, Leg::Request);
+    soon("the end, as it is told", first.ended()).await;
+    soon("the next request", detour.until_lost(1)).await;
+    way.restore();
+    until_children(&there, &path, "another node", |names| {
+        names.iter().any(|name| !before.contains(name))
+    })
+    .await;
+    assert_eq!(children(&there, &path).await.len(), 1);
+    assert!(!entering.is_finished());
+    let other = there.double_barrier(&path, 2);
+    assert_eq!(soon("the second", other.enter()).await.unwrap(), 0);
+    assert_eq!(soon("the first", entering).await.unwrap().unwrap(), 0);
 }
 
 #[tokio::test]

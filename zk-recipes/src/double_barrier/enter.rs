@@ -89,9 +89,10 @@ impl Member {
                 Err(Stop::Fail(error)) => return Err(error),
                 Err(Stop::Again(error)) => error,
             };
-            if setback(&error) == Setback::SessionEnded {
-                // The node went with its session.
-                *place = None;
+            if setback(&error) == Setback::SessionEnded
+                && let Some(joined) = place.take()
+            {
+                self.outlives(&joined.node);
             }
             persistence.after(&self.client, error).await?;
         }
@@ -107,11 +108,12 @@ impl Member {
             let evidence = session.evidence().submit().await?;
             let (gate, change) = self.gate(session).await?;
             let present = self.number(&gate)?;
-            let joined = match place {
-                Some(joined) if joined.node.session().id() == session.id() => joined,
-                _ => place.insert(self.join_as(session, present)),
-            };
+            if let Some(other) = place.take_if(|it| it.node.session().id() != session.id()) {
+                self.outlives(&other.node);
+            }
+            let joined = place.get_or_insert_with(|| self.join_as(session, present));
             if !joined.node.settle().await? {
+                self.sweep(session).await?;
                 // Before anything of ours is there, which could open a barrier of theirs.
                 self.refuse_others(&session.children(&self.path).await?, present)?;
                 // Only into the round that is present: a name of a past one would be released at once.
@@ -134,7 +136,7 @@ impl Member {
                     }
                 }
                 round::Enter::Anew => {
-                    joined.node.withdraw().await;
+                    self.take_away(&mut joined.node).await;
                     *place = None;
                 }
                 round::Enter::Wait => {
@@ -169,6 +171,30 @@ impl Member {
                 }
                 gate => return Ok(gate?),
             }
+        }
+    }
+
+    /// Sees to it that nothing is left of earlier sessions, which would count as another member.
+    async fn sweep(&self, session: &Session) -> zk_client::Result<()> {
+        loop {
+            let Some(node) = self.remains.lock().last().map(Arc::clone) else {
+                return Ok(());
+            };
+            match session.delete(&node).await {
+                Ok(()) => tracing::debug!(%node, "deleted a node of a session that had ended"),
+                Err(error) if error.kind() == ErrorKind::NoNode => {}
+                // It is waited for: the session that it belongs to ends.
+                Err(error) if setback(&error) == Setback::Refused => {
+                    let (there, change) = session.exists(&node).watch().await?;
+                    if there.is_some() {
+                        tracing::debug!(%node, %error, "waits for a session to end");
+                        change.await;
+                        continue;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+            self.remains.lock().retain(|other| *other != node);
         }
     }
 

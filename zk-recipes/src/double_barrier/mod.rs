@@ -15,8 +15,9 @@
 //! inside does not keep the others from leaving; one that is slow finds the round open when it looks.
 //!
 //! **Fairness** does not apply. **CONNECTIONLOSS** during any request is survived: a member's node has a name of its own, and is
-//! looked up. **Suspension**: calls wait. **Expiry** while entering: the member enters again in the client's next session, in
-//! the round that is present then; while leaving: it has left, and waits for the others. **No herd** but the one that is
+//! looked up. **Suspension**: calls wait. **Expiry** while entering: the member deletes what may be left of its node (a leader
+//! that is deposed takes back that a session ended), and enters again in the client's next session, in the round that is present
+//! then; while leaving: it has left, and waits for the others. **No herd** but the one that is
 //! wanted: who waits for the round watches the one node; of those who leave, all but the first watch the first, and that one
 //! watches the last.
 //!
@@ -53,7 +54,7 @@ use crate::{
     error::{Error, Result},
     held::Held,
     lock::Lost,
-    own_node::OwnNode,
+    own_node::{OwnNode, Withdrawn},
 };
 
 /// A place in a double barrier: [`ClientExt::double_barrier`](crate::ClientExt::double_barrier).
@@ -74,6 +75,8 @@ struct Member {
     place: Mutex<Place>,
     /// Notified when somebody who gave up is outside.
     withdrawn: Notify,
+    /// Nodes of sessions that ended, and that may be there for a while all the same.
+    remains: Mutex<Vec<Arc<str>>>,
 }
 
 /// Where a member is.
@@ -137,6 +140,7 @@ impl DoubleBarrier {
                 count,
                 place: Mutex::new(Place::Outside),
                 withdrawn: Notify::new(),
+                remains: Mutex::default(),
             }),
         }
     }
@@ -233,7 +237,7 @@ impl Member {
     async fn withdraw(&self, node: Option<&mut OwnNode>) {
         self.now(Place::Withdrawing);
         if let Some(node) = node {
-            node.withdraw().await;
+            self.take_away(node).await;
         }
         self.now(Place::Outside);
         self.withdrawn.notify_waiters();
@@ -278,6 +282,25 @@ impl Member {
                 *place = other;
                 Err(self.out_of_turn())
             }
+        }
+    }
+
+    /// Makes the node go away, or remembers it where its session ended before.
+    async fn take_away(&self, node: &mut OwnNode) -> Withdrawn {
+        let withdrawn = node.withdraw().await;
+        if matches!(withdrawn, Withdrawn::SessionEnded) {
+            self.outlives(node);
+        }
+        withdrawn
+    }
+
+    /// The session of this node ended before it was deleted.
+    ///
+    /// A leader says so before the others agree, and if it is deposed they may keep session and node for another timeout; then
+    /// the member would count twice.
+    fn outlives(&self, node: &OwnNode) {
+        if !node.is_absent() {
+            self.remains.lock().push(Arc::clone(node.path()));
         }
     }
 

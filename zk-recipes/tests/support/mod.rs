@@ -90,6 +90,13 @@ fn apache() -> Option<String> {
     Some(server.addr().to_string())
 }
 
+/// A server of our own that grants sessions of any length.
+pub async fn patient_server() -> Server {
+    trace();
+    let builder = Server::builder().set("maxSessionTimeout", "60000");
+    builder.start().await.unwrap()
+}
+
 /// A server of our own that looks for empty containers all the time.
 pub async fn reaping_server() -> Server {
     trace();
