@@ -41,7 +41,17 @@ use self::{
 
 /// Runs one seed; the error says how it failed.
 fn run(seed: u64) -> Result<Report, String> {
-    let mut world = World::new(seed);
+    let replay = format!("ZK_SIM_SEED={seed} cargo test -p zk-tests --test sim");
+    run_in(World::new(seed), seed, &replay)
+}
+
+/// Runs one seed of an ensemble whose members change all the time.
+fn run_reconfiguring(seed: u64) -> Result<Report, String> {
+    let replay = format!("ZK_SIM_RECONFIG_SEED={seed} cargo test -p zk-tests --test sim");
+    run_in(World::reconfiguring(seed), seed, &replay)
+}
+
+fn run_in(mut world: World, seed: u64, replay: &str) -> Result<Report, String> {
     let result = catch_unwind(AssertUnwindSafe(|| world.run()));
     match result {
         Ok(()) => Ok(world.report),
@@ -53,7 +63,7 @@ fn run(seed: u64) -> Result<Report, String> {
                 .unwrap_or_default();
             let trace: Vec<_> = world.trace.iter().map(String::as_str).collect();
             Err(format!(
-                "{}\n{}\nseed {seed}: {what}\nreplay: ZK_SIM_SEED={seed} cargo test -p zk-tests --test sim",
+                "{}\n{}\nseed {seed}: {what}\nreplay: {replay}",
                 trace.join("\n"),
                 world.describe()
             ))
@@ -128,6 +138,25 @@ fn every_seed_survives_its_faults() {
             "learners were brought up to date in every way"
         );
     }
+}
+
+#[test]
+fn members_come_and_go_at_every_seed() {
+    let seeds = match number("ZK_SIM_RECONFIG_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let first = number("ZK_SIM_FIRST").unwrap_or(0);
+            first..first + number("ZK_SIM_RECONFIG_SEEDS").unwrap_or(30)
+        }
+    };
+    let (mut changes, mut epochs) = (0, 0);
+    for seed in seeds.clone() {
+        let report = run_reconfiguring(seed).unwrap_or_else(|failure| panic!("{failure}"));
+        changes += report.faults.get(&Fault::Reconfig).copied().unwrap_or(0);
+        epochs += report.established;
+    }
+    println!("{seeds:?}: {changes} changes, {epochs} epochs");
+    assert!(changes > 0, "nobody came or went");
 }
 
 #[test]

@@ -175,4 +175,29 @@ impl Swarm {
             },
         }
     }
+
+    /// Few members, most of them new ones, that come, go and die within moments: where a configuration is on its way and
+    /// those who know it are gone.
+    pub(crate) fn reconfigure_often(&mut self, random: &mut Rng) {
+        let ms = Duration::from_millis;
+        let rest = [Fault::Cut, Fault::PowerCutAll, Fault::Isolate, Fault::Reset];
+        self.faults = vec![
+            Fault::Reconfig,
+            Fault::Reconfig,
+            Fault::Reconfig,
+            Fault::Reconfig,
+            Fault::Kill,
+            Fault::PowerCut,
+            Fault::OneWayCut,
+            Fault::SlowDisk,
+        ];
+        self.faults
+            .extend(rest.into_iter().filter(|_| random.bool()));
+        (self.voters, self.quorums) = (3, Quorums::Majority);
+        self.observers = random.usize(0..2);
+        self.spares = random.usize(1..3);
+        self.fault_interval = ms(random.u64(60..400));
+        self.chaos = ms(random.u64(5_000..10_000));
+        self.tick = ms(random.u64(40..60));
+    }
 }

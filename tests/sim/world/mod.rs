@@ -137,6 +137,18 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let swarm = Swarm::draw(&mut random);
+        Self::drawn(swarm, random)
+    }
+
+    /// As [`new`](Self::new), and members come and go all the time.
+    pub(crate) fn reconfiguring(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let mut swarm = Swarm::draw(&mut random);
+        swarm.reconfigure_often(&mut random);
+        Self::drawn(swarm, random)
+    }
+
+    fn drawn(swarm: Swarm, random: Rng) -> Self {
         let mut world = Self::empty(swarm, random);
         world.restarts = true;
         for node in 0..world.nodes.len() {
