@@ -17,7 +17,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use zk_client::{Client, ErrorKind, Node, Outcome, Session, Stat, WatchChange, WatchEvent};
 
-use super::Presence;
+use super::{
+    Presence,
+    decision::{Content, Found, content, found},
+};
 use crate::{
     connection::{Patience, Setback, connected, is_bound, setback},
     error::{Error, Result},
@@ -252,8 +255,7 @@ impl Keeper {
                 self.tell(Presence::Absent);
                 return Ok(Next::Create);
             };
-            let owner = node.stat.ephemeral_owner;
-            if owner != session.id() {
+            if let Found::Others(owner) = found(Some(node.stat.ephemeral_owner), session.id()) {
                 if self.tell(Presence::Waiting { owner }) {
                     tracing::info!(path = %self.path, %owner, "another session's node is in the place of a persistent one");
                 }
@@ -292,12 +294,14 @@ impl Keeper {
         mut change: WatchChange,
     ) -> zk_client::Result<Option<Next>> {
         let wanted = self.wanted();
-        if self.status.borrow().settled < wanted.number {
-            if node.data != wanted.data {
+        let settled = self.status.borrow().settled;
+        match content(settled, wanted.number, node.data == wanted.data) {
+            Content::Settled => {}
+            Content::Written => self.written(wanted),
+            Content::Write => {
                 self.write(session, wanted).await?;
                 return Ok(None);
             }
-            self.written(wanted);
         }
         tokio::select! {
             event = &mut change => Ok(match event {
@@ -426,10 +430,8 @@ impl Keeper {
         let sync = session.sync(&self.path).submit().await?;
         let stat = session.exists(&self.path).submit().await?;
         sync.await?;
-        if stat
-            .await?
-            .is_none_or(|stat| stat.ephemeral_owner != session.id())
-        {
+        let owner = stat.await?.map(|stat| stat.ephemeral_owner);
+        if found(owner, session.id()) != Found::Mine {
             return Ok(());
         }
         match session.delete(&self.path).await {

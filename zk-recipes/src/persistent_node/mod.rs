@@ -15,7 +15,10 @@
 //!
 //! Two of them with one path in one session share the node: the first that ends deletes it, and the other creates it again.
 
+mod decision;
 mod keeper;
+#[cfg(test)]
+mod model;
 
 use std::{
     fmt,
