@@ -1,4 +1,4 @@
-//! Sharing with limits: readers and a writer, a semaphore, several locks at once.
+//! Sharing with limits: readers and a writer, a semaphore, several locks at once, and a holder that lets go when it is asked.
 //!
 //! ```text
 //! cargo run --example shared_access                                    # alone, with a server of its own
@@ -19,6 +19,7 @@ async fn main() -> Result<(), Failure> {
     readers_and_a_writer(&client).await?;
     downloads(&client).await?;
     transfer(&client).await?;
+    polite(&client).await?;
     client.close().await?;
     ensemble.stop().await?;
     Ok(())
@@ -74,6 +75,24 @@ async fn transfer(client: &Client) -> Result<(), Failure> {
         ));
     }
     both.release().await?;
+    Ok(())
+}
+
+/// Works on until somebody asks for the lock.
+async fn polite(client: &Client) -> Result<(), Failure> {
+    let path = "/examples/index";
+    let guard = client.lock(path).await?;
+    let worker = tokio::spawn(async move {
+        guard.revocation().await?;
+        guard.release().await
+    });
+    if let Some(holder) = client.lock(path).contenders().await?.first() {
+        client.lock(path).revoke(holder).await?;
+    }
+    let guard = client.lock(path).await?;
+    worker.await??;
+    say("the holder let go when it was asked");
+    guard.release().await?;
     Ok(())
 }
 

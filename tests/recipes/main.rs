@@ -30,6 +30,7 @@ mod name;
 mod outage;
 mod queue;
 mod resource;
+mod revocation;
 mod scenario;
 mod seeds;
 mod servers;

@@ -27,7 +27,7 @@ use crate::{
 pub trait ClientExt: sealed::Sealed {
     /// Acquires the lock at `path`, a directory of its own: await the result for a [`LockGuard`](crate::lock::LockGuard).
     ///
-    /// What a lock guarantees and what not: [`lock`](crate::lock).
+    /// What a lock guarantees and what not: [`lock`](crate::lock). To ask its holder to let go: [`revocation`](crate::revocation).
     ///
     /// # Errors
     ///

@@ -143,7 +143,7 @@ async fn keep(
             None
         }
         reason = ownership.lost() => Some(reason),
-        reason = deletion(node.session(), &path, Some(own.created), own.change) => {
+        reason = deletion((node.session(), &path), Some(own.created), own.change, |_| ()) => {
             ownership.end(reason);
             Some(reason)
         }

@@ -248,6 +248,7 @@
 //! | [`semaphore`] | at most so many leases, a count that can change |
 //! | [`multi_lock`] | several locks as one, one deadline |
 //! | [`unfair_lock`] | one node, no order, a herd |
+//! | [`revocation`] | who is told that another wants the lock, and what that does not do |
 //! | [`leader`] | one leader, its epoch; a guard, a latch, a listener |
 //! | [`config_watcher`] (and settings in a directory, there) | which changes are seen, what happens to bad content, what `set` compares |
 //! | [`barrier`], [`double_barrier`] | when nobody is let through, what dead and slow members do to the others |
@@ -288,6 +289,7 @@ pub mod name;
 pub mod persistent_node;
 pub mod queue;
 pub mod read_write_lock;
+pub mod revocation;
 pub mod semaphore;
 pub mod unfair_lock;
 
@@ -324,6 +326,7 @@ pub use self::{
     persistent_node::{PersistentNode, Presence},
     queue::{Delivery, Queue},
     read_write_lock::{ReadGuard, WriteGuard},
+    revocation::Revocation,
     semaphore::Lease,
 };
 

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use zk_client::{
     Created, ErrorKind, Outcome, Pending, PendingMulti, Session, Stat, WatchChange, Zxid,
 };
@@ -65,6 +66,13 @@ pub(crate) struct EntryNode {
     pub(crate) path: Arc<str>,
     /// The transaction that created it: the fencing token.
     pub(crate) czxid: Zxid,
+}
+
+/// A watch on the own node, and what that held when it was left.
+#[derive(Debug)]
+pub(crate) struct OwnWatch {
+    pub(crate) change: WatchChange,
+    pub(crate) data: Bytes,
 }
 
 impl EntryNode {
@@ -312,11 +320,12 @@ impl Entry {
     }
 
     /// Leaves a watch on the own node, which must exist and be this session's.
-    pub(crate) async fn watch(&self, node: &EntryNode) -> ClientResult<Option<WatchChange>> {
+    pub(crate) async fn watch(&self, node: &EntryNode) -> ClientResult<Option<OwnWatch>> {
         match self.session.get(&node.path).watch().await {
             Ok((own, change)) => {
                 let same = self.owns(&own.stat) && own.stat.czxid == node.czxid;
-                Ok(same.then_some(change))
+                let data = own.data;
+                Ok(same.then_some(OwnWatch { change, data }))
             }
             Err(error) if error.kind() == ErrorKind::NoNode => Ok(None),
             Err(error) => Err(error),

@@ -222,6 +222,11 @@ impl<K: Kind> Claim<K> {
         self.ownership.end(LostReason::Released)
     }
 
+    /// Waits until somebody asks to let go, or for its end.
+    pub(crate) fn asked(&self) -> impl Future<Output = Result<()>> + use<K> {
+        self.ownership.asked()
+    }
+
     /// The error of a loss.
     pub(crate) fn loss(&self, reason: LostReason) -> Error {
         self.ownership.error(reason)

@@ -5,11 +5,11 @@
 use std::{pin::pin, sync::Arc};
 
 use tokio::sync::oneshot;
-use zk_client::{ErrorKind, Evidence, Session, WatchChange, WatchEvent, Zxid};
+use zk_client::{ErrorKind, Evidence, Node, Session, WatchChange, WatchEvent, Zxid};
 
 use super::{
     Grant, Guard, Kind,
-    entry::{Entry, EntryNode},
+    entry::{Entry, EntryNode, OwnWatch},
     lost::{LostReason, Ownership},
     withdrawals::Withdrawn,
 };
@@ -67,13 +67,18 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(self, own: WatchChange, mut requests: Requests) {
+    async fn run(self, own: OwnWatch, mut requests: Requests) {
         let ownership = Arc::clone(&self.ownership);
+        // Also while it waited it may have been asked.
+        ownership.saw(&own.data);
+        let (session, created) = (self.entry.session(), Some(self.node.czxid));
+        let saw = |node: &Node| ownership.saw(&node.data);
+        let deleted = deletion((session, &self.node.path), created, own.change, saw);
         let request = tokio::select! {
             biased;
             request = &mut requests => request.ok(),
             _ = ownership.lost() => None,
-            reason = deletion(self.entry.session(), &self.node.path, Some(self.node.czxid), own) => {
+            reason = deleted => {
                 ownership.end(reason);
                 None
             }
@@ -164,12 +169,13 @@ impl Keeper {
 
 /// Resolves when the node is gone, whoever deleted it, or the session is over.
 ///
-/// With the transaction that created it, a node of the same name that somebody else made is told apart.
+/// With the transaction that created it, a node of the same name that somebody else made is told apart. `saw` is shown what the node is
+/// after each change.
 pub(crate) async fn deletion(
-    session: &Session,
-    path: &str,
+    (session, path): (&Session, &str),
     created: Option<Zxid>,
     first: WatchChange,
+    saw: impl Fn(&Node),
 ) -> LostReason {
     let mut change = first;
     let mut patience = Patience::new();
@@ -184,7 +190,10 @@ pub(crate) async fn deletion(
                 Ok((now, _)) if created.is_some_and(|created| created != now.stat.czxid) => {
                     return LostReason::NodeDeleted;
                 }
-                Ok((_, change)) => break change,
+                Ok((now, change)) => {
+                    saw(&now);
+                    break change;
+                }
                 Err(error) => error,
             };
             match setback(&error) {

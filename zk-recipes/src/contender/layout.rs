@@ -106,6 +106,11 @@ impl Naming {
         format!("{}{}", layout.protection(guid), layout.mark(role))
     }
 
+    /// Whether a child with this name is one of this recipe's contenders.
+    pub(crate) fn is_contender(self, child: &str) -> bool {
+        matches!(self.classify(child), Child::Contender { .. })
+    }
+
     /// Tells contenders, foreign contenders and everything else apart.
     pub(crate) fn classify(self, child: &str) -> Child {
         let marked = |role| Sequence::after_last(child, self.layout.mark(role));

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use zk_client::{Evidence, EvidenceLoss};
 
-use crate::error::Error;
+use crate::{error::Error, revocation::is_asked};
 
 /// Why a guard does not hold any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +69,8 @@ pub(crate) struct Ownership {
     /// Given back at the end, so that heartbeats stop although somebody still holds the guard.
     evidence: Mutex<Option<Evidence>>,
     ended: watch::Sender<Option<LostReason>>,
+    /// Whether somebody has asked to let go.
+    asked: watch::Sender<bool>,
 }
 
 impl Ownership {
@@ -77,6 +79,7 @@ impl Ownership {
             path,
             evidence: Mutex::new(Some(evidence)),
             ended: watch::Sender::new(None),
+            asked: watch::Sender::new(false),
         }
     }
 
@@ -130,6 +133,34 @@ impl Ownership {
             .lock()
             .as_ref()
             .and_then(|evidence| evidence.lost().now_or_never())
+    }
+
+    /// The own node was seen to hold this.
+    pub(crate) fn saw(&self, data: &[u8]) {
+        self.asked.send_if_modified(|asked| {
+            let before = *asked;
+            *asked = is_asked(before, data);
+            *asked != before
+        });
+    }
+
+    /// Waits until somebody asks to let go.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when it ends before.
+    pub(crate) fn asked(self: &Arc<Self>) -> impl Future<Output = Result<(), Error>> + use<> {
+        let (mut asked, lost) = (self.asked.subscribe(), self.lost());
+        let ownership = Arc::clone(self);
+        async move {
+            // The sender is here.
+            let told = async { asked.wait_for(|asked| *asked).await.is_ok() };
+            tokio::select! {
+                biased;
+                reason = lost => Err(ownership.error(reason)),
+                _ = told => Ok(()),
+            }
+        }
     }
 
     /// Waits for the end; holds nothing alive.

@@ -42,7 +42,7 @@ pub use self::{
 };
 pub(crate) use self::{
     acquire::{Answer, Options, Wanted},
-    entry::{Entry, EntryName, EntryNode},
+    entry::{Entry, EntryName, EntryNode, OwnWatch},
     keeper::{Request, deletion, keep},
     kind::{queue, queued, sealed},
     layout::{Naming, Role, downgraded},

@@ -15,7 +15,7 @@ use zk_client::{Client, ErrorKind, Evidence, WatchChange};
 
 use super::{
     Grant, Kind, Naming, Options, Recipe, Role, Stop, Wanted, Warning,
-    entry::{Entry, EntryName, EntryNode},
+    entry::{Entry, EntryName, EntryNode, OwnWatch},
     who,
     withdrawals::Withdrawn,
 };
@@ -42,7 +42,7 @@ pub(crate) struct Contender {
 /// The watches that a waiting contender has.
 #[derive(Debug, Default)]
 struct Watches {
-    own: Option<WatchChange>,
+    own: Option<OwnWatch>,
     predecessor: Option<WatchChange>,
 }
 
@@ -133,7 +133,8 @@ impl Contender {
         };
         loop {
             let predecessor = OptionFuture::from(watches.predecessor.as_mut());
-            let own = OptionFuture::from(watches.own.as_mut());
+            let own = watches.own.as_mut().map(|own| &mut own.change);
+            let own = OptionFuture::from(own);
             tokio::select! {
                 Some(event) = predecessor => {
                     watches.predecessor = None;
@@ -222,7 +223,7 @@ impl Look {
     pub(crate) async fn take(
         entry: &Entry,
         node: &EntryNode,
-        own: &mut Option<WatchChange>,
+        own: &mut Option<OwnWatch>,
     ) -> zk_client::Result<Self> {
         let session = entry.session();
         let evidence = session.evidence().submit().await?;

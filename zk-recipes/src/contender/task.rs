@@ -4,11 +4,11 @@
 //! channel; when that is dropped, the task withdraws its entry, wherever it is. So nothing has to be spawned in a `Drop`, and
 //! dropping works outside a runtime.
 
-use zk_client::{Client, Evidence, SessionId, WatchChange};
+use zk_client::{Client, Evidence, SessionId};
 
 use super::{
     Answer, Guard, Kind,
-    entry::{Entry, EntryNode},
+    entry::{Entry, EntryNode, OwnWatch},
     keep, withdrawals,
 };
 use crate::{
@@ -56,7 +56,7 @@ impl From<zk_client::Error> for Stop {
 #[derive(Debug)]
 pub(crate) struct Grant {
     /// A watch on the own node.
-    pub(crate) own: WatchChange,
+    pub(crate) own: OwnWatch,
     /// Sent before the look that granted it.
     pub(crate) evidence: Evidence,
 }

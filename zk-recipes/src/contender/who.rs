@@ -9,6 +9,7 @@ use crate::{
     error::Result,
     parents::child,
     queue_order::{Contender, sort},
+    revocation::asks,
 };
 
 /// One of those who hold or wait for a lock, a lease or a leadership.
@@ -17,7 +18,7 @@ use crate::{
 pub struct LockContender {
     /// The contender's node, within the lock's directory.
     pub node: String,
-    /// What the contender says it is: the node's data as text. Empty where it says nothing.
+    /// What the contender says it is: the node's data as text. Empty where it says nothing, or was asked to let go.
     pub identity: String,
     /// Since when it contends, by the leader's clock.
     pub since: SystemTime,
@@ -25,6 +26,8 @@ pub struct LockContender {
     pub token: Zxid,
     /// The session that it contends in.
     pub session: SessionId,
+    /// Whether somebody has [asked](crate::revocation) it to let go; that takes the place of what it says it is.
+    pub is_revoked: bool,
 }
 
 impl LockContender {
@@ -125,11 +128,16 @@ fn queue(names: &[String], naming: Naming) -> Vec<&str> {
 
 pub(crate) fn contender(name: &str, node: &Node) -> LockContender {
     let since_ms = u64::try_from(node.stat.ctime).unwrap_or_default();
+    let is_revoked = asks(&node.data);
     LockContender {
         node: name.to_owned(),
-        identity: String::from_utf8_lossy(&node.data).into_owned(),
+        identity: match is_revoked {
+            true => String::new(),
+            false => String::from_utf8_lossy(&node.data).into_owned(),
+        },
         since: UNIX_EPOCH + Duration::from_millis(since_ms),
         token: node.stat.czxid,
         session: node.stat.ephemeral_owner,
+        is_revoked,
     }
 }

@@ -89,9 +89,16 @@ impl World {
 
     /// The owner of the node that is there, to whoever looks.
     fn owner(&self) -> Option<SessionId> {
-        let owner = self.keepers.iter().position(|keeper| keeper.node.is_some())?;
+        let owner = self
+            .keepers
+            .iter()
+            .position(|keeper| keeper.node.is_some())?;
         let in_session = self.keepers[owner].node?.in_session;
-        Some(if in_session { session(owner) } else { SessionId(-1) })
+        Some(if in_session {
+            session(owner)
+        } else {
+            SessionId(-1)
+        })
     }
 
     fn remove(&mut self, owner: usize) {
@@ -317,7 +324,11 @@ fn explore(keepers: usize, last: u8) -> usize {
         let all = 0..keepers;
         let mut steps: Vec<_> = all.clone().flat_map(|who| world.step(who)).collect();
         // The server gets round to removing what was an expired session's.
-        let is_stale = |who: &usize| world.keepers[*who].node.is_some_and(|node| !node.in_session);
+        let is_stale = |who: &usize| {
+            world.keepers[*who]
+                .node
+                .is_some_and(|node| !node.in_session)
+        };
         steps.extend(all.clone().filter(is_stale).map(|who| {
             let mut next = world.clone();
             next.remove(who);

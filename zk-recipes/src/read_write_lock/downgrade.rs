@@ -11,7 +11,7 @@ use zk_client::{ErrorKind, Evidence, Outcome, Session};
 use super::ReadGuard;
 use crate::{
     connection::{Patience, Setback, setback},
-    contender::{Entry, EntryName, EntryNode, Grant, Ownership, downgraded, keep},
+    contender::{Entry, EntryName, EntryNode, Grant, OwnWatch, Ownership, downgraded, keep},
     error::{Error, Result},
     lock::LostReason,
 };
@@ -67,11 +67,7 @@ impl Downgrade {
         self.ownership.error(reason)
     }
 
-    async fn transform(
-        &self,
-        reader: &mut Entry,
-        name: &str,
-    ) -> Result<(EntryNode, zk_client::WatchChange)> {
+    async fn transform(&self, reader: &mut Entry, name: &str) -> Result<(EntryNode, OwnWatch)> {
         let mut patience = Patience::new();
         loop {
             let error = match self.attempt(reader, name).await {
@@ -92,7 +88,7 @@ impl Downgrade {
         &self,
         reader: &mut Entry,
         name: &str,
-    ) -> zk_client::Result<Option<(EntryNode, zk_client::WatchChange)>> {
+    ) -> zk_client::Result<Option<(EntryNode, OwnWatch)>> {
         let mut node = match reader.is_absent() {
             true => None,
             false => reader.look_up().await?,

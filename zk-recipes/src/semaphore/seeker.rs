@@ -22,8 +22,8 @@ use super::{
 use crate::{
     connection::Persistence,
     contender::{
-        Entry, EntryNode, Grant, Look, Options, Recipe, Stop, Wanted, Warning, holders, tell,
-        withdrawals::Withdrawn,
+        Entry, EntryNode, Grant, Look, Options, OwnWatch, Recipe, Stop, Wanted, Warning, holders,
+        tell, withdrawals::Withdrawn,
     },
     error::{Error, Result},
     lock::{Acquire, Lock, LockGuard, LockLayout},
@@ -41,7 +41,7 @@ pub(super) struct Seeker {
     /// The mutex, while it is held.
     mutex: Option<LockGuard>,
     /// A watch on the lease's node.
-    own: Option<WatchChange>,
+    own: Option<OwnWatch>,
     warning: Warning,
 }
 

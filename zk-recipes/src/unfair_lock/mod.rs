@@ -49,7 +49,7 @@ use crate::{
     connection::Persistence,
     contender::{
         Acquire, Answer, Entry, EntryName, EntryNode, Exclusive, Grant, Guard, Kind, Look, Options,
-        Recipe, Stop, Wanted, Warning, contender, sealed, serve, tell,
+        OwnWatch, Recipe, Stop, Wanted, Warning, contender, sealed, serve, tell,
     },
     error::{Error, Result},
     lock::LockContender,
@@ -111,7 +111,7 @@ struct Grabber {
     options: Options,
     waits: bool,
     /// A watch on the own node.
-    own: Option<WatchChange>,
+    own: Option<OwnWatch>,
     warning: Warning,
 }
 

@@ -4,6 +4,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.apache.curator.framework.CuratorFramework;
@@ -18,6 +19,7 @@ import org.apache.curator.framework.recipes.locks.InterProcessMutex;
 import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
 import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreV2;
 import org.apache.curator.framework.recipes.locks.Lease;
+import org.apache.curator.framework.recipes.locks.Revoker;
 import org.apache.curator.framework.recipes.nodes.GroupMember;
 import org.apache.curator.framework.recipes.queue.SimpleDistributedQueue;
 import org.apache.curator.framework.recipes.shared.SharedCount;
@@ -67,6 +69,8 @@ public class CuratorPeer {
     static Object told(String kind, String path, String word, String argument) throws Exception {
         String what = kind + path;
         switch (kind) {
+            case "revocable":
+                return revocable(at(what, () -> new InterProcessMutex(client, path)), word);
             case "lock":
                 return lock(at(what, () -> new InterProcessMutex(client, path)), word);
             case "read":
@@ -97,6 +101,24 @@ public class CuratorPeer {
             default:
                 throw new IllegalArgumentException(kind);
         }
+    }
+
+    /** Asks who is first to let go; or is a holder itself, and says when it is asked. */
+    static Object revocable(InterProcessMutex mutex, String word) throws Exception {
+        if (word.equals("revoke")) {
+            Revoker.attemptRevoke(client, mutex.getParticipantNodes().iterator().next());
+            return true;
+        }
+        if (word.equals("release")) {
+            mutex.release();
+            return true;
+        }
+        CountDownLatch asked = new CountDownLatch(1);
+        mutex.makeRevocable(lock -> asked.countDown());
+        mutex.acquire();
+        System.out.println(true);
+        System.out.flush();
+        return asked.await(20, TimeUnit.SECONDS);
     }
 
     static Object lock(InterProcessLock lock, String word) throws Exception {

@@ -63,6 +63,34 @@ async fn curator_and_we_share_locks() {
 }
 
 #[tokio::test]
+async fn curator_and_we_ask_each_other_to_let_go() {
+    let server = server().await;
+    let address = server.address();
+    let Some(mut curator) = Peer::curator(address) else {
+        return;
+    };
+    let client = client(address).await;
+
+    // Its Revoker asks us.
+    let path = unique("curator-revokes");
+    let guard = client.lock(&path).await.unwrap();
+    assert_eq!(curator.ask("revocable", &path, "revoke").await, "true");
+    soon("the request", guard.revocation()).await.unwrap();
+    guard.ensure().unwrap();
+    guard.release().await.unwrap();
+
+    // We ask a mutex of its that was made revocable.
+    let path = unique("curator-revoked");
+    curator.acquires("revocable", &path).await;
+    let contenders = client.lock(&path).contenders().await.unwrap();
+    assert!(client.lock(&path).revoke(&contenders[0]).await.unwrap());
+    assert_eq!(curator.answer().await, "true");
+    assert!(client.lock(&path).try_acquire().await.unwrap().is_none());
+    curator.releases("revocable", &path).await;
+    client.lock(&path).await.unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
 async fn curator_and_we_share_a_semaphore_and_an_election() {
     let server = server().await;
     let address = server.address();
