@@ -11,7 +11,7 @@ use std::{
 use parking_lot::RwLock;
 use zk_proto::{SessionId, Xid, Zxid};
 
-use super::outbox::Outbox;
+use super::{heard::Beacon, outbox::Outbox};
 use crate::{auth::Credentials, metrics::Summary, time::Now, tree::watches::ConnId};
 
 /// One client connection, as seen from everywhere but its own task.
@@ -30,6 +30,8 @@ pub struct ConnHandle {
     /// The session clock: when bytes last came in, in milliseconds of [`Now::mono`]. Written without a hop
     /// for every read of the socket; the peer samples it when the session's bucket falls due.
     pub last_heard_ms: AtomicU64,
+    /// Tells that this clock has moved, to who wants to know it.
+    pub beacon: Beacon,
     /// What the words of four letters tell about it.
     pub stats: ConnStats,
 }
@@ -80,6 +82,7 @@ impl ConnHandle {
             outbox: Outbox::default(),
             credentials: RwLock::new(Arc::new(credentials)),
             last_heard_ms: AtomicU64::new(now.mono_ms()),
+            beacon: Beacon::default(),
             stats: ConnStats {
                 established_ms: now.wall_ms,
                 session: AtomicI64::new(0),
@@ -100,6 +103,7 @@ impl ConnHandle {
     /// Notes that the client is alive.
     pub fn heard(&self, now: Now) {
         self.last_heard_ms.store(now.mono_ms(), Relaxed);
+        self.beacon.light();
     }
 
     /// Who the client is now.

@@ -16,6 +16,7 @@
 
 pub mod four_letter;
 pub mod handle;
+pub mod heard;
 pub mod outbox;
 pub mod reads;
 pub mod reply;

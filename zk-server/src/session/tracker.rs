@@ -9,7 +9,10 @@ use std::{
 use zk_proto::{ErrorCode, ServerId, SessionId};
 
 use super::ExpiryQueue;
-use crate::{conn::handle::ConnHandle, time::Now};
+use crate::{
+    conn::{handle::ConnHandle, heard::HeardOf},
+    time::Now,
+};
 
 /// Every session that may still be used, its connection here if it has one, and when it will be over.
 #[derive(Debug)]
@@ -18,8 +21,8 @@ pub struct SessionTracker {
     queue: ExpiryQueue<SessionId>,
     next_id: i64,
     local: usize,
-    /// Whether only local sessions expire here.
-    follows: bool,
+    /// Of whom was heard here, at a member that follows; there, only local sessions expire.
+    heard_of: Option<Arc<HeardOf>>,
 }
 
 #[derive(Debug)]
@@ -65,7 +68,7 @@ impl SessionTracker {
             queue: ExpiryQueue::new(tick),
             next_id: first_id(server, now.wall_ms),
             local: 0,
-            follows: false,
+            heard_of: None,
         }
     }
 
@@ -73,7 +76,7 @@ impl SessionTracker {
     /// ones expire here.
     #[must_use]
     pub fn that_follows(mut self) -> Self {
-        self.follows = true;
+        self.heard_of = Some(Arc::default());
         self
     }
 
@@ -155,19 +158,23 @@ impl SessionTracker {
         };
         if bucket < session.bucket {
             session.bucket = bucket;
-            if session.is_local || !self.follows {
+            if session.is_local || self.heard_of.is_none() {
                 self.queue.push(bucket, id);
             }
         }
     }
 
-    /// The ensemble's sessions that were heard of here since then, with their timeouts; also over connections that have
-    /// ended meanwhile.
-    pub fn heard_since(&self, since: Duration) -> impl Iterator<Item = (SessionId, Duration)> + '_ {
-        let here = self.sessions.iter().filter(move |(_, session)| {
-            session.is_here && !session.is_local && session.last_heard() >= since
-        });
-        here.map(|(id, session)| (*id, session.timeout))
+    /// The ensemble's sessions that were heard of here since this was asked last, with their timeouts; also over
+    /// connections that have ended meanwhile. Takes as long as they are many, and not as there are sessions.
+    pub fn take_heard(&self) -> impl Iterator<Item = (SessionId, Duration)> + '_ {
+        let heard = self.heard_of.as_ref().map(|heard_of| heard_of.take());
+        heard.into_iter().flatten().filter_map(|id| {
+            let session = self.sessions.get(&id)?;
+            if let Some(conn) = &session.conn {
+                conn.beacon.put_out();
+            }
+            (session.is_here && !session.is_local).then_some((id, session.timeout))
+        })
     }
 
     /// An id that no session has.
@@ -199,7 +206,7 @@ impl SessionTracker {
         };
         self.sessions.insert(id, session);
         self.local += usize::from(is_local);
-        if is_local || !self.follows {
+        if is_local || self.heard_of.is_none() {
             self.queue.push(bucket, id);
         }
     }
@@ -239,6 +246,10 @@ impl SessionTracker {
             return Duration::ZERO;
         };
         self.local -= usize::from(std::mem::take(&mut session.is_local));
+        if let Some((heard_of, conn)) = self.heard_of.as_ref().zip(session.conn.as_ref()) {
+            conn.beacon.aim(id, heard_of);
+            heard_of.enter(id);
+        }
         session.timeout
     }
 
@@ -262,6 +273,10 @@ impl SessionTracker {
         session.is_here = true;
         session.timeout = timeout;
         let before = session.conn.replace(conn.clone());
+        if let Some(heard_of) = self.heard_of.as_ref().filter(|_| !session.is_local) {
+            conn.beacon.aim(id, heard_of);
+            heard_of.enter(id);
+        }
         self.file_earlier(id, now.mono + timeout);
         Ok(Attached { before })
     }
@@ -507,23 +522,65 @@ mod tests {
         assert!(when >= Duration::from_secs(15) && when <= Duration::from_secs(17));
     }
 
+    fn told(tracker: &SessionTracker) -> Vec<SessionId> {
+        tracker.take_heard().map(|(id, _)| id).collect()
+    }
+
     #[test]
     fn what_an_ended_connection_had_heard_is_told_and_what_others_heard_is_not() {
-        let told = |tracker: &SessionTracker, ms| {
-            let told = tracker.heard_since(Duration::from_millis(ms));
-            told.map(|(id, _)| id).collect::<Vec<_>>()
-        };
         let mut tracker = tracker().that_follows();
         let (id, conn) = (tracker.new_id(), conn(1));
         tracker.track(id, TIMEOUT, at(0));
-        assert_eq!(told(&tracker, 0), [], "nobody has come with it");
+        assert_eq!(told(&tracker), [], "nobody has come with it");
         tracker.attach(id, &conn, TIMEOUT, at(1_000)).unwrap();
+        assert_eq!(told(&tracker), [id]);
         conn.heard(at(5_000));
+        conn.heard(at(5_001));
         tracker.detach(id, &conn);
-        assert_eq!(told(&tracker, 5_000), [id]);
-        assert_eq!(told(&tracker, 5_001), []);
+        assert_eq!(told(&tracker), [id]);
+        assert_eq!(told(&tracker), []);
+        tracker.attach(id, &conn, TIMEOUT, at(6_000)).unwrap();
         tracker.touch(id, TIMEOUT, at(9_000));
-        assert_eq!(told(&tracker, 5_000), []);
+        assert_eq!(told(&tracker), [], "another server has heard of it later");
+    }
+
+    #[test]
+    fn whoever_was_heard_of_is_told_once_among_any_number_of_others() {
+        let mut tracker = tracker().that_follows();
+        let mut come = |number| {
+            let (id, conn) = (tracker.new_id(), conn(number));
+            tracker.track(id, TIMEOUT, at(0));
+            tracker.attach(id, &conn, TIMEOUT, at(0)).unwrap();
+            (id, conn)
+        };
+        let all: Vec<_> = (0..1_000).map(&mut come).collect();
+        assert_eq!(told(&tracker).len(), all.len());
+        for round in 1..4 {
+            for (_, conn) in &all[500..500 + round] {
+                (0..3).for_each(|_| conn.heard(at(1_000)));
+            }
+            let heard = tracker.heard_of.as_ref().unwrap().take();
+            let expected: Vec<_> = all[500..500 + round].iter().map(|(id, _)| *id).collect();
+            assert_eq!(heard, expected, "nobody else is looked at");
+            heard
+                .iter()
+                .for_each(|id| tracker.heard_of.as_ref().unwrap().enter(*id));
+            assert_eq!(told(&tracker), expected);
+        }
+    }
+
+    #[test]
+    fn a_local_session_is_told_of_from_when_it_is_the_ensembles() {
+        let mut tracker = tracker().that_follows();
+        let (id, conn) = (tracker.new_id(), conn(1));
+        tracker.track_local(id, TIMEOUT, at(0));
+        tracker.attach(id, &conn, TIMEOUT, at(0)).unwrap();
+        conn.heard(at(1_000));
+        assert_eq!(told(&tracker), []);
+        tracker.make_global(id);
+        assert_eq!(told(&tracker), [id]);
+        conn.heard(at(2_000));
+        assert_eq!(told(&tracker), [id]);
     }
 
     #[test]

@@ -76,8 +76,6 @@ pub(super) struct Ensemble {
     pub(super) held: HashMap<ConnId, VecDeque<Held>>,
     /// When this member began to look for a leader.
     looking_since: Duration,
-    /// When the leader was last told of sessions.
-    touched: Duration,
     /// How many cuts of the tree learners are being sent, and the log is writing.
     cuts: usize,
     exchange: Option<(Box<DataTree>, Exchange)>,
@@ -96,7 +94,6 @@ impl Ensemble {
             syncs: VecDeque::new(),
             held: HashMap::new(),
             looking_since: Duration::ZERO,
-            touched: Duration::ZERO,
             cuts: 0,
             exchange: None,
         }
@@ -304,7 +301,7 @@ impl Peer {
             zab::Output::Synced => self.synced_client(now),
             zab::Output::Connect(leader) => self.connect_to(leader),
             zab::Output::Tell(message) => self.order(Order::Tell(message)),
-            zab::Output::AnswerPing(zxid) => self.answer_ping(now, zxid),
+            zab::Output::AnswerPing(zxid) => self.answer_ping(zxid),
             zab::Output::ReceiveSnapshot { .. } => {}
             zab::Output::InstallSnapshot { .. } => {
                 let cut = self.begin_cut();

@@ -50,7 +50,6 @@ impl Peer {
         self.last_committed = last;
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.serving = true;
-            ensemble.touched = Duration::from_millis(now.mono_ms());
         }
     }
 
@@ -96,14 +95,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn answer_ping(&mut self, now: Now, zxid: Zxid) {
-        let Some(ensemble) = &mut self.ensemble else {
-            return;
-        };
-        // In whole milliseconds, as connections note them: what is heard in this one is told next time.
-        let until = Duration::from_millis(now.mono_ms());
-        let since = std::mem::replace(&mut ensemble.touched, until);
-        let touched = self.sessions.heard_since(since);
+    pub(super) fn answer_ping(&mut self, zxid: Zxid) {
+        let touched = self.sessions.take_heard();
         let touched = touched.map(|(session, timeout)| SessionTouch {
             session,
             timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),

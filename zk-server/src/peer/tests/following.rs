@@ -284,15 +284,17 @@ fn who_is_told_that_its_session_has_moved_is_not_answered_and_has_to_come_again(
 fn the_leader_is_told_of_every_sign_of_life() {
     let (mut world, link) = following(LocalSessions::Off);
     let conn = resume(&mut world, link, SESSION);
-    let ping = |world: &mut World, at: u64, heard: u64| {
+    let ping = |world: &mut World, at: u64, heard: Option<u64>| {
         world.now.mono = Duration::from_micros(at);
         let touched = None;
         let zxid = Zxid::new(Epoch(1), 0);
         hear(world, link, LearnerMessage::Ping { zxid, touched });
-        conn.heard(Now {
-            mono: Duration::from_micros(heard),
-            ..world.now
-        });
+        if let Some(heard) = heard {
+            conn.heard(Now {
+                mono: Duration::from_micros(heard),
+                ..world.now
+            });
+        }
         let answers = told(world);
         let [LearnerMessage::Ping { touched, .. }] = &answers[..] else {
             panic!("{answers:?}");
@@ -301,10 +303,10 @@ fn the_leader_is_told_of_every_sign_of_life() {
         sessions.map(|touch: &SessionTouch| touch.session).collect()
     };
     let start = 60_000_000;
-    let _: Vec<_> = ping(&mut world, start + 100_900, start + 100_950);
-    let told: Vec<SessionId> = ping(&mut world, start + 1_100_000, 0);
+    let _: Vec<_> = ping(&mut world, start + 100_900, Some(start + 100_950));
+    let told: Vec<SessionId> = ping(&mut world, start + 1_100_000, None);
     assert_eq!(told, [SESSION], "it was heard of in between");
-    let told: Vec<SessionId> = ping(&mut world, start + 2_100_000, 0);
+    let told: Vec<SessionId> = ping(&mut world, start + 2_100_000, None);
     assert_eq!(told, [], "and not since");
 }
 
