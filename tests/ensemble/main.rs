@@ -28,6 +28,7 @@ mod quorums;
 mod read_only;
 mod reconfig;
 mod reconfig_apache;
+mod slow_disk;
 mod slow_links;
 mod strangers;
 mod words;

@@ -91,6 +91,9 @@ impl Member {
             }
             // Looked at every time: a mailbox that is never empty must not keep sessions from expiring.
             self.meet_deadlines(now);
+            if let Some(quorum) = &self.quorum {
+                quorum.settle(self.peer.settled());
+            }
             self.hand_over().await;
             if self.has_more_to_do(now) {
                 // The connections and the port of this thread must not wait until there is nothing to do.

@@ -24,7 +24,7 @@ use crate::{
     tree::DataTree,
     zab::{
         COUNTER_MAX, CommittedLog, Epochs, Leader, LeaderInput, Learner, LearnerInput, LinkId,
-        Output, Transaction, ZabConfig,
+        Output, Transaction, ZabConfig, weight,
     },
 };
 
@@ -281,6 +281,8 @@ struct Following {
     logged: BTreeSet<Zxid>,
     last_commit: Zxid,
     has_ended: bool,
+    /// What its leader has said, by weight.
+    heard: u64,
     /// What its outputs have led to.
     inputs: VecDeque<LearnerInput>,
 }
@@ -390,12 +392,20 @@ fn follow(votes: bool, said: &[u8]) -> Following {
         logged: BTreeSet::new(),
         last_commit: Zxid::ZERO,
         has_ended: false,
+        heard: 0,
         inputs: VecDeque::new(),
     };
     following.settle();
     following.input(LearnerInput::Connected);
     hear(said, |message| {
+        following.heard += weight(&message);
         following.input(LearnerInput::Message(message));
+        let settled = following.learner.settled();
+        assert!(settled <= following.heard, "settled before it came");
+        let is_at_rest = following.has_ended || following.inputs.is_empty();
+        assert!(is_at_rest, "everything that is asked for is done");
+        // The disk here is done at once.
+        assert!(following.has_ended || settled == following.heard);
         !following.has_ended
     });
     let session = SessionId(1);

@@ -44,7 +44,7 @@ use zk_proto::{
 pub use self::{
     committed_log::{COMMITTED_LOG_COUNT, CommittedLog, follows},
     leader::{Census, Input as LeaderInput, Leader},
-    learner::{Input as LearnerInput, Learner},
+    learner::{Input as LearnerInput, Learner, weight},
     member::{Input, Member},
     output::{Departure, ForwardedRequest, Output},
     proposals::Proposals,
@@ -159,6 +159,10 @@ impl ZabConfig {
         self.init_limit.min(AT_LEAST.max(self.tick / 2))
     }
 }
+
+/// What a learner's PING names that nobody has asked for: no transaction. It answers no ping of the leader's, and so is no
+/// answer to a `sync`.
+const UNASKED: Zxid = Zxid::ZERO;
 
 /// What a role leaves behind when it ends.
 #[derive(Debug)]

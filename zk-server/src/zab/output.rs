@@ -115,7 +115,8 @@ pub enum Output {
     Connect(ServerId),
     /// Learner: tell the leader.
     Tell(LearnerMessage),
-    /// Learner: answer a ping of the leader with PING, this zxid and the sessions heard of since the last one.
+    /// Learner: answer a ping of the leader with PING, this zxid and the sessions heard of since the last one. Zero: nobody
+    /// has asked.
     AnswerPing(Zxid),
     /// Learner: a snapshot follows on the link; build the tree from it, then say `SnapshotReceived`.
     ReceiveSnapshot {

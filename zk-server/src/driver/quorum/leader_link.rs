@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, split},
-    sync::mpsc::UnboundedReceiver,
+    sync::{mpsc::UnboundedReceiver, watch},
 };
 use zk_proto::{
     Decode, Reader, ServerId,
@@ -13,7 +13,7 @@ use zk_proto::{
     txn::TxnLogEntry,
 };
 
-use super::{Address, Hub, learner_port::PACKET_MAX, snapshot_stream};
+use super::{Address, Hub, inflow::Inflow, learner_port::PACKET_MAX, snapshot_stream};
 use crate::{
     peer::{Input, QuorumInput},
     tree::TreeOptions,
@@ -25,6 +25,8 @@ pub(super) struct LeaderLink {
     pub(super) hub: Arc<Hub>,
     pub(super) tree: TreeOptions,
     pub(super) link: LinkId,
+    /// What of the link's transactions is settled.
+    pub(super) settled: watch::Receiver<u64>,
 }
 
 impl LeaderLink {
@@ -65,12 +67,14 @@ impl LeaderLink {
 
     async fn read(&self, from: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<()> {
         let mut buffer = BytesMut::new();
+        let mut inflow = Inflow::of(&self.hub.config, self.settled.clone());
         loop {
             while let Some(packet) =
                 take_packet(&mut buffer, PACKET_MAX).map_err(io::Error::other)?
             {
                 let message = LearnerMessage::from_packet(packet).map_err(io::Error::other)?;
                 check(&message)?;
+                inflow.take(&message);
                 let snap = match &message {
                     LearnerMessage::Snap(zxid) => Some(*zxid),
                     _ => None,
@@ -85,6 +89,7 @@ impl LeaderLink {
                     self.hub.mailbox.push(Input::Quorum(input));
                 }
             }
+            inflow.room(|| self.tell(LearnerInput::Waits)).await;
             buffer.reserve(64 << 10);
             if from.read_buf(&mut buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

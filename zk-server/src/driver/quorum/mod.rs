@@ -3,6 +3,7 @@
 //! Deliberately not here: TLS and SASL between servers, and several addresses of one server.
 
 mod election_port;
+mod inflow;
 mod leader_link;
 mod learner_port;
 mod newcomers;
@@ -11,7 +12,10 @@ mod snapshot_stream;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{net::lookup_host, sync::mpsc};
+use tokio::{
+    net::lookup_host,
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 use zk_proto::{Encode, ServerId};
 
@@ -130,7 +134,15 @@ pub(super) struct QuorumPorts {
     learners: Arc<Learners>,
     members: Arc<MemberAddresses>,
     /// The link to this member's leader.
-    leader: Option<(mpsc::UnboundedSender<Bytes>, CancellationToken)>,
+    leader: Option<ToLeader>,
+}
+
+/// A link to a leader, from this side.
+struct ToLeader {
+    tell: mpsc::UnboundedSender<Bytes>,
+    /// What of its transactions is settled.
+    settled: watch::Sender<u64>,
+    end: CancellationToken,
 }
 
 impl QuorumPorts {
@@ -267,9 +279,9 @@ impl QuorumPorts {
             Order::Close { link } => self.learners.close(link),
             Order::Connect { link, leader } => self.connect(link, leader),
             Order::Tell(message) => {
-                if let Some((leader, _)) = &self.leader {
+                if let Some(leader) = &self.leader {
                     // A link that has ended says so itself.
-                    let _ = leader.send(message.to_packet().to_bytes());
+                    let _ = leader.tell.send(message.to_packet().to_bytes());
                 }
             }
             Order::CloseLinks => {
@@ -300,6 +312,7 @@ impl QuorumPorts {
     fn connect(&mut self, link: LinkId, leader: ServerId) {
         self.hang_up();
         let (tell, messages) = mpsc::unbounded_channel();
+        let (settled, told) = watch::channel(0);
         let end = CancellationToken::new();
         let address = self.quorum_ports.get(&leader).cloned();
         let address = address.map(|address| (leader, address));
@@ -307,6 +320,7 @@ impl QuorumPorts {
             hub: self.hub.clone(),
             tree: self.tree,
             link,
+            settled: told,
         };
         let ended = end.clone();
         tokio::spawn(async move {
@@ -316,12 +330,23 @@ impl QuorumPorts {
                 () = task.run(address, messages) => {}
             }
         });
-        self.leader = Some((tell, end));
+        self.leader = Some(ToLeader { tell, settled, end });
+    }
+
+    /// So much of what the leader has said on the newest link is on the disk.
+    pub(super) fn settle(&self, settled: u64) {
+        if let Some(leader) = &self.leader {
+            leader.settled.send_if_modified(|before| {
+                let is_news = *before != settled;
+                *before = settled;
+                is_news
+            });
+        }
     }
 
     fn hang_up(&mut self) {
-        if let Some((_, end)) = self.leader.take() {
-            end.cancel();
+        if let Some(leader) = self.leader.take() {
+            leader.end.cancel();
         }
     }
 }

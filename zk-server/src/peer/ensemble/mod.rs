@@ -199,6 +199,14 @@ impl Peer {
         }
     }
 
+    /// How much of what its leader has said this learner has settled ([`zab::Learner::settled`]); 0 for others.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        let ensemble = self.ensemble.as_ref();
+        let learner = ensemble.and_then(|ensemble| ensemble.member.learner());
+        learner.map_or(0, zab::Learner::settled)
+    }
+
     fn is_current(&self, link: LinkId) -> bool {
         self.ensemble
             .as_ref()

@@ -308,6 +308,9 @@ fn the_leader_is_told_of_every_sign_of_life() {
     assert_eq!(told, [SESSION], "it was heard of in between");
     let told: Vec<SessionId> = ping(&mut world, start + 2_100_000, None);
     assert_eq!(told, [], "and not since");
+    let _: Vec<_> = ping(&mut world, start + 3_100_000, Some(start + 3_200_000));
+    let told: Vec<SessionId> = ping(&mut world, start + 4_100_000, None);
+    assert_eq!(told, [SESSION], "and again");
 }
 
 #[test]

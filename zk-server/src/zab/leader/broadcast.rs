@@ -12,7 +12,8 @@ use crate::{
     storage::{DiskDone, DiskOp},
     time::Now,
     zab::{
-        Departure, ForwardedRequest, LinkId, Output, Transaction, learner_link::LinkPhase, mutants,
+        Departure, ForwardedRequest, LinkId, Output, Transaction, UNASKED, learner_link::LinkPhase,
+        mutants,
     },
 };
 
@@ -63,8 +64,8 @@ impl Leader {
 
     pub(super) fn hear_active(&mut self, link: LinkId, message: LearnerMessage) {
         match message {
-            LearnerMessage::Ping { touched, .. } => {
-                if let Some(learner) = self.links.get_mut(&link) {
+            LearnerMessage::Ping { zxid, touched } => {
+                if let Some(learner) = self.links.get_mut(&link).filter(|_| zxid != UNASKED) {
                     learner.pings_answered = (learner.pings_answered + 1).min(learner.pings_sent);
                 }
                 if let Some(touched) = touched.filter(|touched| !touched.is_empty()) {

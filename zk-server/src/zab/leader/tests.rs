@@ -13,6 +13,7 @@ use crate::{
         recover,
     },
     tree::TreeOptions,
+    zab::UNASKED,
 };
 
 struct Alone {
@@ -185,6 +186,29 @@ fn a_sync_waits_for_the_writes_before_it() {
     assert_eq!(alone.events(), [""; 0]);
     alone.disk();
     assert_eq!(alone.events(), ["commit", "commit", "synced"]);
+}
+
+/// A learner that does not listen for a while says that it lives; what it was asked it has not heard.
+#[test]
+fn a_sync_is_not_confirmed_by_what_nobody_has_asked_for() {
+    let link = LinkId(2);
+    let mut leader = Alone::of("server.1=h:1:2\nserver.2=h:3:4");
+    introduce(&mut leader, link);
+    ack_epoch(&mut leader, link, Some(0));
+    let epoch = leader.leader.epoch().unwrap().get();
+    let zxid = Zxid::new(epoch, 0);
+    for message in [LearnerMessage::Ack(zxid), LearnerMessage::Ack(zxid)] {
+        leader.input(Input::Message { link, message });
+    }
+    assert_eq!(leader.leader.phase_of(link), Some(LinkPhase::Active));
+    leader.events();
+    leader.input(Input::Sync(None));
+    for (zxid, answered) in [(UNASKED, false), (zxid, true)] {
+        let touched = None;
+        let message = LearnerMessage::Ping { zxid, touched };
+        leader.input(Input::Message { link, message });
+        assert_eq!(leader.events().contains(&"synced"), answered, "{zxid}");
+    }
 }
 
 #[test]

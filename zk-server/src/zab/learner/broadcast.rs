@@ -7,8 +7,9 @@ use super::{Beginning, Learner, Phase};
 use crate::storage::Durable;
 use crate::{
     storage::{DiskDone, DiskOp, EpochKind},
+    time::Now,
     zab::{
-        ForwardedRequest, Output, Transaction, follows, mutants,
+        ForwardedRequest, Output, Transaction, UNASKED, follows, mutants,
         synchronization::{ack_proposal, save_epoch_before},
     },
 };
@@ -21,8 +22,9 @@ const APPLIED_WEIGHT: usize = 1 << 10;
 impl Learner {
     pub(super) fn log(&mut self, transaction: Transaction, acknowledge: bool) {
         let zxid = transaction.zxid;
+        let len = transaction.entry.len();
         if zxid <= self.snapshot {
-            return;
+            return self.backlog.skip(len);
         }
         if !follows(self.logged, zxid) {
             return self.misbehaved("a gap between proposals");
@@ -49,6 +51,7 @@ impl Learner {
             zxid,
             record: transaction.entry.clone(),
         }));
+        self.backlog.append(zxid, len);
         self.unapplied.push_back(transaction);
         #[cfg(zkmut)]
         if mutants::active("follower-acks-before-fsync") {
@@ -128,6 +131,17 @@ impl Learner {
         }
     }
 
+    /// Who is not listened to is not silent. It is told that this server lives, and of whom it has heard, as if it had asked:
+    /// its own questions wait, too. Not so where the disk stands still: then nobody knows whether the leader is there.
+    pub(super) fn leader_waits(&mut self, now: Now) {
+        if self.phase != Phase::Active {
+            self.last_heard = now.mono;
+        } else if self.backlog.goes_on() {
+            self.last_heard = now.mono;
+            self.output(Output::AnswerPing(UNASKED));
+        }
+    }
+
     pub(super) fn forward(&mut self, request: ForwardedRequest) {
         if self.phase != Phase::Active {
             return;
@@ -154,6 +168,7 @@ impl Learner {
                 generation, zxid, ..
             } if generation == self.generation => {
                 self.durable = self.durable.max(zxid);
+                self.backlog.synced(zxid.get());
                 self.conclude();
                 self.acknowledge();
             }

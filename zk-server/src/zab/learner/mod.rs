@@ -9,6 +9,7 @@
 //! Invariants: a proposal is logged when it arrives, and acknowledged when it is on the disk; nothing is applied
 //! before UPTODATE, since until then no quorum may have the leader's history; a gap ends the role.
 
+mod backlog;
 mod broadcast;
 #[cfg(zkmut)]
 mod bugs;
@@ -22,6 +23,8 @@ use zk_proto::{
     quorum::{LearnerMessage, ServerState, SessionTouch},
 };
 
+use self::backlog::Backlog;
+pub use self::backlog::weight;
 use super::{
     CommittedLog, Departure, Epochs, ForwardedRequest, Output, Remains, Transaction, ZabConfig,
 };
@@ -42,6 +45,9 @@ pub enum Input {
     Message(LearnerMessage),
     /// Bytes of a snapshot have arrived: the leader is alive.
     Progress,
+    /// The leader has more to say than is listened to now: too much of what it said waits for the disk. To be repeated
+    /// while that is so.
+    Waits,
     /// The tree that [`Output::ReceiveSnapshot`] asked for is complete; it is the tree from now on. The configuration in
     /// it, if there is one.
     SnapshotReceived(Option<Configuration>),
@@ -132,6 +138,8 @@ pub struct Learner {
     to_ack: VecDeque<Zxid>,
     /// What the leader said while the disk was being aligned.
     held: VecDeque<LearnerMessage>,
+    /// What of the leader's transactions is not on the disk.
+    backlog: Backlog,
     in_step: bool,
     /// Whether it came as one that votes, or may be about to: what it logs and acknowledges, observers are only told.
     votes: bool,
@@ -177,6 +185,7 @@ impl Learner {
             committed,
             to_ack: VecDeque::new(),
             held: VecDeque::new(),
+            backlog: Backlog::default(),
             in_step: true,
             votes: config.follows(),
             brought: Zxid::ZERO,
@@ -212,6 +221,7 @@ impl Learner {
                 self.hear(message);
             }
             Input::Progress => self.last_heard = now.mono,
+            Input::Waits => self.leader_waits(now),
             Input::SnapshotReceived(configuration) => self.snapshot_received(configuration),
             Input::SnapshotInstalled => self.snapshot_installed(),
             Input::Reloaded(last) => self.reloaded(last),
@@ -283,6 +293,12 @@ impl Learner {
                 ..
             }
         )
+    }
+
+    /// How much of what the leader has said, by [`weight`], is on the disk, or needs no place there.
+    #[must_use]
+    pub const fn settled(&self) -> u64 {
+        self.backlog.settled()
     }
 
     /// Ends the role.
@@ -401,3 +417,6 @@ impl Learner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
