@@ -78,7 +78,7 @@ async fn live(process: Process, shared: Arc<Shared>) -> turmoil::Result {
     if now() >= before + patience {
         return Err(format!("{} was never asked", process.name).into());
     }
-    leaves_nothing(&client, PATH).await
+    leaves_nothing(&client).await
 }
 
 /// Asks whoever holds it, as often as it takes.
