@@ -97,7 +97,7 @@ fn counters_are_exact_or_unknown_under_faults() {
 async fn count(process: Process, state: Shared, violations: Violations) -> turmoil::Result {
     let client = process.connect().await?;
     let mut rng = process.rng();
-    let mut counters = Counters::start(&client).await?;
+    let mut counters = Counters::start(&client, &mut rng).await?;
     for _ in 0..CHANGES {
         counters.turn(&mut rng, &state, &violations).await?;
         sleep((T / 2).mul_f64(rng.f64().powi(2))).await;
@@ -117,7 +117,7 @@ async fn until_faults_end(
 ) -> turmoil::Result {
     let client = process.connect().await?;
     let mut rng = process.rng();
-    let mut counters = Counters::start(&client).await?;
+    let mut counters = Counters::start(&client, &mut rng).await?;
     while now() < FAULTS {
         counters.turn(&mut rng, &state, &violations).await?;
     }
@@ -127,16 +127,19 @@ async fn until_faults_end(
 /// What a process counts with.
 struct Counters {
     client: Client,
+    /// In blocks of one to three.
+    ids: Ids,
     shared: SharedCount,
     /// What the shared one showed last.
     shown: i64,
 }
 
 impl Counters {
-    async fn start(client: &Client) -> zk_recipes::Result<Self> {
+    async fn start(client: &Client, rng: &mut fastrand::Rng) -> zk_recipes::Result<Self> {
         let shared = client.shared_count(SHARED).start().await?;
         Ok(Self {
             client: client.clone(),
+            ids: client.ids(IDS).block(rng.u32(1..4)),
             shown: shared.current(),
             shared,
         })
@@ -155,8 +158,7 @@ impl Counters {
             _ => T * 1000,
         };
         if rng.u8(..4) == 0 {
-            let next = self.client.ids(IDS).block(rng.u32(1..4)).next();
-            let Ok(number) = timeout(patience, next).await else {
+            let Ok(number) = timeout(patience, self.ids.next()).await else {
                 state.lock().cancelled += 1;
                 return Ok(());
             };

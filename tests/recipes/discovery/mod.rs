@@ -76,9 +76,9 @@ fn run(seed: u64) -> Result<Tally, String> {
         let name = format!("{strategy:?}").to_lowercase();
         scenario.add(&name, |process| choose(process, strategy, book, violations));
     }
-    let mortal = Arc::clone(&book);
+    let (mortal, noted) = (Arc::clone(&book), violations.clone());
     scenario.add_mortal("mortal", move |process| {
-        until_faults_end(process, Arc::clone(&mortal))
+        until_faults_end(process, Arc::clone(&mortal), noted.clone())
     });
     let (auditor, noted) = (Arc::clone(&book), violations.clone());
     scenario.add_observer("auditor", |process| audit(process, auditor, noted));
@@ -188,14 +188,28 @@ async fn until(done: impl Fn() -> bool) -> turmoil::Result {
 }
 
 /// The life of the one that is killed now and then: under the same name, which the end of its session frees.
-async fn until_faults_end(process: Process, book: Shared) -> turmoil::Result {
+async fn until_faults_end(
+    process: Process,
+    book: Shared,
+    violations: Violations,
+) -> turmoil::Result {
     let client = process.connect().await?;
     let (services, mut rng) = (client.discovery(BASE), process.rng());
-    let left = FAULTS.saturating_sub(now());
+    let (first, left) = (client.session().id(), FAULTS.saturating_sub(now()));
     let Some(mut instance) = Instance::register(&services, &process.name, left, &book).await?
     else {
         return Ok(());
     };
+    // It has waited for the node of its last life to go.
+    let created = instance.registration.presence();
+    let path = format!("{BASE}/{SERVICE}/{}", process.name);
+    if let Ok(Some(node)) = client.get_opt(&path).await {
+        let owner = node.stat.ephemeral_owner;
+        let its = matches!(created, Presence::Present { session, .. } if session == owner);
+        if !its && ![first, client.session().id()].contains(&owner) {
+            violations.note(format!("registered as another's {node:?}"));
+        }
+    }
     while now() < FAULTS {
         let moment = T.mul_f64(rng.f64());
         match rng.bool() {

@@ -4,8 +4,9 @@
 //! expired: it is a [`persistent_node`](crate::persistent_node). A [`ServiceProvider`] chooses, without I/O, among the instances
 //! that a server listed at one moment, and follows every change: it is a [`cache`](crate::cache). It does **not** guarantee that an
 //! instance works: one that dies is listed for up to the session timeout, and without a connection the last list is
-//! served on ([`ServiceProvider::is_stale`]). Tell [`ServiceProvider::note_error`] what fails; after two errors within 30 s an
-//! instance is left out for the rest of that time.
+//! served on ([`ServiceProvider::is_stale`]). With one, the list is as old as the server's state, in an ensemble up to `syncLimit`,
+//! and a server that is gone is missed within the session timeout. Tell [`ServiceProvider::note_error`] what fails; after two
+//! errors within 30 s an instance is left out for the rest of that time.
 //!
 //! **Fairness**: round robin, random or sticky, each provider for itself. **CONNECTIONLOSS**, **suspension**, **expiry** and
 //! **cancellation** are as on the pages of the two. **No orphans**: dropping a registration, or releasing it, removes it. A
