@@ -211,7 +211,7 @@ pub(crate) fn end_of(client: &Client, state: SessionState) -> Option<ErrorKind> 
 }
 
 /// Makes a timer on the runtime of whoever awaits; where there is none, on the client's, which may end before.
-fn timer<T>(client: &Client, timer: impl FnOnce() -> T) -> T {
+pub(crate) fn timer<T>(client: &Client, timer: impl FnOnce() -> T) -> T {
     let without = tokio::runtime::Handle::try_current().is_err();
     let _entered = without.then(|| client.runtime().enter());
     timer()

@@ -72,6 +72,58 @@ async fn a_persistent_node_comes_back_once_and_goes_with_its_owner() {
 }
 
 #[tokio::test]
+async fn what_changed_between_two_looks_is_told() {
+    let server = server().await;
+    let owner = client(server.address()).await;
+    let path = unique("told");
+    let mut node = owner.persistent_node(&path, "1").start().await.unwrap();
+    let first = node.presence();
+    assert!(
+        node.changed().now_or_never().is_none(),
+        "nothing changed since the start"
+    );
+    server.end(&owner.session()).await;
+    // It is back before anybody asks.
+    soon("its return", async {
+        while node.presence() == first || node.presence() == Presence::Absent {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let second = soon("what changed", node.changed()).await.unwrap();
+    assert_eq!(second, node.presence());
+    assert!(node.changed().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn who_takes_over_a_node_of_its_session_is_told_ok_when_it_holds_its_data() {
+    let server = server().await;
+    let owner = client(server.address()).await;
+    let path = unique("taken-over");
+    owner.create(&path, "old").ephemeral().await.unwrap();
+    let node = owner.persistent_node(&path, "new").start().await.unwrap();
+    assert_eq!(owner.get(&path).await.unwrap().data, "new");
+    soon("the release", node.release()).await.unwrap();
+    // Nobody may write this one.
+    let acl = vec![Acl::new(
+        Perms(Perms::READ.0 | Perms::DELETE.0),
+        "world",
+        "anyone",
+    )];
+    owner
+        .create(&path, "old")
+        .ephemeral()
+        .acl(acl)
+        .await
+        .unwrap();
+    let refused = owner.persistent_node(&path, "new").start().await.map(drop);
+    assert!(
+        matches!(&refused, Err(Error::Client(error)) if error.kind() == ErrorKind::NoAuth),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn somebody_elses_node_is_waited_for_and_left_alone() {
     let server = server().await;
     let (one, two) = (
@@ -290,7 +342,14 @@ async fn services_are_found_chosen_and_left_out() {
         "{picked:?}"
     );
     assert_eq!(europe.pick().unwrap().id, "a");
-    // Errors take it out.
+    // Errors take it out; who waits for it has it again when it has rested.
+    let rested = found
+        .provider::<Zone>("billing")
+        .down_after(1, Duration::from_millis(100));
+    let rested = rested.filter(|it| it.id == "a").start().await.unwrap();
+    rested.note_error(&rested.pick().unwrap());
+    assert!(rested.pick().is_none());
+    assert_eq!(soon("its return", rested.wait()).await.unwrap().id, "a");
     let failing = europe.pick().unwrap();
     europe.note_error(&failing);
     europe.note_error(&failing);

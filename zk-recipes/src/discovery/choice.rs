@@ -102,6 +102,14 @@ impl Choice {
         *errors += 1;
     }
 
+    /// In how long the next one has rested that is left out now.
+    pub(super) fn next_rested(&self, now: Duration) -> Option<Duration> {
+        let down = self.errors.iter().filter(|(id, _)| self.is_down(id));
+        let left =
+            down.map(|(_, (_, since))| self.down.rest.saturating_sub(now.saturating_sub(*since)));
+        left.min()
+    }
+
     fn is_down(&self, id: &str) -> bool {
         let errors = self.errors.get(id);
         errors.is_some_and(|(errors, _)| *errors >= self.down.errors)

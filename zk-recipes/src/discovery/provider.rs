@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc, time::Dura
 use futures::FutureExt;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 use zk_client::{Client, ErrorKind};
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     cache::{Cache, CacheChange, CacheChanges, CacheScope, CacheSource},
+    connection::timer,
     error::{Error, Result},
 };
 
@@ -175,7 +177,7 @@ impl<P: DeserializeOwned> ServiceProvider<P> {
         usable.get(place).map(Arc::clone)
     }
 
-    /// The next instance to use, as soon as there is one. Instances that are left out for their errors are not waited for.
+    /// The next instance to use, as soon as there is one: a new one, or one that was left out for its errors and has rested.
     ///
     /// # Errors
     ///
@@ -186,12 +188,17 @@ impl<P: DeserializeOwned> ServiceProvider<P> {
             if let Some(instance) = self.pick() {
                 return Ok(instance);
             }
-            match changes.next().await {
-                Some(change) => drop(change?),
-                None => {
-                    let reason = ErrorKind::Closed;
-                    return Err(Error::SessionGone { reason });
-                }
+            let rest = self.view.lock().choice.next_rested(self.client.clock());
+            let rested = timer(&self.client, || sleep(rest.unwrap_or(Duration::MAX)));
+            tokio::select! {
+                () = rested => {}
+                change = changes.next() => match change {
+                    Some(change) => drop(change?),
+                    None => {
+                        let reason = ErrorKind::Closed;
+                        return Err(Error::SessionGone { reason });
+                    }
+                },
             }
         }
     }

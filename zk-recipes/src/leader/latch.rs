@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     attempt::Attempt,
-    connection::{Patience, Setback, setback, within},
+    connection::{Patience, Setback, end_of, is_bound, setback, within},
     contender::{Contender, Naming, Options, Role, Wanted, contenders, serve},
     error::{Error, Result},
     lock::{LockContender, LockLayout},
@@ -199,6 +199,7 @@ pub(super) enum Outcome {
 impl Outcome {
     /// `queued` tells whether there ever was a place in the queue.
     pub(super) fn of(
+        client: &Client,
         answered: Result<Result<Option<LeaderGuard>>, oneshot::error::RecvError>,
         queued: bool,
     ) -> Self {
@@ -209,7 +210,7 @@ impl Outcome {
             Ok(Ok(None)) => Told::Lost,
             Ok(Err(error)) if error.is_lost() => Told::Lost,
             Ok(Err(error)) => Told::Refused {
-                may_pass: may_pass(error),
+                may_pass: may_pass(client, error),
             },
             Err(_) => Told::Gone,
         };
@@ -234,11 +235,15 @@ impl Outcome {
 }
 
 /// Whether a refusal may pass for somebody who took part before: whoever strays into the directory goes, space is made, an ACL is
-/// mended. An election must not lose its candidates by what lasts for minutes.
-fn may_pass(error: &Error) -> bool {
+/// mended, servers that only grant sessions answer again. An election must not lose its candidates by what lasts for minutes.
+fn may_pass(client: &Client, error: &Error) -> bool {
     match error {
         Error::ForeignContender { .. } => true,
-        Error::Client(error) => setback(error) != Setback::SessionEnded,
+        Error::Client(error) if setback(error) == Setback::SessionEnded => {
+            let is_over = end_of(client, client.state()).is_some();
+            !is_over && !is_bound(error, &client.session())
+        }
+        Error::Client(_) => true,
         _ => false,
     }
 }
@@ -362,7 +367,7 @@ impl Task {
             };
             let mut is_refused = false;
             let was_queued = *queued.borrow();
-            match Outcome::of(answered, was_queued) {
+            match Outcome::of(&self.builder.client, answered, was_queued) {
                 Outcome::Leads(guard) => {
                     patience.reset();
                     if let Some(request) = self.lead(guard, &mut close).await {

@@ -72,7 +72,7 @@ impl LatchBuilder {
             let answered = answer.await;
             let was_queued = *queued.borrow();
             let mut pause = None;
-            match Outcome::of(answered, was_queued) {
+            match Outcome::of(&self.client, answered, was_queued) {
                 Outcome::Leads(guard) => {
                     patience.reset();
                     if lead(guard, &mut listener).await?.is_break() {

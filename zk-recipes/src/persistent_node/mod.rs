@@ -84,7 +84,7 @@ impl PersistentNodeSource {
         self
     }
 
-    /// Creates the node and keeps it; returns once it is there for the first time.
+    /// Creates the node and keeps it; returns once it is there for the first time and holds the data.
     ///
     /// # Errors
     ///
@@ -104,25 +104,29 @@ impl PersistentNodeSource {
         } = self;
         let (desired, wanted) = watch::channel(Desired { data, number: 1 });
         let (told, mut status) = watch::channel(Status::new());
-        let node = PersistentNode {
+        let mut node = PersistentNode {
             client: client.clone(),
             path: Arc::clone(&path),
             desired: Some(Arc::new(desired)),
             status: status.clone(),
+            told: Presence::Absent,
         };
         let runtime = client.runtime().clone();
         let span = tracing::debug_span!("persistent_node", path = %path);
         let started = client.clone();
         let keeper = Keeper::new(client, path, wanted, told);
         runtime.spawn(keeper.run().instrument(span));
+        // A node of this session may have been there, with other data.
+        let is_settled = |status: &Status| status.is_present() && status.settled >= 1;
         let settled = async {
-            let first = status.wait_for(|status| status.is_present() || status.ended.is_some());
-            match &first.await.map_err(|_| closed())?.ended {
+            let first = status.wait_for(|status| is_settled(status) || status.ended.is_some());
+            let first = first.await.map_err(|_| closed())?;
+            match first.ended.as_ref().or_else(|| first.refusal(1)) {
                 Some(error) => Err(error.clone()),
-                None => Ok(()),
+                None => Ok(first.presence),
             }
         };
-        within((&started, &node.path), timeout, settled).await?;
+        node.told = within((&started, &node.path), timeout, settled).await?;
         Ok(node)
     }
 }
@@ -137,6 +141,8 @@ pub struct PersistentNode {
     /// Tells the keeper what the node is to hold; closed by dropping.
     desired: Option<Arc<watch::Sender<Desired>>>,
     status: watch::Receiver<Status>,
+    /// What [`changed`](Self::changed) said last.
+    told: Presence,
 }
 
 impl PersistentNode {
@@ -152,22 +158,24 @@ impl PersistentNode {
         self.status.borrow().presence
     }
 
-    /// Returns when the presence is another than when this was last asked, or than at the start. Cancel safe.
+    /// Returns when the presence is another than this returned last, or than at the start: at once where it has changed since.
+    /// Cancel safe.
     ///
     /// # Errors
     ///
     /// [`Error::SessionGone`] when the client has no session for good; the node is gone.
     pub async fn changed(&mut self) -> Result<Presence> {
-        let before = self.status.borrow_and_update().presence;
+        let told = self.told;
         let status = self
             .status
-            .wait_for(|status| status.presence != before || status.ended.is_some())
+            .wait_for(|status| status.presence != told || status.ended.is_some())
             .await
             .map_err(|_| closed())?;
-        match &status.ended {
-            Some(error) => Err(error.clone()),
-            None => Ok(status.presence),
+        if let Some(error) = &status.ended {
+            return Err(error.clone());
         }
+        self.told = status.presence;
+        Ok(self.told)
     }
 
     /// Gives the node other data, now and whenever it is created again; returns when it holds it, or what a later call gave it.

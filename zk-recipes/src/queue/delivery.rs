@@ -62,7 +62,8 @@ impl Delivery {
         self.item.delivered.saturating_add(1)
     }
 
-    /// When it was put, by the leader's clock.
+    /// When it was put, by the leader's clock; of a delayed item, when it was due and brought to the others, and of a dead letter,
+    /// when it was put back.
     #[must_use]
     pub fn put_at(&self) -> SystemTime {
         let put_ms = u64::try_from(self.item.stat.ctime).unwrap_or_default();
