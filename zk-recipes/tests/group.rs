@@ -100,6 +100,7 @@ async fn who_takes_over_a_node_of_its_session_is_told_ok_when_it_holds_its_data(
     let server = server().await;
     let owner = client(server.address()).await;
     let path = unique("taken-over");
+    owner.ensure("/zk-recipes-test").await.unwrap();
     owner.create(&path, "old").ephemeral().await.unwrap();
     let node = owner.persistent_node(&path, "new").start().await.unwrap();
     assert_eq!(owner.get(&path).await.unwrap().data, "new");
@@ -285,6 +286,20 @@ fn instance(id: &str, zone: &str) -> ServiceInstance<Zone> {
 }
 
 #[tokio::test]
+async fn an_instance_that_was_left_out_for_its_errors_is_waited_for() {
+    let server = server().await;
+    let client = client(server.address()).await;
+    let services = client.discovery(&unique("rested"));
+    let _a = services.register(instance("a", "eu")).await.unwrap();
+    let provider = services.provider::<Zone>("billing");
+    let provider = provider.down_after(1, Duration::from_millis(100));
+    let provider = provider.start().await.unwrap();
+    provider.note_error(&provider.pick().unwrap());
+    assert!(provider.pick().is_none());
+    assert_eq!(soon("its return", provider.wait()).await.unwrap().id, "a");
+}
+
+#[tokio::test]
 async fn services_are_found_chosen_and_left_out() {
     let server = server().await;
     let (owner, user) = (
@@ -342,14 +357,7 @@ async fn services_are_found_chosen_and_left_out() {
         "{picked:?}"
     );
     assert_eq!(europe.pick().unwrap().id, "a");
-    // Errors take it out; who waits for it has it again when it has rested.
-    let rested = found
-        .provider::<Zone>("billing")
-        .down_after(1, Duration::from_millis(100));
-    let rested = rested.filter(|it| it.id == "a").start().await.unwrap();
-    rested.note_error(&rested.pick().unwrap());
-    assert!(rested.pick().is_none());
-    assert_eq!(soon("its return", rested.wait()).await.unwrap().id, "a");
+    // Errors take it out.
     let failing = europe.pick().unwrap();
     europe.note_error(&failing);
     europe.note_error(&failing);
