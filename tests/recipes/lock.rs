@@ -9,7 +9,10 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 use zk_client::Client;
-use zk_recipes::{lock::Acquire, prelude::*};
+use zk_recipes::{
+    lock::{Acquire, Heartbeat},
+    prelude::*,
+};
 
 use crate::{
     faults::Plan,
@@ -126,8 +129,14 @@ impl Process {
         }
     }
 
+    /// Half of the processes rest on transactions besides.
     fn lock(&self, client: &Client) -> Acquire {
-        client.lock(PATH).layout(self.layout)
+        let heartbeat = match self.seed.is_multiple_of(2) {
+            true => Heartbeat::Write,
+            false => Heartbeat::Sync,
+        };
+        let lock = client.lock(PATH).layout(self.layout);
+        lock.heartbeat(heartbeat)
     }
 
     /// Takes its turns, during the faults and after them, and leaves nothing behind.

@@ -18,19 +18,24 @@ use std::{
 };
 
 use support::{
-    FencedStore, builder, children, client,
+    FencedStore, Log, builder, children, client,
     proxy::{Leg, PING, Proxy},
     server, soon, unique, until_children, until_contenders,
 };
 use tokio::task::JoinSet;
 use zk_client::{Acl, ErrorKind, Perms, SessionEnd};
-use zk_recipes::{Error, lock::LockContender, prelude::*};
+use zk_recipes::{
+    Error,
+    lock::{Heartbeat, LockContender},
+    prelude::*,
+};
 
 /// Opcodes (`ZooDefs.OpCode`).
 const DELETE: i32 = 2;
 const GET_DATA: i32 = 4;
 const GET_CHILDREN: i32 = 8;
 const SYNC: i32 = 9;
+const MULTI: i32 = 14;
 const CREATE2: i32 = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -799,7 +804,7 @@ async fn a_contender_of_curator_has_its_turn() {
 async fn a_long_wait_says_who_holds_the_lock() {
     let server = server().await;
     let address = server.address();
-    let log = support::Log::default();
+    let log = Log::default();
     let _subscriber = log.capture();
     let holder = builder(address)
         .identity("billing-7")
@@ -955,4 +960,63 @@ async fn who_may_not_delete_its_node_for_a_while_does_not_queue_behind_it() {
     let guard = soon("the lock", client.lock(&path)).await.unwrap();
     guard.release().await.unwrap();
     until_contenders(&other, &path, 0).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_rests_on_transactions_is_lost_without_them() {
+    let server = server().await;
+    let proxy = Proxy::start(server.address()).await;
+    let short = builder(proxy.address()).session_timeout(Duration::from_secs(1));
+    let (owner, other) = (
+        short.connect().await.unwrap(),
+        client(server.address()).await,
+    );
+    let (path, plain) = (unique("written"), unique("not-written"));
+    let synced = owner.lock(&plain).await.unwrap();
+    assert!(!proxy.seen().contains(&MULTI));
+    let written = owner.lock(&path).heartbeat(Heartbeat::Write);
+    let written = soon("the lock", written).await.unwrap();
+    let waiting = Proxy::start(server.address()).await;
+    let waiter = client(waiting.address()).await.lock(&path);
+    let waiter = tokio::spawn(waiter.into_future());
+    waiting.until_seen(GET_DATA, 2).await;
+    // One for each third of the timeout, and nobody is woken by it.
+    proxy.seen();
+    let begun = tokio::time::Instant::now();
+    let seen = soon("the transactions", proxy.until_seen(MULTI, 4)).await;
+    assert!(begun.elapsed() >= Duration::from_millis(990));
+    assert!(seen.iter().all(|op| [SYNC, MULTI].contains(op)), "{seen:?}");
+    assert!(written.ensure().unwrap() <= Duration::from_millis(667));
+    assert_eq!(waiting.seen(), [0; 0]);
+    waiter.abort();
+    until_contenders(&other, &path, 1).await;
+    // Who may not read its node any more proves nothing by that.
+    let closed = Acl::new(Perms(Perms::ALL.0 & !Perms::READ.0), "world", "anyone");
+    let node = written.node_path();
+    other.set_acl(node, vec![closed]).await.unwrap();
+    let reason = soon("the loss", written.lost()).await;
+    assert_eq!(reason, LostReason::NoProofOfLife);
+    assert!(written.ensure().unwrap_err().is_lost());
+    synced.ensure().unwrap();
+    until_contenders(&other, &path, 0).await;
+    proxy.seen();
+    let seen = soon("the heartbeats", proxy.until_seen(SYNC, 3)).await;
+    assert!(!seen.contains(&MULTI), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_session_timeout_that_was_raised_is_warned_of_once_something_is_held() {
+    let server = server().await;
+    let log = Log::default();
+    let _captured = log.capture();
+    for (asked, warned) in [(2000, 0), (100, 1)] {
+        let asked = Duration::from_millis(asked);
+        let client = builder(server.address()).session_timeout(asked);
+        let client = client.connect().await.unwrap();
+        for _ in 0..2 {
+            let guard = client.lock(&unique("short")).await.unwrap();
+            guard.release().await.unwrap();
+        }
+        assert_eq!(log.text().matches("was raised").count(), warned);
+    }
 }

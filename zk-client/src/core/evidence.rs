@@ -54,6 +54,8 @@ pub(crate) struct Evidence {
     /// The session is being closed: nothing proves its life any more.
     closed: bool,
     state: EvidenceState,
+    /// The last session that was warned of.
+    warned_of: Option<u64>,
     /// When the last heartbeat was sent on this connection.
     last_sent: Option<Moment>,
     /// When the first heartbeat without an answer was sent on this connection.
@@ -64,6 +66,11 @@ impl Evidence {
     /// One more holder wants heartbeats.
     pub(crate) const fn hold(&mut self) {
         self.holders += 1;
+    }
+
+    /// Whether this session was not warned of before; it counts as warned of now.
+    pub(crate) fn is_to_be_warned_of(&mut self, generation: u64) -> bool {
+        self.warned_of.replace(generation) != Some(generation)
     }
 
     /// One holder less; without any, the run ends unnoticed.

@@ -15,7 +15,7 @@ use tokio::{
 use tracing::Instrument;
 use zk_client::Client;
 
-use super::{Guard, Kind, LockContender, LockLayout, Mutual, Naming, Queued, who};
+use super::{Guard, Heartbeat, Kind, LockContender, LockLayout, Mutual, Naming, Queued, who};
 use crate::error::{Error, Result};
 
 /// How long a contender waits before it says who holds what it waits for, and again after each doubling.
@@ -27,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) layout: LockLayout,
     pub(crate) identity: Option<String>,
     pub(crate) warn_after: Option<Duration>,
+    pub(crate) heartbeat: Heartbeat,
 }
 
 impl Default for Options {
@@ -35,6 +36,7 @@ impl Default for Options {
             layout: LockLayout::default(),
             identity: None,
             warn_after: Some(WARN_AFTER),
+            heartbeat: Heartbeat::default(),
         }
     }
 }
@@ -158,6 +160,12 @@ impl<K: Kind> Acquire<K> {
     /// What to tell others who ask who holds it; the client's identity unless told.
     pub fn identity(mut self, identity: impl Into<String>) -> Self {
         self.attempt.options.identity = Some(identity.into());
+        self
+    }
+
+    /// What is to prove that it still is held; [`Heartbeat::Sync`] unless told.
+    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.attempt.options.heartbeat = heartbeat;
         self
     }
 

@@ -4,11 +4,12 @@
 
 use std::{pin::pin, sync::Arc};
 
+use futures::future::OptionFuture;
 use tokio::sync::oneshot;
 use zk_client::{ErrorKind, Evidence, Node, Session, WatchChange, WatchEvent, Zxid};
 
 use super::{
-    Grant, Guard, Kind,
+    Grant, Guard, Heartbeat, Kind, Writes,
     entry::{Entry, EntryNode, OwnWatch},
     lost::{LostReason, Ownership},
     withdrawals::Withdrawn,
@@ -38,14 +39,15 @@ pub(crate) type Requests = oneshot::Receiver<Request>;
 pub(crate) async fn keep<K: Kind>(
     entry: Entry,
     node: EntryNode,
-    grant: Grant,
+    (grant, writes): (Grant, Option<Writes>),
     hand_over: impl FnOnce(Guard<K>) + Send,
 ) {
     let Grant { own, evidence } = grant;
     tracing::debug!(node = %node.path, "acquired");
-    let ownership = Arc::new(Ownership::new(
+    let ownership = Arc::new(Ownership::with(
         Arc::clone(entry.directory_arc()),
         evidence.clone(),
+        writes.clone(),
     ));
     let (guard, requests) = Guard::new(&ownership, node.clone(), entry.session().clone());
     // If nobody waits any more, the guard is dropped, which releases.
@@ -54,6 +56,7 @@ pub(crate) async fn keep<K: Kind>(
         entry,
         node,
         evidence,
+        writes,
         ownership,
     };
     keeper.run(own, requests).await;
@@ -63,6 +66,7 @@ struct Keeper {
     entry: Entry,
     node: EntryNode,
     evidence: Evidence,
+    writes: Option<Writes>,
     ownership: Arc<Ownership>,
 }
 
@@ -74,10 +78,15 @@ impl Keeper {
         let (session, created) = (self.entry.session(), Some(self.node.czxid));
         let saw = |node: &Node| ownership.saw(&node.data);
         let deleted = deletion((session, &self.node.path), created, own.change, saw);
+        let writes = self.writes.as_ref().map(Writes::run_out);
         let request = tokio::select! {
             biased;
             request = &mut requests => request.ok(),
             _ = ownership.lost() => None,
+            Some(()) = OptionFuture::from(writes) => {
+                ownership.end(LostReason::NoProofOfLife);
+                None
+            }
             reason = deleted => {
                 ownership.end(reason);
                 None
@@ -97,10 +106,15 @@ impl Keeper {
                 let Self {
                     entry,
                     evidence,
+                    writes,
                     ownership,
                     ..
                 } = self;
-                let downgrade = Downgrade::new(entry, evidence, ownership);
+                let heartbeat = match writes {
+                    Some(_) => Heartbeat::Write,
+                    None => Heartbeat::Sync,
+                };
+                let downgrade = Downgrade::new(entry, evidence, ownership, heartbeat);
                 // Boxed, because the reader's keeper is another one of these.
                 Box::pin(downgrade.run(reply)).await;
             }

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use zk_client::{Evidence, EvidenceLoss};
 
+use super::Writes;
 use crate::{error::Error, revocation::is_asked};
 
 /// Why a guard does not hold any more.
@@ -62,12 +63,30 @@ impl From<EvidenceLoss> for LostReason {
     }
 }
 
+/// What proves that it lasts.
+#[derive(Debug)]
+struct Proof {
+    evidence: Evidence,
+    writes: Option<Writes>,
+}
+
+impl Proof {
+    /// As long as all of it is good.
+    fn time_left(&self) -> Option<Duration> {
+        let left = self.evidence.time_left()?;
+        match &self.writes {
+            None => Some(left),
+            Some(writes) => Some(left.min(writes.time_left()?)),
+        }
+    }
+}
+
 /// One ownership, from the grant to its end.
 #[derive(Debug)]
 pub(crate) struct Ownership {
     path: Arc<str>,
     /// Given back at the end, so that heartbeats stop although somebody still holds the guard.
-    evidence: Mutex<Option<Evidence>>,
+    evidence: Mutex<Option<Proof>>,
     ended: watch::Sender<Option<LostReason>>,
     /// Whether somebody has asked to let go.
     asked: watch::Sender<bool>,
@@ -75,9 +94,14 @@ pub(crate) struct Ownership {
 
 impl Ownership {
     pub(crate) fn new(path: Arc<str>, evidence: Evidence) -> Self {
+        Self::with(path, evidence, None)
+    }
+
+    /// The same where transactions prove it, too.
+    pub(crate) fn with(path: Arc<str>, evidence: Evidence, writes: Option<Writes>) -> Self {
         Self {
             path,
-            evidence: Mutex::new(Some(evidence)),
+            evidence: Mutex::new(Some(Proof { evidence, writes })),
             ended: watch::Sender::new(None),
             asked: watch::Sender::new(false),
         }
@@ -93,7 +117,7 @@ impl Ownership {
         if let Some(reason) = *self.ended.borrow() {
             return Err(reason);
         }
-        let left = self.evidence.lock().as_ref().and_then(Evidence::time_left);
+        let left = self.evidence.lock().as_ref().and_then(Proof::time_left);
         left.ok_or_else(|| {
             self.end(
                 self.loss()
@@ -132,7 +156,7 @@ impl Ownership {
         self.evidence
             .lock()
             .as_ref()
-            .and_then(|evidence| evidence.lost().now_or_never())
+            .and_then(|proof| proof.evidence.lost().now_or_never())
     }
 
     /// The own node was seen to hold this.
@@ -166,7 +190,11 @@ impl Ownership {
     /// Waits for the end; holds nothing alive.
     pub(crate) fn lost(self: &Arc<Self>) -> Lost {
         let mut ended = self.ended.subscribe();
-        let evidence = self.evidence.lock().as_ref().map(Evidence::lost);
+        let evidence = self
+            .evidence
+            .lock()
+            .as_ref()
+            .map(|proof| proof.evidence.lost());
         let ownership = Arc::clone(self);
         let wait = async move {
             let told = async { ended.wait_for(Option::is_some).await.is_ok() };

@@ -8,6 +8,7 @@
 //!   entry    the contender's node, from before its creation until it is certainly gone
 //!   layout   how nodes are named, who blocks whom, and whose recipes that is compatible with
 //!   keeper   what the task does after the grant: watch the own node, notice a loss, delete the node at the end
+//!   heartbeat  what a holder's certainty rests on besides the client's evidence
 //!   guard    what users hold; `lost` is the view that guard and keeper share
 //!   who      who holds, and who waits
 //!   withdrawals  how many of one client's nodes are being removed, so that they do not pile up
@@ -20,6 +21,7 @@
 mod acquire;
 mod entry;
 mod guard;
+mod heartbeat;
 mod keeper;
 mod kind;
 mod layout;
@@ -35,6 +37,7 @@ pub(crate) mod withdrawals;
 pub use self::{
     acquire::{Acquire, TryAcquire},
     guard::{Claim, Guard},
+    heartbeat::Heartbeat,
     kind::{Exclusive, Fenced, Kind, Mutual, Queued},
     layout::LockLayout,
     lost::{Lost, LostReason},
@@ -43,6 +46,7 @@ pub use self::{
 pub(crate) use self::{
     acquire::{Answer, Options, Wanted},
     entry::{Entry, EntryName, EntryNode, OwnWatch},
+    heartbeat::Writes,
     keeper::{Request, deletion, keep},
     kind::{queue, queued, sealed},
     layout::{Naming, Role, downgraded},

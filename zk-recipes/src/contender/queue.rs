@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use zk_client::{Client, ErrorKind, Evidence, WatchChange};
 
 use super::{
-    Grant, Kind, Naming, Options, Recipe, Role, Stop, Wanted, Warning,
+    Grant, Heartbeat, Kind, Naming, Options, Recipe, Role, Stop, Wanted, Warning,
     entry::{Entry, EntryName, EntryNode, OwnWatch},
     who,
     withdrawals::Withdrawn,
@@ -156,6 +156,10 @@ impl Contender {
 impl Recipe for Contender {
     fn client(&self) -> &Client {
         &self.client
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        self.options.heartbeat
     }
 
     fn begin(&mut self) -> Entry {

@@ -4,10 +4,10 @@
 //! channel; when that is dropped, the task withdraws its entry, wherever it is. So nothing has to be spawned in a `Drop`, and
 //! dropping works outside a runtime.
 
-use zk_client::{Client, Evidence, SessionId};
+use zk_client::{Client, ErrorKind, Evidence, SessionId};
 
 use super::{
-    Answer, Guard, Kind,
+    Answer, Guard, Heartbeat, Kind, Writes,
     entry::{Entry, EntryNode, OwnWatch},
     keep, withdrawals,
 };
@@ -20,6 +20,9 @@ use crate::{
 pub(crate) trait Recipe: Send {
     /// The client, in whatever session.
     fn client(&self) -> &Client;
+
+    /// What is to prove that it still is held.
+    fn heartbeat(&self) -> Heartbeat;
 
     /// An entry for the client's present session; whatever was known of an earlier one is forgotten.
     fn begin(&mut self) -> Entry;
@@ -84,9 +87,9 @@ pub(crate) async fn serve<K: Kind>(mut recipe: impl Recipe, mut answer: Answer<K
     // What it needed only on the way, a mutex for instance, is given back.
     drop(recipe);
     match outcome {
-        Some(Ok(Some((node, grant)))) => {
+        Some(Ok(Some((node, grant, writes)))) => {
             let hand_over = |guard: Guard<K>| drop(answer.send(Ok(Some(guard))));
-            keep(entry, node, grant, hand_over).await;
+            keep(entry, node, (grant, writes), hand_over).await;
         }
         Some(other) => {
             // Whoever waited may be gone by now.
@@ -114,11 +117,19 @@ async fn first_entry(recipe: &mut impl Recipe) -> Result<Entry> {
 async fn contend(
     recipe: &mut impl Recipe,
     entry: &mut Entry,
-) -> Result<Option<(EntryNode, Grant)>> {
+) -> Result<Option<(EntryNode, Grant, Option<Writes>)>> {
     let mut persistence = Persistence::new();
     loop {
         let error = match recipe.attempt(entry, &mut persistence).await {
-            Ok(granted) => return Ok(Some(granted)),
+            Ok((node, grant)) => {
+                let heartbeat = recipe.heartbeat();
+                match Writes::begin(heartbeat, entry.session(), &node).await {
+                    Ok(writes) => return Ok(Some((node, grant, writes))),
+                    // Deleted meanwhile: the next look sees that.
+                    Err(error) if error.kind() == ErrorKind::NoNode => continue,
+                    Err(error) => error,
+                }
+            }
             Err(Stop::Busy) => return Ok(None),
             Err(Stop::Fail(error)) => return Err(error),
             Err(Stop::Setback(error)) => error,

@@ -27,7 +27,7 @@ use crate::{
     connection::{Patience, Setback, end_of, is_bound, setback, within},
     contender::{Contender, Naming, Options, Role, Wanted, contenders, serve},
     error::{Error, Result},
-    lock::{LockContender, LockLayout},
+    lock::{Heartbeat, LockContender, LockLayout},
 };
 
 /// How to take part in an election.
@@ -87,6 +87,12 @@ impl LatchBuilder {
     /// Whose names to use; everybody who takes part must use the same.
     pub const fn layout(mut self, layout: LockLayout) -> Self {
         self.options.layout = layout;
+        self
+    }
+
+    /// What is to prove that it still leads; [`Heartbeat::Sync`] unless told.
+    pub const fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.options.heartbeat = heartbeat;
         self
     }
 

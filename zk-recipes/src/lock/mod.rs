@@ -27,13 +27,19 @@
 //!
 //! **Not offered**: a re-entrant lock (tasks have no identity: share an `Arc<LockGuard>`).
 //!
-//! A session timeout below four ticks of the server leaves heartbeats too little room: do not go below.
+//! **Where the resource cannot look at a token**, [`heartbeat(Heartbeat::Write)`](Acquire::heartbeat) rests the guard on
+//! transactions besides: dearer, and proof also against a leader that was deposed and does not know it yet.
+//!
+//! **Short sessions.** A session timeout below four ticks of the server leaves heartbeats too little room: do not go below. A
+//! client does not know the server's tick. It knows one thing: a timeout that the server *raised* is the shortest that
+//! it grants, two ticks unless configured; then, when something is held for the first time, a warning is traced. A timeout
+//! of two or three ticks that was asked for and granted as it was passes without one.
 
 use zk_client::Client;
 
 pub use crate::contender::{
-    Acquire, Claim, Exclusive, Fenced, Guard, Kind, LockContender, LockLayout, Lost, LostReason,
-    Mutual, Queued, TryAcquire,
+    Acquire, Claim, Exclusive, Fenced, Guard, Heartbeat, Kind, LockContender, LockLayout, Lost,
+    LostReason, Mutual, Queued, TryAcquire,
 };
 
 pub(crate) use crate::contender::{Ownership, deletion};

@@ -101,6 +101,12 @@ impl MultiLock {
         self
     }
 
+    /// What is to prove that each still is held; [`Heartbeat::Sync`](crate::lock::Heartbeat::Sync) unless told.
+    pub const fn heartbeat(mut self, heartbeat: crate::lock::Heartbeat) -> Self {
+        self.options.heartbeat = heartbeat;
+        self
+    }
+
     /// After how long a wait for one of them to warn who holds it; 30 s unless told.
     pub const fn warn_after(mut self, wait: Duration) -> Self {
         self.options.warn_after = Some(wait);

@@ -11,24 +11,37 @@ use zk_client::{ErrorKind, Evidence, Outcome, Session};
 use super::ReadGuard;
 use crate::{
     connection::{Patience, Setback, setback},
-    contender::{Entry, EntryName, EntryNode, Grant, OwnWatch, Ownership, downgraded, keep},
+    contender::{
+        Entry, EntryName, EntryNode, Grant, Heartbeat, OwnWatch, Ownership, Writes, downgraded,
+        keep,
+    },
     error::{Error, Result},
     lock::LostReason,
 };
+
+/// The reader's node, a watch on it, and what is to prove that it is held.
+type Granted = (EntryNode, OwnWatch, Option<Writes>);
 
 /// A writer on its way to be a reader.
 pub(crate) struct Downgrade {
     writer: Entry,
     evidence: Evidence,
     ownership: Arc<Ownership>,
+    heartbeat: Heartbeat,
 }
 
 impl Downgrade {
-    pub(crate) const fn new(writer: Entry, evidence: Evidence, ownership: Arc<Ownership>) -> Self {
+    pub(crate) const fn new(
+        writer: Entry,
+        evidence: Evidence,
+        ownership: Arc<Ownership>,
+        heartbeat: Heartbeat,
+    ) -> Self {
         Self {
             writer,
             evidence,
             ownership,
+            heartbeat,
         }
     }
 
@@ -46,13 +59,14 @@ impl Downgrade {
             granted = self.transform(&mut reader, &name) => granted,
         };
         match granted {
-            Ok((node, own)) => {
+            Ok((node, own, writes)) => {
                 self.writer.forget();
                 let grant = Grant {
                     own,
                     evidence: self.evidence,
                 };
-                keep(reader, node, grant, |guard| drop(reply.send(Ok(guard)))).await;
+                let hand_over = |guard| drop(reply.send(Ok(guard)));
+                keep(reader, node, (grant, writes), hand_over).await;
             }
             Err(error) => {
                 // Whoever asked may be gone.
@@ -67,7 +81,7 @@ impl Downgrade {
         self.ownership.error(reason)
     }
 
-    async fn transform(&self, reader: &mut Entry, name: &str) -> Result<(EntryNode, OwnWatch)> {
+    async fn transform(&self, reader: &mut Entry, name: &str) -> Result<Granted> {
         let mut patience = Patience::new();
         loop {
             let error = match self.attempt(reader, name).await {
@@ -84,11 +98,7 @@ impl Downgrade {
     }
 
     /// One attempt; `None` if one of the nodes was deleted by somebody else.
-    async fn attempt(
-        &self,
-        reader: &mut Entry,
-        name: &str,
-    ) -> zk_client::Result<Option<(EntryNode, OwnWatch)>> {
+    async fn attempt(&self, reader: &mut Entry, name: &str) -> zk_client::Result<Option<Granted>> {
         let mut node = match reader.is_absent() {
             true => None,
             false => reader.look_up().await?,
@@ -102,8 +112,11 @@ impl Downgrade {
         let Some(node) = node else {
             return Ok(None);
         };
-        let own = reader.watch(&node).await?;
-        Ok(own.map(|own| (node, own)))
+        let Some(own) = reader.watch(&node).await? else {
+            return Ok(None);
+        };
+        let writes = Writes::begin(self.heartbeat, reader.session(), &node).await?;
+        Ok(Some((node, own, writes)))
     }
 
     /// The transaction; false if the writer's node is gone.

@@ -22,8 +22,8 @@ use super::{
 use crate::{
     connection::Persistence,
     contender::{
-        Entry, EntryNode, Grant, Look, Options, OwnWatch, Recipe, Stop, Wanted, Warning, holders,
-        tell, withdrawals::Withdrawn,
+        Entry, EntryNode, Grant, Heartbeat, Look, Options, OwnWatch, Recipe, Stop, Wanted, Warning,
+        holders, tell, withdrawals::Withdrawn,
     },
     error::{Error, Result},
     lock::{Acquire, Lock, LockGuard, LockLayout},
@@ -279,6 +279,10 @@ impl Seeker {
 impl Recipe for Seeker {
     fn client(&self) -> &Client {
         &self.client
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        self.options.heartbeat
     }
 
     fn begin(&mut self) -> Entry {

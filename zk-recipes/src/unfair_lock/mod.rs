@@ -48,8 +48,8 @@ use zk_client::{Client, ErrorKind, SessionId, WatchChange};
 use crate::{
     connection::Persistence,
     contender::{
-        Acquire, Answer, Entry, EntryName, EntryNode, Exclusive, Grant, Guard, Kind, Look, Options,
-        OwnWatch, Recipe, Stop, Wanted, Warning, contender, sealed, serve, tell,
+        Acquire, Answer, Entry, EntryName, EntryNode, Exclusive, Grant, Guard, Heartbeat, Kind,
+        Look, Options, OwnWatch, Recipe, Stop, Wanted, Warning, contender, sealed, serve, tell,
     },
     error::{Error, Result},
     lock::LockContender,
@@ -172,6 +172,10 @@ impl Grabber {
 impl Recipe for Grabber {
     fn client(&self) -> &Client {
         &self.client
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        self.options.heartbeat
     }
 
     fn begin(&mut self) -> Entry {

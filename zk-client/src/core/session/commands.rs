@@ -77,6 +77,19 @@ impl Session {
         Ok(())
     }
 
+    /// A timeout that the server had to raise is the shortest that it grants: two of its ticks, unless configured. Evidence needs
+    /// four.
+    fn warn_of_short_session(&mut self) {
+        let (asked, granted) = (self.config.session_timeout, self.timeout());
+        if granted > asked && self.evidence.is_to_be_warned_of(self.generation) {
+            tracing::warn!(
+                ?asked,
+                ?granted,
+                "the session timeout was raised to the server's shortest, mostly two ticks: too short for locks, which need four"
+            );
+        }
+    }
+
     fn refuse(&mut self, command: Command, failure: Failure) {
         match command.kind {
             Kind::Request(..) => self.count_released(Purpose::Request, command.frame_len),
@@ -111,6 +124,7 @@ impl Session {
             }
             Kind::Evidence => {
                 self.evidence.hold();
+                self.warn_of_short_session();
                 let mut entry = Entry::new(OpCode::Sync, Purpose::Evidence, deadline);
                 entry.slot = command.slot;
                 self.enqueue(
