@@ -21,16 +21,59 @@
 //! * stands after a leader let it go in discovery ([`Election::stand`]): it may be the one with the longest history;
 //! * withdraws if that election is not settled within [`WITHDRAW_AFTER`], if it was elected and not followed, or once
 //!   there is a leader with an established epoch.
+//!
+//! The same holds for a server that can be elected now, and alone, or with a few, has logged a configuration whose new
+//! voters are gone. Its history is the longest, so the others vote for it and wait for it, and it waits for a quorum that
+//! never comes. So whoever has logged a configuration to come, has seen the quorum of the one in force agree for
+//! [`WITHDRAW_AFTER`], and not the quorums to come, steps aside: it proposes nobody and votes for the best of the
+//! others. Where those who have not logged it are a quorum of the one in force, they elect one of themselves, and that one
+//! takes the promises of a quorum in which nobody has logged it: then no quorum of the one in force has, it was never
+//! committed, nothing was under it, and whoever stepped aside joins and is cut. Where they are no quorum, whoever they elect
+//! is refused in discovery by one that has more history, as any other would be; for that reason, and since the new voters
+//! may come after all, it stands again after a while: [`ASIDE_MIN`], twice as long each time, [`ASIDE_MAX`] at most.
 
 use std::time::Duration;
 
-use zk_proto::{Epoch, ServerId, Zxid};
+use zk_proto::ServerId;
 
-use super::{Election, ElectionConfig, NOTIFICATION_INTERVAL_MIN, Vote};
+use super::{Election, ElectionConfig, NOTIFICATION_INTERVAL_MIN, Vote, agreeing};
 use crate::{time::Now, zab::mutants};
 
 /// How long a server stands that not everybody may know, before it lets others be elected.
 pub(super) const WITHDRAW_AFTER: Duration = NOTIFICATION_INTERVAL_MIN.saturating_mul(5);
+
+/// How long one steps aside at first: those who wait for it have to notice, and to elect another one.
+pub(super) const ASIDE_MIN: Duration = WITHDRAW_AFTER.saturating_mul(2);
+/// How long it steps aside at most.
+pub(super) const ASIDE_MAX: Duration = WITHDRAW_AFTER.saturating_mul(16);
+
+/// A candidate without the quorums of the configurations to come.
+#[derive(Debug)]
+pub(super) struct Aside {
+    /// Since when a quorum of the configuration in force agrees, and one to come does not.
+    held_up_since: Option<Duration>,
+    /// Until when it does not stand.
+    until: Option<Duration>,
+    /// How long it steps aside next time.
+    next: Duration,
+}
+
+impl Aside {
+    pub(super) const fn new() -> Self {
+        Self {
+            held_up_since: None,
+            until: None,
+            next: ASIDE_MIN,
+        }
+    }
+
+    /// Steps aside.
+    fn step(&mut self, now: Now) {
+        self.held_up_since = None;
+        self.until = Some(now.mono + self.next);
+        self.next = (self.next * 2).min(ASIDE_MAX);
+    }
+}
 
 impl ElectionConfig {
     /// Whether any configuration has it as a voter.
@@ -71,32 +114,81 @@ impl Election {
     }
 
     /// What this server votes for at the beginning: itself, or what loses against everybody.
-    pub(super) fn candidature(&self, last_zxid: Zxid, epoch: Epoch) -> Vote {
+    pub(super) fn candidature(&self, now: Now) -> Vote {
         let stands = match self.config.is_electable_later() {
             _ if self.abstains => false,
             true => self.stands,
-            false => self.config.is_elector(),
+            false => self.config.is_elector() && !self.is_aside(now),
         };
         match stands {
             true => Vote {
                 leader: self.config.me,
-                zxid: last_zxid,
-                epoch,
+                ..self.history
             },
             false => Vote::NOBODY,
         }
     }
 
+    /// Whether a configuration is on its way for all that is known here.
+    const fn is_amid_a_reconfiguration(&self) -> bool {
+        self.config.verifiers.len() > 1
+    }
+
+    fn is_aside(&self, now: Now) -> bool {
+        let until = self.aside.until.filter(|until| now.mono < *until);
+        until.is_some() && self.is_amid_a_reconfiguration()
+    }
+
+    /// Notes that there is no quorum of every configuration for this server's vote.
+    pub(super) fn note_held_up(&mut self, now: Now) {
+        let stands = self.own.leader == self.config.me;
+        if self.aside.held_up_since.is_some() || !stands || !self.is_amid_a_reconfiguration() {
+            return;
+        }
+        let ballot = self.own_ballot();
+        let in_force = agreeing(&self.config.verifiers[..1], &self.received, &ballot);
+        if in_force.has_quorum() && !mutants::active("nobody-steps-aside") {
+            self.aside.held_up_since = Some(now.mono);
+        }
+    }
+
+    /// A quorum of every configuration agrees, or the election begins anew.
+    pub(super) const fn is_not_held_up(&mut self) {
+        self.aside.held_up_since = None;
+    }
+
+    /// There is a leader with an established epoch: no candidate of before matters.
+    pub(super) const fn forget_candidatures(&mut self) {
+        self.stands = false;
+        self.aside = Aside::new();
+    }
+
     /// When this server, which stands, withdraws.
     pub(super) fn withdraw_at(&self) -> Option<Duration> {
-        let stands = self.stands && self.config.is_electable_later();
-        stands.then(|| self.looks_since + WITHDRAW_AFTER)
+        let since = match self.config.is_electable_later() {
+            true => self.stands.then_some(self.looks_since),
+            false => self.aside.held_up_since,
+        };
+        since.map(|since| since + WITHDRAW_AFTER)
+    }
+
+    /// When this server, which stepped aside, stands again.
+    pub(super) const fn stand_again_at(&self) -> Option<Duration> {
+        self.aside.until
     }
 
     /// Begins another round without this server as a candidate.
     pub(super) fn withdraw(&mut self, now: Now) {
-        self.stands = false;
-        let Vote { zxid, epoch, .. } = self.own;
-        self.look(now, zxid, epoch);
+        match self.config.is_electable_later() {
+            true => self.stands = false,
+            false => self.aside.step(now),
+        }
+        self.look(now);
+    }
+
+    /// Begins another round with this server as a candidate.
+    pub(super) fn stand_again(&mut self, now: Now) {
+        self.aside.until = None;
+        self.look(now);
     }
 }

@@ -40,8 +40,8 @@ use zk_proto::{
     quorum::{Notification, ServerState},
 };
 
-use self::vote::Ballot;
 pub use self::vote::Vote;
+use self::{candidature::Aside, vote::Ballot};
 use crate::{
     quorum::{QuorumTracker, QuorumVerifier},
     time::Now,
@@ -125,6 +125,8 @@ pub struct Election {
     state: ServerState,
     /// `logicalclock`: which election this is.
     round: i64,
+    /// Its history, as a vote for itself would have it.
+    history: Vote,
     /// This server's own candidature.
     own: Vote,
     /// What it votes for, or, once settled, what won.
@@ -138,6 +140,8 @@ pub struct Election {
     answers: BTreeMap<ServerId, (Ballot, Ballot, Duration)>,
     /// Whether it stands for leader where only a configuration to come would have that.
     stands: bool,
+    /// Whether, and until when, it leaves the lead to those who know less.
+    aside: Aside,
     /// Whether it has no vote, whatever a configuration says.
     abstains: bool,
     looks_since: Duration,
@@ -161,6 +165,7 @@ impl Election {
             started: false,
             state: ServerState::Looking,
             round: 0,
+            history: nobody,
             own: nobody,
             vote: nobody,
             received: BTreeMap::new(),
@@ -168,6 +173,7 @@ impl Election {
             unreachable: BTreeSet::new(),
             answers: BTreeMap::new(),
             stands: false,
+            aside: Aside::new(),
             abstains: false,
             looks_since: Duration::ZERO,
             resend_after: NOTIFICATION_INTERVAL_MIN,
@@ -184,7 +190,15 @@ impl Election {
             "an election is drained before its next input"
         );
         match input {
-            Input::Look { last_zxid, epoch } => self.look(now, last_zxid, epoch),
+            Input::Look { last_zxid, epoch } => {
+                self.history = Vote {
+                    leader: self.config.me,
+                    zxid: last_zxid,
+                    epoch,
+                };
+                self.is_not_held_up();
+                self.look(now);
+            }
             Input::Notification { from, notification } => self.hear(now, from, &notification),
             Input::Unreachable(server) => {
                 self.unreachable.insert(server);
@@ -199,7 +213,7 @@ impl Election {
             }
             Input::EpochEstablished(epoch) => {
                 self.vote.epoch = epoch;
-                self.stands = false;
+                self.forget_candidatures();
             }
             Input::Deadline => self.deadline(now),
         }
@@ -213,8 +227,8 @@ impl Election {
     /// When to come back with [`Input::Deadline`], on the clock of [`Now::mono`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let at = self.finalize_at.into_iter().chain(self.withdraw_at());
-        let at = at.chain([self.resend_at]).min();
+        let at = [self.finalize_at, self.withdraw_at(), self.stand_again_at()];
+        let at = at.into_iter().flatten().chain([self.resend_at]).min();
         at.filter(|_| self.is_looking())
     }
 
@@ -258,12 +272,12 @@ impl Election {
         self.started && self.state == ServerState::Looking
     }
 
-    fn look(&mut self, now: Now, last_zxid: Zxid, epoch: Epoch) {
+    fn look(&mut self, now: Now) {
         self.started = true;
         self.state = ServerState::Looking;
         self.round = self.next_round();
         self.looks_since = now.mono;
-        self.own = self.candidature(last_zxid, epoch);
+        self.own = self.candidature(now);
         self.vote = self.own;
         self.received.clear();
         self.settled.clear();
@@ -445,8 +459,10 @@ impl Election {
         let mut tracker = agreeing(&self.config.verifiers, &self.received, &own);
         if !tracker.has_quorum() || !self.may_elect(self.vote.leader) {
             self.finalize_at = None;
+            self.note_held_up(now);
             return;
         }
+        self.is_not_held_up();
         tracker.add(self.config.me);
         for server in &self.unreachable {
             tracker.add(*server);
@@ -474,6 +490,9 @@ impl Election {
         }
         if self.withdraw_at().is_some_and(|at| now.mono >= at) {
             return self.withdraw(now);
+        }
+        if self.stand_again_at().is_some_and(|at| now.mono >= at) {
+            return self.stand_again(now);
         }
         if now.mono >= self.resend_at {
             self.resend_after = (self.resend_after * 2).min(NOTIFICATION_INTERVAL_MAX);

@@ -448,6 +448,129 @@ fn electing_takes_the_quorum_of_the_next_configuration_too() {
     assert_eq!(table.state(3), None, "4 or 5 must agree");
 }
 
+/// As soon as those who follow 3, or any other that does not lead, have found out, they look again. Returns how long it took
+/// until everybody had a leader that leads.
+fn settle_in_the_end(table: &mut Table, looks: impl Fn(i64) -> (i64, i64)) -> Duration {
+    let discovery = Duration::from_secs(1);
+    let mut since = BTreeMap::<i64, Duration>::new();
+    while table.settled.len() < table.servers.len() || !table.deceived().is_empty() {
+        assert!(
+            table.now.mono < Duration::from_secs(60),
+            "{:?}",
+            table.settled
+        );
+        let deceived = table.deceived();
+        since.retain(|server, _| deceived.contains(server));
+        let first = deceived
+            .iter()
+            .map(|server| (*since.entry(*server).or_insert(table.now.mono), *server))
+            .min();
+        let deadlines = table
+            .servers
+            .values()
+            .filter_map(Election::next_deadline)
+            .min();
+        match first {
+            Some((at, server)) if deadlines.is_none_or(|next| at + discovery <= next) => {
+                table.now.mono = table.now.mono.max(at + discovery);
+                let (epoch, zxid) = looks(server);
+                since.remove(&server);
+                table.look(server, epoch, zxid);
+            }
+            _ => table.wait(),
+        }
+        table.deliver();
+    }
+    table.now.mono
+}
+
+/// The others would wait for 3 for ever, and 3 for 4 or 5.
+#[test]
+fn one_that_alone_knows_what_is_to_come_steps_aside() {
+    for seed in 0..100 {
+        let mut table = with_a_lost_reconfiguration(seed);
+        for server in [1, 2, 3] {
+            table.look(server, 1, if server == 3 { 9 } else { 5 });
+        }
+        table.deliver();
+        assert_eq!(table.state(3), None);
+        let took = settle_in_the_end(&mut table, |server| (1, if server == 3 { 9 } else { 5 }));
+        assert_eq!(table.leaders(), [2].into(), "seed {seed}");
+        assert_eq!(table.state(3), Some(ServerState::Following), "seed {seed}");
+        assert!(took <= candidature::WITHDRAW_AFTER * 3, "{took:?}");
+    }
+}
+
+/// {1, 2, 3, 4, 5} is in force, 1 and 2 have logged {1, 2, 6, 7, 8}, and 6, 7 and 8 are gone: both step aside at once, though
+/// 2 votes for 1.
+#[test]
+fn all_that_know_what_is_to_come_step_aside_together() {
+    for seed in 0..50 {
+        let mut table = Table::new(&[1, 2, 3, 4, 5], &[], seed);
+        let next = QuorumVerifier::majority([1, 2, 6, 7, 8].map(ServerId)).unwrap();
+        for id in [1, 2] {
+            let server = table.servers.get_mut(&ServerId(id)).unwrap();
+            let mut config = server.config.clone();
+            config.members.extend([6, 7, 8].map(ServerId));
+            config.verifiers.push(next.clone());
+            server.reconfigure(config);
+        }
+        let looks = |server| {
+            (
+                1,
+                if server == 1 {
+                    9
+                } else if server == 2 {
+                    8
+                } else {
+                    5
+                },
+            )
+        };
+        for server in 1..=5 {
+            let (epoch, zxid) = looks(server);
+            table.look(server, epoch, zxid);
+        }
+        table.deliver();
+        settle_in_the_end(&mut table, looks);
+        assert_eq!(table.leaders(), [5].into(), "seed {seed}");
+    }
+}
+
+/// Whoever steps aside is not lost as a candidate: where nobody else may lead, it stands again, less and less often.
+#[test]
+fn one_that_steps_aside_stands_again() {
+    let mut table = with_a_lost_reconfiguration(1);
+    for server in [1, 2, 3] {
+        table.look(server, 1, if server == 3 { 9 } else { 5 });
+    }
+    table.deliver();
+    for _ in 0..2 {
+        table.kill(1);
+        table.kill(2);
+        table.settled.clear();
+        let stood = |table: &Table| table.servers[&ServerId(3)].vote().leader == ServerId(3);
+        while stood(&table) {
+            table.now.mono = table.servers[&ServerId(3)].next_deadline().unwrap();
+            table.input(3, Input::Deadline);
+        }
+        let aside = table.now.mono;
+        while !stood(&table) {
+            table.now.mono = table.servers[&ServerId(3)].next_deadline().unwrap();
+            table.input(3, Input::Deadline);
+        }
+        assert!(table.now.mono >= aside + candidature::ASIDE_MIN);
+        table.wire.clear();
+        table.down.clear();
+        for server in [1, 2] {
+            table.look(server, 1, 5);
+        }
+        table.deliver();
+        assert_eq!(table.leaders(), [3].into(), "the others wait for it again");
+        assert_eq!(table.state(3), None);
+    }
+}
+
 /// Server 1 is the only voter and has logged that 2 becomes one; 2 has not, and is some rounds ahead.
 #[test]
 fn one_that_does_not_know_that_it_votes_does_not_hold_up_the_election() {
