@@ -106,11 +106,20 @@ impl Files {
         })
     }
 
+    /// Whether files can be put where they belong.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(crate) fn can_be_written(&self) -> io::Result<()> {
+        tempfile::NamedTempFile::new_in(directory(&self.base)).map(drop)
+    }
+
     /// Makes the files say what this member knows; returns when they do so durably.
     ///
     /// # Errors
     /// As the system says.
     pub(crate) fn write(&mut self, known: &Configurations) -> io::Result<()> {
+        self.can_be_written()?;
         let next = suffixed(&self.base, NEXT);
         if known.in_progress() {
             replace(&next, &lines(known.last_seen(), true))?;
@@ -176,10 +185,14 @@ fn lines(configuration: &Configuration, with_version: bool) -> Vec<u8> {
     lines.join("\n").into_bytes()
 }
 
+fn directory(path: &Path) -> &Path {
+    let directory = path.parent().filter(|path| !path.as_os_str().is_empty());
+    directory.unwrap_or_else(|| Path::new("."))
+}
+
 /// Replaces a file durably.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|path| !path.as_os_str().is_empty());
-    let directory = directory.unwrap_or_else(|| Path::new("."));
+    let directory = directory(path);
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     io::Write::write_all(&mut file, content)?;
     file.as_file().sync_all()?;
@@ -244,6 +257,27 @@ mod tests {
             (config.version, config.servers.len()),
             (Zxid(0x1_0000_0007), 3)
         );
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_an_error_even_where_there_is_nothing_to_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("conf");
+        let config = Config {
+            file: Some(place.join("zoo.cfg")),
+            my_id: Some(ServerId(1)),
+            reconfig_enabled: true,
+            ..Config::default()
+        };
+        let mut files = Files::of(&config).unwrap();
+        assert!(files.can_be_written().is_err() && files.write(&known(0)).is_err());
+        fs::create_dir(&place).unwrap();
+        assert!(files.can_be_written().is_ok() && files.write(&known(0)).is_ok());
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+        // It is no matter of the directory alone.
+        assert!(files.write(&known(0x1f)).is_err(), "there is no zoo.cfg");
+        fs::write(place.join("zoo.cfg"), "tickTime=500\n").unwrap();
+        files.write(&known(0x1f)).unwrap();
     }
 
     #[test]

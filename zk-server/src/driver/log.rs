@@ -138,6 +138,7 @@ impl Log {
         let run = move || {
             let mut batch = Vec::new();
             self.look_at_space();
+            self.try_files();
             while self.queue.wait(&mut batch, self.patience()) {
                 self.execute(&mut batch);
                 if let Some(job) = self.executor.background_job() {
@@ -233,11 +234,28 @@ impl Log {
         self.mailbox.push(Input::Quorum(input));
     }
 
-    /// A member whose files cannot be written starts with an older configuration next time, and hears of the newer one.
+    /// A member whose files cannot be written starts with an older configuration next time, and with all that its log has
+    /// since; as a leader it begins no reconfiguration.
     fn configure(&mut self, known: &Configurations) {
-        if let Some(Err(error)) = self.files.as_mut().map(|files| files.write(known)) {
-            tracing::error!(%error, "the dynamic configuration files");
+        if let Some(files) = &mut self.files {
+            let result = files.write(known);
+            self.configured(&result);
         }
+    }
+
+    fn try_files(&self) {
+        if let Some(files) = &self.files {
+            self.configured(&files.can_be_written());
+        }
+    }
+
+    fn configured(&self, result: &io::Result<()>) {
+        if let Err(error) = result {
+            tracing::error!(%error, "the configuration files cannot be written");
+        }
+        let written = result.is_ok();
+        let input = QuorumInput::Configured { written };
+        self.mailbox.push(Input::Quorum(input));
     }
 
     fn recover(&mut self, generation: u64) {

@@ -3,7 +3,7 @@
 use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
-use zk_proto::{ServerId, Zxid};
+use zk_proto::ServerId;
 
 use crate::{
     auth::AuthConfig,
@@ -12,7 +12,7 @@ use crate::{
     limits::ConnLimits,
     peer::{LocalSessions, MaxConns, PeerOptions, ReaperOptions},
     prep::PrepOptions,
-    reconfig::{Configuration, Configurations},
+    reconfig::{Configuration, Configurations, LoggedConfiguration},
     session::Passwords,
     storage::SnapshotTrigger,
     zab::{COUNTER_MAX, ZabConfig},
@@ -97,23 +97,39 @@ fn local_sessions(config: &Config) -> LocalSessions {
     }
 }
 
-/// What election and agreement want to know; `in_tree` is the configuration that was logged last, `after` the version
-/// of the one before it, where that is known.
+/// What election and agreement want to know; `logged` are the configurations in the log, oldest first.
 pub(super) fn zab_config(
     config: &Config,
     me: ServerId,
-    in_tree: Option<Configuration>,
-    after: Option<Zxid>,
+    logged: Vec<LoggedConfiguration>,
 ) -> Result<ZabConfig, Fatal> {
     let enabled = config.reconfig_enabled;
     let mut configurations = Configurations::new(me, configuration(config)?, enabled);
     let next = config.next.as_deref().map(Configuration::parse);
-    let next = next.and_then(Result::ok).map(|next| (next, None));
-    let in_tree = in_tree.map(|in_tree| (in_tree, after));
-    let mut seen: Vec<_> = in_tree.into_iter().chain(next).collect();
-    seen.sort_by_key(|(configuration, _)| configuration.version());
-    for (configuration, after) in seen {
-        configurations.see_after(configuration, after);
+    let next = next
+        .and_then(Result::ok)
+        .map(|configuration| LoggedConfiguration {
+            configuration,
+            after: None,
+        });
+    let mut seen: Vec<_> = logged.into_iter().chain(next).collect();
+    seen.sort_by_key(|seen| seen.configuration.version());
+    let mut news = 0;
+    for LoggedConfiguration {
+        configuration,
+        after,
+    } in seen
+    {
+        news += usize::from(configurations.see_after(configuration, after));
+    }
+    // One of these may be on its way; what came before it was in force, and the files do not tell.
+    if news > 1 {
+        let (written, logged) = (config.version, configurations.last_seen().version());
+        tracing::error!(
+            %written,
+            %logged,
+            "the configuration files lag behind the log: to elect takes a quorum of each configuration since"
+        );
     }
     let tick = config.tick_time;
     Ok(ZabConfig {
@@ -156,6 +172,8 @@ fn millis(duration: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use zk_proto::Zxid;
+
     use super::*;
 
     #[test]
@@ -171,5 +189,55 @@ mod tests {
         assert_eq!(total(&[], true), files - files / 5);
         assert_eq!(total(&[], false), 0);
         assert_eq!(total(&[("maxCnxns", "5")], true), 5);
+    }
+
+    fn of(ids: &[i64], version: i64) -> Configuration {
+        let lines = ids.iter().map(|id| format!("server.{id}=h{id}:1:2;3\n"));
+        let text = lines.collect::<String>() + &format!("version={version:x}");
+        Configuration::parse(&text).unwrap()
+    }
+
+    /// A log with two reconfigurations behind a file that was never written: one in force, as the second one shows, and one
+    /// that may be. A quorum of the file's configuration and of the last one need have nobody in common with one of
+    /// that between them.
+    #[test]
+    fn behind_a_file_that_lags_every_configuration_in_the_log_counts() {
+        let mut config = Config {
+            servers: of(&[1, 2, 3, 7], 0).servers().clone(),
+            reconfig_enabled: true,
+            ..Config::default()
+        };
+        let epoch = 1 << 32;
+        let logged = |configuration: Configuration, after: i64| LoggedConfiguration {
+            configuration,
+            after: Some(Zxid(after)),
+        };
+        let log = || {
+            vec![
+                logged(of(&[1, 2, 3, 4, 5], epoch + 5), 0),
+                logged(of(&[1, 2, 3, 4, 5, 6, 7], epoch + 9), epoch + 5),
+            ]
+        };
+        let known = |config: &Config| {
+            let known = zab_config(config, ServerId(7), log());
+            known.unwrap().configurations
+        };
+        let quorums = |config: &Config, ids: &[i64]| {
+            let servers = ids.iter().copied().map(ServerId).collect();
+            let verifiers = known(config).verifiers();
+            verifiers
+                .iter()
+                .map(|verifier| verifier.contains_quorum(&servers))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(quorums(&config, &[1, 2, 6, 7]), [true, false, true]);
+        assert_eq!(known(&config).next_version(), Some(Zxid(epoch + 5)));
+        assert_eq!(known(&config).members().len(), 7);
+        // One that was written once does not come back, and one that is not in the log counts, too.
+        config.servers = of(&[1, 2, 3, 4, 5], 0).servers().clone();
+        config.version = Zxid(epoch + 5);
+        assert_eq!(quorums(&config, &[1, 2, 6, 7]), [false, true]);
+        config.next = Some(of(&[7], epoch + 11).to_string());
+        assert_eq!(quorums(&config, &[1, 2, 6, 7]), [false, true, true]);
     }
 }

@@ -37,7 +37,7 @@ use crate::{
     config::{Config, HostPort, dynamic::Files},
     embedded::StartError,
     error::Fatal,
-    peer::{Peer, Shared, configuration_of},
+    peer::{Peer, Shared},
     storage::RecoveryOptions,
     tree::DataTree,
     zab::Epochs,
@@ -152,7 +152,9 @@ fn assemble(
     ports: Option<quorum::Bound>,
     wiring: Wiring,
 ) -> Result<(Member, Log, Arc<Hub>), Fatal> {
-    let files = may_block.then(|| Files::of(&config)).flatten();
+    let files = (may_block && ports.is_some())
+        .then(|| Files::of(&config))
+        .flatten();
     let Opened {
         directories,
         recovered,
@@ -161,7 +163,7 @@ fn assemble(
     let options = peer_options(&config, passwords, recovered.txns_since_snapshot);
     let recovery = RecoveryOptions::of(&config, seed());
     let replayed = recovered.txns_since_snapshot;
-    let after = recovered.configuration_before;
+    let logged = recovered.configurations;
     let last = recovered.tree.last_zxid().epoch();
     let current = recovered.current_epoch.unwrap_or(last);
     // An epoch that was followed was promised, whatever became of the file.
@@ -194,15 +196,16 @@ fn assemble(
     };
     let snapshots = Snapshots::new(&hub, directories, may_block);
     let shared = hub.shared.clone();
-    let peer = match hub.config.my_id.filter(|_| ports.is_some()) {
-        Some(me) => {
-            let in_tree = configuration_of(&hub.shared.tree.read());
-            let config = zab_config(&hub.config, me, in_tree, after)?;
-            Peer::among(options, shared, hub.started, config, epochs)
+    let (peer, ports) = match hub.config.my_id.zip(ports) {
+        Some((me, ports)) => {
+            let config = zab_config(&hub.config, me, logged)?;
+            let known = &config.configurations;
+            let ports = QuorumPorts::open(hub.clone(), recovery.tree, ports, known);
+            let peer = Peer::among(options, shared, hub.started, config, epochs);
+            (peer, Some(ports))
         }
-        None => Peer::new(options, shared, hub.started),
+        None => (Peer::new(options, shared, hub.started), None),
     };
-    let ports = ports.map(|ports| QuorumPorts::open(hub.clone(), recovery.tree, ports));
     let member = Member::new(peer, hub.clone(), queue, snapshots, ports);
     Ok((member, log, hub))
 }

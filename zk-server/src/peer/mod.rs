@@ -30,8 +30,6 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use zk_proto::{ServerId, SessionId, Zxid};
 
-#[cfg(feature = "driver")]
-pub(crate) use self::ensemble::configuration_of;
 use self::{
     ensemble::{Ensemble, changes_census},
     reaper::Reaper,

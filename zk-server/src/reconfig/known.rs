@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use zk_proto::{ServerId, Utf8Bytes, Zxid};
 
 use super::Configuration;
-use crate::{quorum::QuorumVerifier, zab::mutants};
+use crate::{config::ServerSpec, quorum::QuorumVerifier, zab::mutants};
 
 /// The configuration in force, and those that may come into force: they are logged, and nobody here knows yet
 /// whether they are committed.
@@ -26,6 +26,15 @@ struct Pending {
     configuration: Arc<Configuration>,
     /// The version of the one that it takes the place of, where that is known.
     after: Option<Zxid>,
+}
+
+/// A configuration as it stands in a log.
+#[derive(Debug, Clone)]
+pub struct LoggedConfiguration {
+    /// What it says.
+    pub configuration: Configuration,
+    /// The version of the one that it took the place of, where that is known; zero where it was one that an operator wrote.
+    pub after: Option<Zxid>,
 }
 
 impl Configurations {
@@ -111,6 +120,15 @@ impl Configurations {
         self.all()
             .flat_map(|configuration| configuration.servers().keys().copied())
             .collect()
+    }
+
+    /// Where everybody is reached who belongs to any of them, some more than once: the one in force comes first, then the
+    /// others, the latest first.
+    pub fn servers(&self) -> impl Iterator<Item = (&ServerId, &ServerSpec)> {
+        let pending = self.pending.iter().rev();
+        let pending = pending.map(|pending| &pending.configuration);
+        let all = std::iter::once(&self.committed).chain(pending);
+        all.flat_map(|configuration| configuration.servers())
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Configuration>> {

@@ -10,6 +10,10 @@
 //!                                                  both quorums                         its quorum
 //! ```
 //!
+//! A member finds what is in force in its files. Where these cannot be written they tell of an older configuration, and the
+//! log of all since: each of them counts, for behind the one in the file any may be in force, and two quorums of different
+//! ones need have nobody in common. That leaves out none that a quorum of the file's configuration has agreed on.
+//!
 //! Invariants: versions only grow; what a member has seen and not committed counts in every quorum it takes part in.
 //! Deliberately not here: files, sockets, and who connects to whom.
 
@@ -21,6 +25,6 @@ mod request;
 pub use self::{
     configuration::{Configuration, ConfigurationError},
     handover::designated_leader,
-    known::Configurations,
+    known::{Configurations, LoggedConfiguration},
     request::{Circumstances, next},
 };

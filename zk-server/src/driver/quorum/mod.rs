@@ -147,7 +147,12 @@ struct ToLeader {
 
 impl QuorumPorts {
     /// Begins to serve.
-    pub(super) fn open(hub: Arc<Hub>, tree: TreeOptions, bound: Bound) -> Self {
+    pub(super) fn open(
+        hub: Arc<Hub>,
+        tree: TreeOptions,
+        bound: Bound,
+        known: &Configurations,
+    ) -> Self {
         let Bound {
             me,
             election,
@@ -180,8 +185,7 @@ impl QuorumPorts {
             .clone()
             .accept(election, ports.listening.clone());
         tokio::spawn(servers);
-        let servers = ports.hub.config.servers.clone();
-        ports.link_to(servers.iter());
+        ports.link_to(known.servers());
         ports
     }
 
@@ -216,9 +220,8 @@ impl QuorumPorts {
     /// Follows a change of the configuration: connects to who belongs to the ensemble now or may soon, and listens where
     /// this member is reached now. One that is in it no more goes on as it is.
     pub(super) fn configure(&mut self, known: &Configurations) {
-        let committed = known.committed().servers();
-        self.link_to(committed.iter().chain(known.last_seen().servers()));
-        let Some(now) = committed.get(&self.me) else {
+        self.link_to(known.servers());
+        let Some(now) = known.committed().servers().get(&self.me) else {
             return;
         };
         let before = self.own.replace(now.clone());

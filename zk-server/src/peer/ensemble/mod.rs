@@ -27,8 +27,7 @@ use zk_proto::{
 };
 
 pub use self::orders::{Order, QuorumInput};
-pub(crate) use self::reconfigure::configuration_of;
-use self::{exchange::Exchange, read_only::ReadOnly};
+use self::{exchange::Exchange, read_only::ReadOnly, reconfigure::configuration_of};
 pub(super) use self::{figures::changes_census, read_only::needs_quorum};
 use super::{Output, Peer, waiting::Asker};
 use crate::{
@@ -79,6 +78,8 @@ pub(super) struct Ensemble {
     /// How many cuts of the tree learners are being sent, and the log is writing.
     cuts: usize,
     exchange: Option<(Box<DataTree>, Exchange)>,
+    /// Whether the configuration files could not be written when that was tried last.
+    unwritten: bool,
 }
 
 impl Ensemble {
@@ -96,6 +97,7 @@ impl Ensemble {
             looking_since: Duration::ZERO,
             cuts: 0,
             exchange: None,
+            unwritten: false,
         }
     }
 
@@ -196,6 +198,11 @@ impl Peer {
             QuorumInput::LogRead { link, span } => self.log_read(now, link, span),
             QuorumInput::Recovered(Ok(tree)) => self.exchange(now, tree, Exchange::Recovered),
             QuorumInput::Recovered(Err(fatal)) => self.stop(fatal),
+            QuorumInput::Configured { written } => {
+                if let Some(ensemble) = &mut self.ensemble {
+                    ensemble.unwritten = !written;
+                }
+            }
         }
     }
 

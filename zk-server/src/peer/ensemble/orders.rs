@@ -55,6 +55,11 @@ pub enum QuorumInput {
         /// What the log has.
         span: Option<LoggedSpan>,
     },
+    /// The configuration files were tried, at the start or by [`Order::Configure`].
+    Configured {
+        /// Whether they say what they should, and can be changed.
+        written: bool,
+    },
     /// [`Order::Recover`] was carried out.
     Recovered(Result<Box<DataTree>, Fatal>),
 }

@@ -11,16 +11,28 @@ use crate::{
 
 impl Peer {
     /// What comes of a request, if it asks for a reconfiguration of an ensemble that this member leads.
+    ///
+    /// A leader that cannot write down what comes of it refuses with `ReconfigDisabled`, and tries its files once more for
+    /// the next time. Apache's goes on, and counts on the configuration before last when it comes back.
     pub(in crate::peer) fn next_configuration(
-        &self,
+        &mut self,
         request: Option<&Request>,
         zxid: Zxid,
     ) -> Option<Result<Utf8Bytes, ErrorCode>> {
         let Some(Request::Reconfig(request)) = request else {
             return None;
         };
-        let leader: &Leader = self.ensemble.as_ref()?.member.leader()?;
+        let ensemble = self.ensemble.as_ref()?;
+        let leader: &Leader = ensemble.member.leader()?;
         let configurations = leader.configurations();
+        if ensemble.unwritten {
+            tracing::error!(
+                "a reconfiguration is refused: the configuration files cannot be written"
+            );
+            let configurations = configurations.clone();
+            self.order(Order::Configure(configurations));
+            return Some(Err(ErrorCode::ReconfigDisabled));
+        }
         let at = Circumstances {
             current: configurations.committed(),
             in_progress: configurations.in_progress(),

@@ -2,7 +2,9 @@
 
 use zk_proto::{
     Encode, Epoch, OpCode,
+    op::ReconfigRequest,
     quorum::{LearnerInfo, LearnerMessage, PROTOCOL_VERSION, SessionTouch},
+    txn::{Txn, TxnLogEntry},
 };
 
 use super::*;
@@ -15,20 +17,25 @@ const LINK: LinkId = LinkId(7);
 
 /// Server 1 leads, and server 2 observes.
 fn leading() -> World {
+    leading_with(&Config::default())
+}
+
+fn leading_with(settings: &Config) -> World {
     let mut world = World::new();
     let two = "server.1=h:1:2\nserver.2=h:3:4:observer";
     let two = Configuration::parse(two).unwrap();
     let second = Duration::from_secs(1);
     let config = ZabConfig {
         me: ServerId(1),
-        configurations: Configurations::new(ServerId(1), two, false),
+        configurations: Configurations::new(ServerId(1), two, settings.reconfig_enabled),
         tick: 2 * second,
         init_limit: 20 * second,
         sync_limit: 10 * second,
         connect_retry: second / 200,
         counter_max: COUNTER_MAX,
     };
-    let options = options(&Config::default(), LocalSessions::Off);
+    let mut options = options(settings, LocalSessions::Off);
+    options.prep.reconfig_enabled = settings.reconfig_enabled;
     let (shared, now) = (world.shared.clone(), world.now);
     world.peer = Peer::among(options, shared, now, config, Epochs::default());
     world.handle(Input::Quorum(QuorumInput::Start));
@@ -257,4 +264,56 @@ fn an_epoch_does_not_begin_with_a_snapshot() {
     world.sync();
     assert_eq!(world.shared.tree.read().last_zxid(), Zxid::new(Epoch(1), 1));
     assert!(world.cuts.is_empty(), "one transaction is logged");
+}
+
+/// What the last transaction says that learners heard of, if it is a refusal.
+fn last_refusal(world: &World) -> Option<ErrorCode> {
+    let informs = world.orders.iter().filter_map(|order| match order {
+        Order::Send {
+            message: LearnerMessage::Inform { entry, .. },
+            ..
+        } => Some(entry.clone()),
+        _ => None,
+    });
+    let entry = TxnLogEntry::decode(&mut Reader::new(informs.last()?)).unwrap();
+    match entry.txn {
+        Txn::Error(error) => Some(ErrorCode::from_i32(error.err)),
+        _ => None,
+    }
+}
+
+#[test]
+fn one_that_cannot_write_its_configuration_files_refuses_a_reconfiguration_and_tries_them_again() {
+    let settings = Config {
+        reconfig_enabled: true,
+        ..Config::default()
+    };
+    let mut world = leading_with(&settings);
+    let session = SessionId(77);
+    let timeout = 10_000_i32.to_bytes();
+    forward(&mut world, session, OpCode::CreateSession, timeout);
+    world.sync();
+    let ask = |world: &mut World| {
+        world.orders.clear();
+        let request = ReconfigRequest {
+            joining: Some("server.3=h:5:6:observer;7".into()),
+            leaving: None,
+            new_members: None,
+            config_id: 5,
+        };
+        forward(world, session, OpCode::Reconfig, request.to_bytes());
+        world.sync();
+        let tried = world.orders.iter();
+        let tried = tried.filter(|order| matches!(order, Order::Configure(_)));
+        (last_refusal(world), tried.count())
+    };
+    let wrong = Some(ErrorCode::BadVersion);
+    assert_eq!(ask(&mut world), (wrong, 0), "as far as it gets otherwise");
+    for (written, expected) in [
+        (false, (Some(ErrorCode::ReconfigDisabled), 1)),
+        (true, (wrong, 0)),
+    ] {
+        world.handle(Input::Quorum(QuorumInput::Configured { written }));
+        assert_eq!(ask(&mut world), expected);
+    }
 }

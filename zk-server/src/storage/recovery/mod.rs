@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    reconfig::Configuration,
+    reconfig::{Configuration, LoggedConfiguration},
     storage::disk::Disk,
     tree::{DataTree, TreeOptions},
     zab::mutants,
@@ -107,9 +107,9 @@ pub struct Recovered {
     /// The first transaction after which the tree's digest was not the one that was logged with it. Apache only
     /// logs that, and so should the caller.
     pub digest_mismatch: Option<Zxid>,
-    /// The version of the configuration that the last reconfiguration in the replayed log took the place of; zero
-    /// where that was one that an operator wrote.
-    pub configuration_before: Option<Zxid>,
+    /// The ensemble's configurations, oldest first: the snapshot's, if a leader has named it, and that of every
+    /// reconfiguration in the replayed log. Which of them are in force, the history does not say.
+    pub configurations: Vec<LoggedConfiguration>,
     /// `currentEpoch`, if there is such a file.
     pub current_epoch: Option<Epoch>,
     /// `acceptedEpoch`, if there is such a file.
@@ -204,7 +204,7 @@ fn read(
         log_bytes: replay.bytes,
         torn: replay.torn,
         digest_mismatch: replay.digest_mismatch,
-        configuration_before: replay.configuration_before,
+        configurations: replay.configurations,
         tree: replay.tree,
         current_epoch,
         accepted_epoch,

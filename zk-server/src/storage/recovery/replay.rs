@@ -16,7 +16,7 @@ use super::{
     damage::{Damage, Refusal, Unusable},
 };
 use crate::{
-    reconfig::Configuration,
+    reconfig::{Configuration, LoggedConfiguration},
     storage::{
         Fatal,
         disk::{Disk, DiskFile},
@@ -24,6 +24,7 @@ use crate::{
         txn_log::{LogReader, ReadError, Tail, UNSYNCED_BYTES_MAX, examine_tail},
     },
     tree::{DataTree, Effects, path},
+    zab::mutants,
 };
 
 /// The tree on its way to the end of the log.
@@ -33,8 +34,8 @@ pub(super) struct Replay {
     pub(super) bytes: u64,
     pub(super) torn: Option<TornTail>,
     pub(super) digest_mismatch: Option<Zxid>,
-    /// What the last reconfiguration took the place of.
-    pub(super) configuration_before: Option<Zxid>,
+    /// As [`Recovered::configurations`](super::Recovered::configurations).
+    pub(super) configurations: Vec<LoggedConfiguration>,
     effects: Effects,
     /// The snapshot: what the log says up to it is in the tree already.
     base: Zxid,
@@ -65,11 +66,19 @@ impl Replay {
             bytes: 0,
             torn: None,
             digest_mismatch: None,
-            configuration_before: None,
+            configurations: Vec::new(),
             effects: Effects::new(),
             awaited,
             end: None,
         };
+        if let Some(configuration) = configuration_of(&replay.tree) {
+            let after = None;
+            let base = LoggedConfiguration {
+                configuration,
+                after,
+            };
+            replay.configurations.push(base);
+        }
         replay.compare_awaited();
         replay
     }
@@ -168,12 +177,13 @@ impl Replay {
         }
         let entry =
             TxnLogEntry::from_bytes(record.payload.clone()).map_err(|error| refused(&error))?;
-        if matches!(entry.txn, Txn::Reconfig(_)) {
-            self.configuration_before = Some(configuration_version(&self.tree));
-        }
+        let before = matches!(entry.txn, Txn::Reconfig(_)).then(|| configuration_of(&self.tree));
         self.effects.clear();
         self.tree
             .apply(&entry.header, &entry.txn, &mut self.effects);
+        if let Some(before) = before {
+            self.note_configuration(before);
+        }
         if zxid > last {
             self.records += 1;
             self.bytes += (record.payload.len() + RECORD_OVERHEAD) as u64;
@@ -183,6 +193,24 @@ impl Replay {
         }
         self.compare_awaited();
         Ok(zxid)
+    }
+
+    /// Keeps the configuration that a reconfiguration has just put into the tree. Each one that the log passes was in force,
+    /// or may be: that only the last one had counted would let those who know it go on without those who do not.
+    fn note_configuration(&mut self, before: Option<Configuration>) {
+        let before = before.map_or(Zxid::ZERO, |before| before.version());
+        if let Some(configuration) = configuration_of(&self.tree)
+            && configuration.version() > before
+        {
+            if mutants::active("in-force-forgotten") {
+                self.configurations.clear();
+            }
+            let after = Some(before);
+            self.configurations.push(LoggedConfiguration {
+                configuration,
+                after,
+            });
+        }
     }
 
     /// Leaves a file for a later one that goes on without a gap. Apache leaves a torn write where it is and goes on
@@ -321,12 +349,11 @@ fn corrupt(disk: &dyn Disk, end: &End, intact_at: u64) -> Refusal {
     )
 }
 
-/// The version of the configuration in a tree; zero if it is one that an operator wrote, or none.
-fn configuration_version(tree: &DataTree) -> Zxid {
-    let text = tree.node(path::CONFIG).and_then(|node| node.data());
-    let text = text.and_then(|text| str::from_utf8(text).ok());
-    let configuration = text.and_then(|text| Configuration::parse(text).ok());
-    configuration.map_or(Zxid::ZERO, |configuration| configuration.version())
+/// The configuration in a tree; `None` if it is one that an operator wrote and no leader has named, or none.
+fn configuration_of(tree: &DataTree) -> Option<Configuration> {
+    let text = tree.node(path::CONFIG)?.data()?;
+    let configuration = Configuration::parse(str::from_utf8(text).ok()?).ok()?;
+    (configuration.version() > Zxid::ZERO).then_some(configuration)
 }
 
 fn endless(disk: &dyn Disk, end: &End, bytes: u64) -> Refusal {

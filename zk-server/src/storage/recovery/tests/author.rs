@@ -45,6 +45,11 @@ impl Author {
         &mut self.tree
     }
 
+    /// The last transaction.
+    pub(super) const fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
     /// Begins a new epoch.
     pub(super) fn elect(&mut self) {
         self.zxid = Zxid::new(zk_proto::Epoch(self.zxid.epoch().0 + 1), 0);

@@ -1,8 +1,13 @@
 //! The log, read back.
 
+use zk_proto::txn::{SetDataTxn, Txn};
+
 use super::*;
-use crate::storage::{
-    HistoryPieces, SnapshotOptions, snapshot::write_tree, survey_history, txn_log::LogReader,
+use crate::{
+    reconfig::Configuration,
+    storage::{
+        HistoryPieces, SnapshotOptions, snapshot::write_tree, survey_history, txn_log::LogReader,
+    },
 };
 
 /// Any two records may follow each other.
@@ -192,4 +197,45 @@ fn a_torn_end_is_an_end_and_no_log_is_nothing() {
     let empty = MemDisk::new();
     recovered(&empty);
     assert_eq!(survey(&empty, 0, None), None);
+}
+
+/// The files of a member may tell of an older configuration than its log, by more than one: all of them count.
+#[test]
+fn every_configuration_that_the_log_passes_is_found() {
+    let disk = MemDisk::new();
+    let mut back = recovered(&disk);
+    assert!(back.configurations.is_empty());
+    let mut author = Author::new();
+    let mut expected = Vec::new();
+    let mut after = Zxid::ZERO;
+    for ids in [&[1, 2, 3][..], &[1, 2], &[1, 2, 4, 5]] {
+        execute(&mut back.log, vec![append(author.log_create())]).unwrap();
+        let lines = ids.iter().map(|id| format!("server.{id}=h{id}:1:2;3\n"));
+        let version = author.zxid().successor().unwrap();
+        let text = lines.collect::<String>() + &format!("version={:x}", version.0);
+        let txn = Txn::Reconfig(SetDataTxn {
+            path: "/zookeeper/config".into(),
+            data: Some(text.clone().into()),
+            version: -1,
+        });
+        execute(&mut back.log, vec![append(author.log(txn))]).unwrap();
+        expected.push((Configuration::parse(&text).unwrap(), Some(after)));
+        after = version;
+    }
+    execute(&mut back.log, vec![append(author.log_create())]).unwrap();
+    back.log.close();
+    let found = |back: &Recovered| -> Vec<_> {
+        let all = back.configurations.iter();
+        all.map(|logged| (logged.configuration.clone(), logged.after))
+            .collect()
+    };
+    let back = recovered(&disk);
+    assert_eq!(found(&back), expected);
+    // Behind a snapshot, nobody knows what was before the one in it.
+    drop(back);
+    let directories = directories(&disk);
+    let snapshot = SnapshotOptions::of(&Config::default());
+    write_tree(&directories, author.tree(), &snapshot).unwrap();
+    drop(directories);
+    assert_eq!(found(&recovered(&disk)), [(expected[2].0.clone(), None)]);
 }
