@@ -59,7 +59,7 @@ const BUGS: [(&str, &str); 24] = [
 ];
 
 /// Scenarios of the museum, and the bugs that they find: each its own, or one like it.
-const SCENARIOS: [(&str, fn()); 30] = [
+const SCENARIOS: [(&str, fn()); 32] = [
     (
         "follows-as-observer",
         reconfig::observers_that_are_to_become_voters_help_to_establish_an_epoch,
@@ -151,6 +151,14 @@ const SCENARIOS: [(&str, fn()); 30] = [
     (
         "only-voters-stand",
         reconfig::a_voter_to_be_with_the_longest_history_is_elected,
+    ),
+    (
+        "nobody-steps-aside",
+        reconfig::a_configuration_that_one_knows_and_whose_new_voters_are_gone_holds_nobody_up,
+    ),
+    (
+        "in-force-forgotten",
+        reconfig::a_configuration_in_force_is_not_forgotten_where_no_file_can_be_written,
     ),
     (
         "next-always-asked",

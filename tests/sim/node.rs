@@ -16,7 +16,7 @@ use zk_proto::{
     txn::{CreateTxn, SetDataTxn, Txn, TxnHeader, TxnLogEntry},
 };
 use zk_server::{
-    reconfig::Configuration,
+    reconfig::{Configuration, LoggedConfiguration},
     storage::{
         Directories, Disk, DiskDone, DiskOp, EpochKind, LogExecutor, LogOptions, MemDisk,
         RecoveryOptions, SnapshotOptions, mem_disk::FaultyCall, put_piece, recover, write_snapshot,
@@ -47,6 +47,9 @@ pub(crate) struct Node {
     pub(crate) durable: DurableState,
     /// What its dynamic configuration file says; none before the first reconfiguration.
     pub(crate) configuration: Option<Configuration>,
+    /// Whether that file cannot be written any more once it has the name of the first one, and how often that was tried.
+    /// (Where not even the name can be written, a later leader gives it another one, and who knows that stays outside.)
+    pub(crate) unwritten: Option<u32>,
 }
 
 /// What the disk has said is safe: the oracle's knowledge.
@@ -164,6 +167,7 @@ impl Node {
             spoiled: false,
             durable: DurableState::default(),
             configuration: None,
+            unwritten: None,
         }
     }
 
@@ -180,9 +184,12 @@ impl Node {
             "server {} has logged {last} and follows {current:?}",
             config.me.0
         );
-        if let Some(seen) = configuration_of(&recovered.tree) {
-            let after = recovered.configuration_before;
-            config.configurations.see_after(seen, after);
+        for logged in recovered.configurations {
+            let LoggedConfiguration {
+                configuration,
+                after,
+            } = logged;
+            config.configurations.see_after(configuration, after);
         }
         let safe = &self.durable.log;
         let knows_its_loss = self.spoiled && recovered.awaits_sync;
@@ -245,7 +252,10 @@ impl Node {
                 }
                 Work::Configure(configuration) => {
                     done.extend(self.execute_ops(std::mem::take(&mut ops)));
-                    self.configuration = Some(configuration);
+                    match &mut self.unwritten {
+                        Some(tried) if configuration.version().counter() > 0 => *tried += 1,
+                        _ => self.configuration = Some(configuration),
+                    }
                 }
             }
         }
@@ -387,6 +397,11 @@ impl DurableState {
             DiskDone::HistoryComplete => self.lost.clear(),
             DiskDone::Barrier { .. } | DiskDone::Failed(_) => {}
         }
+    }
+
+    /// Whether a disk that loses its power, or not, may come back with it.
+    pub(crate) fn may_have(&self, zxid: Zxid) -> bool {
+        self.has(zxid) || self.unsynced.contains(&zxid)
     }
 
     pub(crate) fn has(&self, zxid: Zxid) -> bool {

@@ -178,3 +178,68 @@ pub(crate) fn a_voter_to_be_is_not_kept_out_by_what_it_has_promised() {
     assert!(world.is_serving(OBSERVER), "{:?}", world.states());
     world.come_to_rest();
 }
+
+/// The leader alone logs what is to come, and all lose their power; those that would be new never come back. Its history is
+/// the longest of the three that are in force: the others must not wait for it for ever.
+fn alone_with_what_is_to_come(stays: bool, joining: &[usize]) {
+    let mut world = quiet_with_spares(3, 3);
+    (0..6).for_each(|node| world.restart(node));
+    world.run_for(ms(900));
+    let leader = world.leader().unwrap();
+    for other in (0..6).filter(|node| *node != leader) {
+        world.cut_one_way(leader, other);
+    }
+    let leaving = (0..3).filter(|node| *node != leader || !stays);
+    let joining = joining.iter().map(|node| (*node, 0));
+    let changes: Vec<_> = leaving.map(|node| (node, 3)).chain(joining).collect();
+    world.propose_changes(leader, &changes);
+    assert_eq!(world.report.faults.len(), 1, "it was proposed");
+    world.run_for(ms(100));
+    (0..6).for_each(|node| world.stop(node, false));
+    world.leave(&[3, 4, 5]);
+    world.come_to_rest();
+    assert_ne!(world.leader(), Some(leader), "one that knows less leads");
+}
+
+#[test]
+pub(crate) fn a_configuration_that_one_knows_and_whose_new_voters_are_gone_holds_nobody_up() {
+    alone_with_what_is_to_come(true, &[3, 4]);
+}
+
+#[test]
+pub(crate) fn nor_does_one_that_leaves_out_who_knows_it() {
+    alone_with_what_is_to_come(false, &[3, 4, 5]);
+}
+
+/// Nobody's files can be written. {1, 2, 3, 4, 5} is in force, and its leader, one more of the first three, 6 and 7 have
+/// logged that these are members, too; they lose their power, and are no quorum of what is in force.
+#[test]
+pub(crate) fn a_configuration_in_force_is_not_forgotten_where_no_file_can_be_written() {
+    let mut world = quiet_with_spares(3, 4);
+    world.write_no_configurations();
+    (0..7).for_each(|node| world.restart(node));
+    world.run_for(ms(900));
+    let leader = world.leader().unwrap();
+    world.propose_changes(leader, &[(3, 0), (4, 0)]);
+    world.run_for(ms(900));
+    assert_eq!(world.leader(), Some(leader));
+    let with_it = (leader + 1) % 3;
+    let rack = [leader, with_it, 5, 6];
+    let others = [(leader + 2) % 3, 3, 4];
+    for one in rack {
+        others.iter().for_each(|other| world.cut(one, *other));
+    }
+    world.propose_changes(leader, &[(5, 0), (6, 0)]);
+    world.run_for(ms(100));
+    rack.iter().for_each(|node| world.stop(*node, true));
+    rack.iter().for_each(|node| world.restart(*node));
+    world.run_for(ms(5_000));
+    let leads = world.leader().unwrap();
+    assert!(others.contains(&leads), "the rack is no quorum");
+    let before = world.acknowledged();
+    world.write_at(leads);
+    world.run_for(ms(100));
+    assert_eq!(world.acknowledged(), before + 1);
+    assert!(rack.iter().all(|node| !world.leads(*node)));
+    world.come_to_rest();
+}

@@ -1,6 +1,6 @@
 //! What differs from seed to seed: the ensemble, its speed, and which faults may strike.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use fastrand::Rng;
 use zk_server::zab::COUNTER_MAX;
@@ -42,11 +42,15 @@ pub(crate) enum Fault {
     Snapshot,
     /// No fault: the leader is asked for another configuration.
     Reconfig,
+    /// A member's configuration files cannot be written. Drawn for a whole seed, apart from the others.
+    Unwritten,
+    /// Some servers do not come back when it is over, which the rest can do without. Drawn for a whole seed.
+    Left,
 }
 
 impl Fault {
     /// Every kind.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutAll,
@@ -63,7 +67,14 @@ impl Fault {
         Self::Damage,
         Self::Snapshot,
         Self::Reconfig,
+        Self::Unwritten,
+        Self::Left,
     ];
+
+    /// Whether it may strike at any time.
+    const fn strikes(self) -> bool {
+        !matches!(self, Self::Unwritten | Self::Left)
+    }
 
     /// Whether it may find nothing to strike: it counts when it does.
     pub(crate) const fn may_miss(self) -> bool {
@@ -75,6 +86,8 @@ impl Fault {
                 | Self::Damage
                 | Self::Reconfig
                 | Self::BreakOff
+                | Self::Unwritten
+                | Self::Left
         )
     }
 }
@@ -136,13 +149,18 @@ pub(crate) struct Swarm {
     pub(crate) tick: Duration,
     /// How many zxids an epoch has.
     pub(crate) counter_max: u32,
+    /// Whose configuration files cannot be written.
+    pub(crate) unwritten: BTreeSet<usize>,
+    /// Whether somebody may be missing at the end.
+    pub(crate) leaves_some: bool,
 }
 
 impl Swarm {
     pub(crate) fn draw(random: &mut Rng) -> Self {
         let ms = Duration::from_millis;
         let us = Duration::from_micros;
-        let mut faults: Vec<_> = Fault::ALL.into_iter().filter(|_| random.bool()).collect();
+        let all = Fault::ALL.into_iter().filter(|fault| fault.strikes());
+        let mut faults: Vec<_> = all.filter(|_| random.bool()).collect();
         if faults.is_empty() {
             faults.push(Fault::Kill);
         }
@@ -173,6 +191,24 @@ impl Swarm {
                 0 => random.u32(5..60),
                 _ => COUNTER_MAX,
             },
+            unwritten: BTreeSet::new(),
+            leaves_some: false,
+        }
+    }
+
+    /// What was thought of later; with dice of its own, so that every seed is what it was.
+    pub(crate) fn draw_apart(&mut self, random: &mut Rng) {
+        if !self.faults.contains(&Fault::Reconfig) {
+            return;
+        }
+        match random.u8(0..4) {
+            0 => {
+                let all = 0..self.voters + self.observers + self.spares;
+                let some = random.bool();
+                self.unwritten = all.filter(|_| !some || random.bool()).collect();
+            }
+            1 | 2 => self.leaves_some = true,
+            _ => {}
         }
     }
 

@@ -6,7 +6,7 @@
 //! `until` waits for somebody to do or say that, and `break` ends a link within the next message of that name.
 //! `ZK_REWRITE=1` writes down what happens now; the difference is to be read before it is kept.
 
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, time::Duration};
 
 use fastrand::Rng;
 
@@ -59,6 +59,8 @@ fn swarm(voters: usize, observers: usize, committed_log: usize) -> Swarm {
         reads_log: false,
         tick: ms(100),
         counter_max: zk_server::zab::COUNTER_MAX,
+        unwritten: BTreeSet::new(),
+        leaves_some: false,
     }
 }
 

@@ -7,7 +7,10 @@ use zk_server::{
 };
 
 use super::{Event, World, disks, id};
-use crate::node::{Done, Running, Work};
+use crate::{
+    node::{Done, Running, Work},
+    swarm::Fault,
+};
 
 impl World {
     pub(super) fn ask_disk(&mut self, node: usize, op: DiskOp) {
@@ -69,6 +72,11 @@ impl World {
 
     pub(super) fn execute(&mut self, node: usize, batch: Vec<Work>) -> Vec<Done> {
         let done = self.nodes[node].execute(batch);
+        if let Some(tried) = &mut self.nodes[node].unwritten {
+            for _ in 0..std::mem::take(tried) {
+                self.report.struck(Fault::Unwritten);
+            }
+        }
         for done in &done {
             if let Done::Op(DiskDone::EpochSaved {
                 kind: EpochKind::Current,

@@ -17,6 +17,9 @@ use crate::{
 impl World {
     pub(super) fn chaos(&mut self) {
         if self.now >= self.chaos_until {
+            if self.swarm.leaves_some {
+                self.leave_some();
+            }
             return self.heal();
         }
         let fault = self.swarm.faults[self.random.usize(0..self.swarm.faults.len())];
@@ -75,6 +78,7 @@ impl World {
             Fault::Damage => self.damage_one(node),
             Fault::Snapshot => self.snapshot(node),
             Fault::Reconfig => self.reconfig(node, other),
+            Fault::Unwritten | Fault::Left => {}
         }
         let interval = self.swarm.fault_interval;
         let next = self.random_duration(interval / 10, interval);

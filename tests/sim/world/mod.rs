@@ -8,7 +8,7 @@ mod reconfig;
 mod script;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::{self, Write as _},
     sync::Arc,
     time::Duration,
@@ -119,6 +119,8 @@ pub(crate) struct World {
     chaos_until: Duration,
     /// Whether members that stop come back by themselves.
     restarts: bool,
+    /// Who does not come back.
+    left: BTreeSet<usize>,
     /// How many writes had been acknowledged when the chaos ended.
     healed_at: Option<usize>,
     pub(crate) report: Report,
@@ -136,7 +138,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = Rng::with_seed(seed);
-        let swarm = Swarm::draw(&mut random);
+        let mut swarm = Swarm::draw(&mut random);
+        swarm.draw_apart(&mut Rng::with_seed(!seed));
         Self::drawn(swarm, random)
     }
 
@@ -163,6 +166,12 @@ impl World {
     /// A world in which nothing happens by itself.
     pub(crate) fn empty(swarm: Swarm, random: Rng) -> Self {
         let count = swarm.voters + swarm.observers + swarm.spares;
+        let node = |at| {
+            let mut node = Node::new();
+            node.unwritten = swarm.unwritten.contains(&at).then_some(0);
+            node
+        };
+        let nodes = (0..count).map(node).collect();
         Self {
             chaos_until: swarm.chaos,
             swarm,
@@ -170,12 +179,13 @@ impl World {
             now: Duration::ZERO,
             events: BTreeMap::new(),
             sequence: 0,
-            nodes: (0..count).map(|_| Node::new()).collect(),
+            nodes,
             net: Net::default(),
             oracle: Oracle::default(),
             last_write: 0,
             configurations: BTreeMap::new(),
             restarts: false,
+            left: BTreeSet::new(),
             healed_at: None,
             report: Report::default(),
             trace: VecDeque::new(),
@@ -357,6 +367,7 @@ impl World {
             } => self.timer(node, incarnation, at),
             Event::Client => self.client(),
             Event::Chaos => self.chaos(),
+            Event::Restart { node } if self.left.contains(&node) => {}
             Event::Restart { node } => self.restart(node),
         }
     }

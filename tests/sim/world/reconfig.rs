@@ -130,11 +130,70 @@ impl World {
 
     /// Who belongs to the last configuration that is committed; the others may find their way, or not.
     pub(super) fn members(&self) -> Vec<usize> {
+        let last = self.in_force();
+        let all = last.servers().keys();
+        let all = all.map(|server: &ServerId| index(*server));
+        all.filter(|node| !self.left.contains(node)).collect()
+    }
+
+    /// The last configuration that is committed.
+    fn in_force(&self) -> Configuration {
         let committed = &self.oracle.committed;
         let mut past = self.configurations.iter().rev();
         let last = past.find(|(zxid, _)| committed.binary_search(zxid).is_ok());
-        let last = last.map_or_else(|| self.first_configuration(0), |(_, last)| last.clone());
-        let all = last.servers().keys();
-        all.map(|server: &ServerId| index(*server)).collect()
+        last.map_or_else(|| self.first_configuration(0), |(_, last)| last.clone())
+    }
+
+    /// Ends everybody, and some of them for good: none that votes, and none that the others cannot do without.
+    pub(super) fn leave_some(&mut self) {
+        let in_force = self.in_force();
+        let voters = in_force.verifier();
+        for node in 0..self.nodes.len() {
+            self.stop(node, false);
+            if !voters.is_voter(id(node)) && self.random.u8(0..4) > 0 {
+                self.left.insert(node);
+            }
+        }
+        if self.left.is_empty() || !self.can_do_without_those_that_left(&in_force) {
+            return self.left.clear();
+        }
+        let left: Vec<_> = self.left.iter().map(|node| id(*node).0).collect();
+        self.trace(format_args!("{left:?} are left behind"));
+        self.report.struck(Fault::Left);
+    }
+
+    /// Whether those that come back must find a leader. They know what is in force by their files or logs, and are a quorum
+    /// of it and of each that they may still count on; and so of each that may come into force, unless a quorum of
+    /// the one in force can tell that it did not.
+    fn can_do_without_those_that_left(&self, in_force: &Configuration) -> bool {
+        let rest: Vec<_> = (0..self.nodes.len())
+            .filter(|node| !self.left.contains(node))
+            .collect();
+        let is_quorum = |known: &Configuration, nodes: &[usize]| {
+            let servers = nodes.iter().map(|node| id(*node)).collect();
+            known.verifier().contains_quorum(&servers)
+        };
+        let written = rest.iter().map(|node| {
+            let written = self.nodes[*node].configuration.clone();
+            written.unwrap_or_else(|| self.first_configuration(*node))
+        });
+        let past = self.configurations.range(..=in_force.version());
+        if !past
+            .map(|(_, past)| past.clone())
+            .chain(written)
+            .all(|known| is_quorum(&known, &rest))
+        {
+            return false;
+        }
+        let mut to_come = self
+            .configurations
+            .iter()
+            .filter(|(zxid, _)| **zxid > in_force.version());
+        to_come.all(|(zxid, next)| {
+            let (with, without): (Vec<_>, Vec<_>) = rest
+                .iter()
+                .partition(|node| self.nodes[**node].durable.may_have(*zxid));
+            with.is_empty() || is_quorum(next, &rest) || is_quorum(in_force, &without)
+        })
     }
 }

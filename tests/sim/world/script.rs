@@ -157,19 +157,39 @@ impl World {
         self.nodes[node].durable.current
     }
 
+    /// From now on these do not come back; nor are they asked for anything.
+    pub(crate) fn leave(&mut self, nodes: &[usize]) {
+        self.left.extend(nodes);
+    }
+
+    /// From now on nobody's configuration files can be written.
+    pub(crate) fn write_no_configurations(&mut self) {
+        for node in &mut self.nodes {
+            node.unwritten = Some(0);
+        }
+    }
+
+    /// How many writes were acknowledged.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.oracle.acknowledged.len()
+    }
+
     /// Ends every fault, brings everybody back, and demands that everything becomes well: all serve, all writes are
     /// answered, all members hold the same, and everything acknowledged is there.
     pub(crate) fn come_to_rest(&mut self) {
         self.heal();
         let missed: Vec<_> = self.planned.iter().filter(|plan| !plan.struck).collect();
         assert!(missed.is_empty(), "planned and never struck: {missed:?}");
-        for node in 0..self.nodes.len() {
-            if !self.is_running(node) {
-                self.restart(node);
+        let all: Vec<_> = (0..self.nodes.len())
+            .filter(|node| !self.left.contains(node))
+            .collect();
+        for node in &all {
+            if !self.is_running(*node) {
+                self.restart(*node);
             }
         }
         self.become_well();
-        for node in 0..self.nodes.len() {
+        for node in all {
             self.write_at(node);
             self.sync_at(node);
         }
