@@ -551,6 +551,7 @@ fn one_that_steps_aside_stands_again() {
         table.settled.clear();
         let stood = |table: &Table| table.servers[&ServerId(3)].vote().leader == ServerId(3);
         while stood(&table) {
+            assert!(table.now.mono < Duration::from_secs(60), "it still stands");
             table.now.mono = table.servers[&ServerId(3)].next_deadline().unwrap();
             table.input(3, Input::Deadline);
         }
