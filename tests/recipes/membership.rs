@@ -53,6 +53,8 @@ fn members_are_there_once_in_each_session_and_in_the_end_under_faults() {
 
 fn run(seed: u64) -> Result<u64, String> {
     let (servers, creations) = (Servers::draw(seed), Creations::default());
+    // How many members have come to the end of what is cancelled.
+    let calm = Arc::new(AtomicU64::new(0));
     let reach = servers.reach();
     let mut sim = world::simulation(seed, LIMIT);
     servers.add(&mut sim);
@@ -60,7 +62,12 @@ fn run(seed: u64) -> Result<u64, String> {
         .map(|place| format!("member-{place}"))
         .collect();
     for (place, name) in (0..).zip(&names) {
-        let owner = member(name.clone(), seed * 31 + place, reach.clone());
+        let owner = member(
+            name.clone(),
+            seed * 31 + place,
+            reach.clone(),
+            Arc::clone(&calm),
+        );
         sim.client(name.as_str(), owner);
     }
     let mortal = "mortal".to_owned();
@@ -85,7 +92,7 @@ fn run(seed: u64) -> Result<u64, String> {
 }
 
 /// A member through all faults, and what is left of it afterwards.
-async fn member(name: String, seed: u64, reach: Reach) -> turmoil::Result {
+async fn member(name: String, seed: u64, reach: Reach, calm: Arc<AtomicU64>) -> turmoil::Result {
     let client = world::client(seed, &reach).connect().await?;
     let mut rng = Rng::with_seed(seed);
     let node = client.persistent_node(&format!("{NODES}/{name}"), "");
@@ -147,6 +154,11 @@ async fn member(name: String, seed: u64, reach: Reach) -> turmoil::Result {
         if let Ok(joined) = timeout(moment, other.start()).await {
             drop(timeout(moment, joined?.leave()).await);
         }
+    }
+    // The others may be at it: a release waits for a session timeout, and not for longer.
+    calm.fetch_add(1, Relaxed);
+    while calm.load(Relaxed) < MEMBERS {
+        sleep(T / 10).await;
     }
     reach.one_in(0);
     gone(&client, &format!("/other-nodes/{name}")).await?;
