@@ -332,7 +332,7 @@ fn check_elections(said: &str) {
 
 fn check_sharing(said: &str) {
     let mut lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines.len(), 10, "{said}");
+    assert_eq!(lines.len(), 11, "{said}");
     assert!(lines[0].starts_with("writes alone, with token"), "{said}");
     assert_eq!(lines[1], "two read together; nobody writes: true");
     lines[2..8].sort_unstable();
@@ -349,6 +349,7 @@ fn check_sharing(said: &str) {
         lines[9].starts_with("holds /examples/accounts/b with token"),
         "{said}"
     );
+    assert_eq!(lines[10], "the holder let go when it was asked");
 }
 
 #[test]

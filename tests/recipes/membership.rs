@@ -139,22 +139,8 @@ async fn member(name: String, seed: u64, reach: Reach, calm: Arc<AtomicU64>) -> 
         }
         sleep(T / 10).await;
     }
-    // Services and nodes in the same way, cancelled at every possible moment, on a network that loses much.
     reach.one_in(12);
-    for _ in 0..CANCELLED {
-        let moment = Duration::from_millis(rng.u64(..250));
-        let instance: ServiceInstance = ServiceInstance::new("service").id(&name);
-        let discovery = client.discovery("/services");
-        let registered = timeout(moment, discovery.register(instance)).await;
-        // Or registered: dropping it unregisters.
-        drop(registered);
-        let other = client.persistent_node(&format!("/other-nodes/{name}"), "");
-        drop(timeout(moment, other.start()).await);
-        let other = client.group("/others").join(&name, "");
-        if let Ok(joined) = timeout(moment, other.start()).await {
-            drop(timeout(moment, joined?.leave()).await);
-        }
-    }
+    cancelled(&client, &name, &mut rng).await?;
     // The others may be at it: a release waits for a session timeout, and not for longer.
     calm.fetch_add(1, Relaxed);
     while calm.load(Relaxed) < MEMBERS {
@@ -170,6 +156,25 @@ async fn member(name: String, seed: u64, reach: Reach, calm: Arc<AtomicU64>) -> 
     gone(&client, &path).await?;
     leaves_nothing(&client).await?;
     client.close().await?;
+    Ok(())
+}
+
+/// Services and nodes in the same way, cancelled at every possible moment, on a network that loses much.
+async fn cancelled(client: &Client, name: &str, rng: &mut Rng) -> turmoil::Result {
+    for _ in 0..CANCELLED {
+        let moment = Duration::from_millis(rng.u64(..250));
+        let instance: ServiceInstance = ServiceInstance::new("service").id(name);
+        let discovery = client.discovery("/services");
+        let registered = timeout(moment, discovery.register(instance)).await;
+        // Or registered: dropping it unregisters.
+        drop(registered);
+        let other = client.persistent_node(&format!("/other-nodes/{name}"), "");
+        drop(timeout(moment, other.start()).await);
+        let other = client.group("/others").join(name, "");
+        if let Ok(joined) = timeout(moment, other.start()).await {
+            drop(timeout(moment, joined?.leave()).await);
+        }
+    }
     Ok(())
 }
 

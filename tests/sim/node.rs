@@ -16,7 +16,7 @@ use zk_proto::{
     txn::{CreateTxn, SetDataTxn, Txn, TxnHeader, TxnLogEntry},
 };
 use zk_server::{
-    reconfig::{Configuration, LoggedConfiguration},
+    reconfig::Configuration,
     storage::{
         Directories, Disk, DiskDone, DiskOp, EpochKind, LogExecutor, LogOptions, MemDisk,
         RecoveryOptions, SnapshotOptions, mem_disk::FaultyCall, put_piece, recover, write_snapshot,
@@ -185,11 +185,7 @@ impl Node {
             config.me.0
         );
         for logged in recovered.configurations {
-            let LoggedConfiguration {
-                configuration,
-                after,
-            } = logged;
-            config.configurations.see_after(configuration, after);
+            config.configurations.see_logged(logged);
         }
         let safe = &self.durable.log;
         let knows_its_loss = self.spoiled && recovered.awaits_sync;

@@ -186,6 +186,18 @@ impl Configurations {
         is_news
     }
 
+    /// Takes one in that stands in the own log, behind all that do so before it; false if it is not news.
+    ///
+    /// Who proposed it had the one that it takes the place of in force: a leader has one reconfiguration on its way at most,
+    /// and what it finds in its log comes into force with its epoch. So of all in a log only the last one may be on its way.
+    pub fn see_logged(&mut self, logged: LoggedConfiguration) -> bool {
+        let is_news = self.see_after(logged.configuration, logged.after);
+        if let Some(before) = logged.after.filter(|_| is_news) {
+            self.commit(before);
+        }
+        is_news
+    }
+
     /// Everything up to this version is committed; whether that changed anything.
     pub fn commit(&mut self, version: Zxid) -> bool {
         let done = self

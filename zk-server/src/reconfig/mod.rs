@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A member finds what is in force in its files. Where these cannot be written they tell of an older configuration, and the
-//! log of all since: each of them counts, for behind the one in the file any may be in force, and two quorums of different
-//! ones need have nobody in common. That leaves out none that a quorum of the file's configuration has agreed on.
+//! log of those since. Of these the last one may be on its way, and the one before it was in force when that was proposed:
+//! these two count, and none before them.
 //!
 //! Invariants: versions only grow; what a member has seen and not committed counts in every quorum it takes part in.
 //! Deliberately not here: files, sockets, and who connects to whom.
