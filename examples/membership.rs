@@ -1,18 +1,20 @@
-//! Who is there: a group whose members come back after their session expired, and services that find each other.
+//! Who is there: a group whose members come back after their session expired, services that find each other, and shards that are
+//! divided among those who are there.
 //!
 //! ```text
 //! cargo run --example membership                         # with a server of its own
 //! cargo run --example membership -- --connect host:port
 //! ```
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use zk_client::{Client, SessionState};
 use zk_examples::{Ensemble, Failure, connect_argument};
-use zk_recipes::prelude::*;
+use zk_recipes::{partitioner::Ended, prelude::*};
 
 const GROUP: &str = "/examples/membership/group";
 const SERVICES: &str = "/examples/membership/services";
+const SHARDS: &str = "/examples/membership/shards";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
@@ -22,6 +24,7 @@ async fn main() -> Result<(), Failure> {
     let bob = Client::connect(hosts).await?;
     group(&alice, &bob, hosts).await?;
     services(&alice, &bob).await?;
+    shards(&alice, &bob).await?;
     say("done");
     alice.close().await?;
     bob.close().await?;
@@ -81,6 +84,44 @@ async fn services(alice: &Client, bob: &Client) -> Result<(), Failure> {
         registration.release().await?;
     }
     Ok(())
+}
+
+async fn shards(alice: &Client, bob: &Client) -> Result<(), Failure> {
+    let shards = |client: &Client| {
+        let shards = client.partitioner(SHARDS, ["0", "1", "2", "3"]);
+        shards.settle(Duration::from_millis(100)).start()
+    };
+    let first = shards(alice).await?;
+    let mine = first.allocate().await?;
+    say_who("alice", &mine);
+
+    let second = shards(bob).await?;
+    if let Ended::Rebalance = mine.ended().await {
+        say("shards    alice is told that somebody came, and lets go");
+    }
+    mine.release().await?;
+    let (mine, theirs) = tokio::join!(first.allocate(), second.allocate());
+    let (mine, theirs) = (mine?, theirs?);
+    say_who("alice", &mine);
+    say_who("bob", &theirs);
+    for (shard, claim) in mine.claims() {
+        // Whatever is done to a shard is fenced with this.
+        let left = claim.ensure()?;
+        let token = claim.token();
+        say(&format!(
+            "shards    {shard} has token {token}, certain for {left:.0?}"
+        ));
+    }
+    mine.release().await?;
+    theirs.release().await?;
+    first.leave().await?;
+    second.leave().await?;
+    Ok(())
+}
+
+fn say_who(who: &str, allocation: &Allocation) {
+    let items: Vec<_> = allocation.items().collect();
+    say(&format!("shards    {who} has {}", items.join(", ")));
 }
 
 fn say(line: &str) {

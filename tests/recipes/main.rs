@@ -28,6 +28,7 @@ mod lock_live;
 mod membership;
 mod name;
 mod outage;
+mod partitioner;
 mod queue;
 mod resource;
 mod revocation;

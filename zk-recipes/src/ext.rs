@@ -16,6 +16,7 @@ use crate::{
     lock::{Acquire, Lock},
     multi_lock::MultiLock,
     name::Name,
+    partitioner::PartitionerBuilder,
     persistent_node::PersistentNodeSource,
     queue::Queue,
     read_write_lock::{self, Read, Write},
@@ -126,6 +127,16 @@ pub trait ClientExt: sealed::Sealed {
     /// The group of members at `path`, a directory of its own. See [`group`](crate::group).
     fn group(&self, path: &str) -> Group;
 
+    /// The division of `items` among the members at `path`, a directory of its own: [`start`](PartitionerBuilder::start) to be one
+    /// of them. See [`partitioner`](crate::partitioner).
+    ///
+    /// An item is named as a node may be, each counts once; a slash in one is allowed. All members have to name the same.
+    fn partitioner<I: AsRef<str>>(
+        &self,
+        path: &str,
+        items: impl IntoIterator<Item = I>,
+    ) -> PartitionerBuilder;
+
     /// The services below `base`. See [`discovery`](crate::discovery).
     #[cfg(feature = "json")]
     fn discovery(&self, base: &str) -> Discovery;
@@ -218,6 +229,14 @@ impl ClientExt for Client {
 
     fn group(&self, path: &str) -> Group {
         Group::new(self, path)
+    }
+
+    fn partitioner<I: AsRef<str>>(
+        &self,
+        path: &str,
+        items: impl IntoIterator<Item = I>,
+    ) -> PartitionerBuilder {
+        PartitionerBuilder::new(self, path, items)
     }
 
     #[cfg(feature = "json")]

@@ -215,6 +215,8 @@
 //! # }
 //! ```
 //!
+//! Shards, partitions or jobs are divided among those who are there: a lock for each, and a word when shares move ([`partitioner`]).
+//!
 //! Services find each other in the same way, with the paths and the JSON of curator-x-discovery:
 //!
 #![cfg_attr(feature = "json", doc = "```")]
@@ -258,6 +260,7 @@
 //! | [`cache`] | of which moment a snapshot is, what a stream of changes may leave out |
 //! | [`persistent_node`] | when a node comes back, and what happens to somebody else's in its place |
 //! | [`group`] | who is listed, and for how long after a death |
+//! | [`partitioner`] | one holder of an item, when all are held, when shares move |
 //! | `discovery` | which instances are chosen, and which are left out (feature `json`) |
 //!
 //! The first paragraphs of each page say what it guarantees and what not, and how it behaves on CONNECTIONLOSS, on
@@ -286,6 +289,7 @@ pub mod leader;
 pub mod lock;
 pub mod multi_lock;
 pub mod name;
+pub mod partitioner;
 pub mod persistent_node;
 pub mod queue;
 pub mod read_write_lock;
@@ -323,6 +327,7 @@ pub use self::{
     lock::{Lock, LockGuard, LockLayout, LostReason},
     multi_lock::MultiLockGuard,
     name::{Name, NameGuard},
+    partitioner::{Allocation, Partitioner},
     persistent_node::{PersistentNode, Presence},
     queue::{Delivery, Queue},
     read_write_lock::{ReadGuard, WriteGuard},
@@ -333,10 +338,11 @@ pub use self::{
 /// What is used with every recipe: `use zk_recipes::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        AtomicLong, Barrier, Cache, CacheChange, CachedNode, ClientExt, ConfigChange,
+        Allocation, AtomicLong, Barrier, Cache, CacheChange, CachedNode, ClientExt, ConfigChange,
         ConfigWatcher, CounterLayout, Delivery, DoubleBarrier, Group, Ids, LatchState, LeaderGuard,
         LeaderLatch, Lease, Lock, LockGuard, LockLayout, LostReason, Member, MultiLockGuard, Name,
-        NameGuard, PersistentNode, Presence, Queue, ReadGuard, SharedCount, WriteGuard,
+        NameGuard, Partitioner, PersistentNode, Presence, Queue, ReadGuard, SharedCount,
+        WriteGuard,
     };
     #[cfg(feature = "json")]
     pub use crate::{

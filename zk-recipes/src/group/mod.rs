@@ -26,7 +26,7 @@ use crate::{
     attempt::Attempt,
     cache::{CacheScope, CacheSource},
     connection::Persistence,
-    error::Result,
+    error::{Error, Result},
     parents,
     path::child,
     persistent_node::{PersistentNode, PersistentNodeSource, Presence},
@@ -71,7 +71,7 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// The future fails with [`Error::SessionGone`](crate::Error::SessionGone), and with what the client reports. Without a
+    /// The future fails with [`Error::SessionGone`], and with what the client reports. Without a
     /// connection it waits, and goes on in the next session.
     ///
     /// # Cancel safety
@@ -228,6 +228,11 @@ impl Member {
     /// As [`PersistentNode::changed`].
     pub async fn changed(&mut self) -> Result<Presence> {
         self.node.changed().await
+    }
+
+    /// Returns when it will not be listed again, with the reason.
+    pub(crate) fn over(&self) -> impl Future<Output = Error> + Send + use<> {
+        self.node.over()
     }
 
     /// Says something else about oneself, from now on; returns when the others can read it.

@@ -178,6 +178,15 @@ impl PersistentNode {
         Ok(self.told)
     }
 
+    /// Returns when nobody keeps the node any more, with the reason; [`Error::SessionGone`] also after a release. Keeps nothing alive.
+    pub(crate) fn over(&self) -> impl Future<Output = Error> + Send + use<> {
+        let mut status = self.status.clone();
+        async move {
+            let over = status.wait_for(|status| status.ended.is_some()).await;
+            (over.ok().and_then(|status| status.ended.clone())).unwrap_or_else(closed)
+        }
+    }
+
     /// Gives the node other data, now and whenever it is created again; returns when it holds it, or what a later call gave it.
     ///
     /// # Errors
