@@ -104,14 +104,9 @@ async fn shards(alice: &Client, bob: &Client) -> Result<(), Failure> {
     let (mine, theirs) = (mine?, theirs?);
     say_who("alice", &mine);
     say_who("bob", &theirs);
-    for (shard, claim) in mine.claims() {
-        // Whatever is done to a shard is fenced with this.
-        let left = claim.ensure()?;
-        let token = claim.token();
-        say(&format!(
-            "shards    {shard} has token {token}, certain for {left:.0?}"
-        ));
-    }
+    // Whatever is done to a shard is fenced with its token, while that is certain to be the newest.
+    let certain = mine.claims().all(|(_, claim)| claim.ensure().is_ok());
+    say(&format!("shards    alice is certain of hers: {certain}"));
     mine.release().await?;
     theirs.release().await?;
     first.leave().await?;
@@ -120,8 +115,9 @@ async fn shards(alice: &Client, bob: &Client) -> Result<(), Failure> {
 }
 
 fn say_who(who: &str, allocation: &Allocation) {
-    let items: Vec<_> = allocation.items().collect();
-    say(&format!("shards    {who} has {}", items.join(", ")));
+    // Which ones it is depends on the members' names, which are random.
+    let count = allocation.items().count();
+    say(&format!("shards    {who} has {count}"));
 }
 
 fn say(line: &str) {

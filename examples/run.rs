@@ -72,6 +72,11 @@ group     alice has left
 services  billing is at http://a.example.org:8080/
 services  billing is at http://b.example.org:8080/
 services  billing is at http://a.example.org:8080/
+shards    alice has 4
+shards    alice is told that somebody came, and lets go
+shards    alice has 2
+shards    bob has 2
+shards    alice is certain of hers: true
 done
 ";
 
